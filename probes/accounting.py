@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's own state: pools, the switch, memmap pages. Needs no probe and no privilege.
+
+What a kernel does not show is None or left out, never 0.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from probes.geometry import KIB
+from probes.host import Host, online_nodes, read_text
+
+_POOL_FILES: Mapping[str, str] = {
+    "total": "nr_hugepages",
+    "free": "free_hugepages",
+    "surplus": "surplus_hugepages",
+}
+"""Per node (Documentation/admin-guide/mm/hugetlbpage.rst). Reserved pages belong to no node."""
+
+
+class Pool(NamedTuple):
+    """One pool count: ``size`` in bytes, ``state`` total, free or surplus, ``pages`` of them."""
+
+    size: int
+    node: int
+    state: str
+    pages: int
+
+
+class State(Protocol):
+    """What the exporter asks about the machine; the simulator answers it too."""
+
+    def pools(self) -> Iterator[Pool]:
+        """Every pool count by size, node and state."""
+
+    def enabled(self) -> bool | None:
+        """The HVO switch; None where the kernel has none."""
+
+    def memmap_pages(self) -> Mapping[str, int]:
+        """Frames that hold struct pages, by allocator: ``boot`` and ``runtime``."""
+
+
+def huge_page_sizes(host: Host) -> tuple[int, ...]:
+    """Huge page sizes that the kernel has, in bytes, ascending; empty without hugetlbfs."""
+    return tuple(sorted(_sizes_in(host.sys / "kernel/mm/hugepages")))
+
+
+class KernelState:
+    """``State`` of the running kernel, from /proc and /sys."""
+
+    def __init__(self, host: Host) -> None:
+        """Read below ``host``; nothing is read before it is asked for."""
+        self._host = host
+
+    def pools(self) -> Iterator[Pool]:
+        """Counts of each node, or of the whole machine as node 0 on a kernel without NUMA."""
+        nodes = self._host.sys / "devices/system/node"
+        for node in online_nodes(self._host):
+            folder = nodes / f"node{node}/hugepages"
+            if not folder.is_dir():
+                folder = self._host.sys / "kernel/mm/hugepages"
+            for size in sorted(_sizes_in(folder)):
+                for state, name in _POOL_FILES.items():
+                    text = read_text(folder / f"hugepages-{size // KIB}kB/{name}")
+                    if text is not None and text.isdecimal():
+                        yield Pool(size, node, state, int(text))
+
+    def enabled(self) -> bool | None:
+        """The sysctl (Linux 5.19 and later); None where there is none or it is no 0 or 1."""
+        text = read_text(self._host.proc / "sys/vm/hugetlb_optimize_vmemmap")
+        return {"0": False, "1": True}.get(text or "")
+
+    def memmap_pages(self) -> Mapping[str, int]:
+        """nr_memmap_boot_pages and nr_memmap_pages of /proc/vmstat (Linux 6.11 and later)."""
+        names = {"nr_memmap_boot_pages": "boot", "nr_memmap_pages": "runtime"}
+        found = {}
+        for line in (read_text(self._host.proc / "vmstat") or "").splitlines():
+            name, _, value = line.partition(" ")
+            if name in names and value.isdecimal():
+                found[names[name]] = int(value)
+        return found
+
+
+def _sizes_in(folder: Path) -> Iterator[int]:
+    for entry in folder.glob("hugepages-*kB"):
+        digits = entry.name.removeprefix("hugepages-").removesuffix("kB")
+        if digits.isdecimal():
+            yield int(digits) * KIB

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the exporter reads: totals and duration histograms, and how events reduce to them.
+
+The live backend keeps the same slots in per-CPU BPF arrays (the C enumerators are made from
+``SLOTS``); simulation and replay use ``reduce``. Both must agree: reduce(all events) == counters.
+A total that can't be observed is absent from the mapping, never 0.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from errno import ENOMEM
+from typing import NamedTuple
+
+from probes.events import Event, Kind, Reason
+
+ENOTSUPP = 524
+"""The kernel's own errno for 'not supported' (include/linux/errno.h); unknown to user space."""
+
+ERROR_NAMES: Mapping[int, str] = {ENOMEM: "ENOMEM", ENOTSUPP: "ENOTSUPP"}
+
+
+class Slot(NamedTuple):
+    """One counted thing: a family, and which of its kinds (an errno, a reason, a cause)."""
+
+    family: str
+    detail: str = ""
+
+
+SLOTS: tuple[Slot, ...] = (
+    Slot("optimize_calls"),
+    Slot("hugepages_optimized"),
+    Slot("hugepages_skipped", "off"),
+    Slot("hugepages_skipped", "unsupported"),
+    Slot("hugepages_skipped", "other"),
+    Slot("hugepages_skipped", "unknown"),
+    Slot("optimize_failures", "ENOMEM"),
+    Slot("optimize_failures", "ENOTSUPP"),
+    Slot("optimize_failures", "other"),
+    Slot("ptes_remapped"),
+    Slot("frames_freed"),
+    Slot("frames_allocated", "head"),
+    Slot("frames_allocated", "restore"),
+    Slot("hugepages_restored"),
+    Slot("ptes_restored"),
+    Slot("restore_failures", "ENOMEM"),
+    Slot("restore_failures", "other"),
+)
+"""Counted per huge page size and NUMA node. The order is the order of the BPF array."""
+
+DURATIONS: tuple[str, ...] = ("optimize", "restore")
+"""Timed per huge page size: calls that did or tried something. A call that found nothing to do
+(skipped, or a page that was never optimised) returns at once and would only dilute the figure."""
+
+BUCKETS_NS: tuple[int, ...] = (
+    *(digit * 10**power for power in range(3, 9) for digit in (1, 2, 5)),
+    10**9,
+)
+"""Upper bounds in ns: 1 us to 1 s in steps 1-2-5. One page takes 4 to 32 us (v17's cover letter);
+a 1 GB page, 512 times as many PTEs. Counted values beyond the last fall into +Inf."""
+
+
+class PageKey(NamedTuple):
+    """Huge page size as a page order, and the NUMA node of the page."""
+
+    order: int
+    node: int
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts per bucket, not cumulative; the last is +Inf, beyond ``BUCKETS_NS``."""
+
+    counts: tuple[int, ...] = (0,) * (len(BUCKETS_NS) + 1)
+    sum_ns: int = 0
+
+
+@dataclass(frozen=True)
+class Counters:
+    """A snapshot since the backend started; absent keys were not observable."""
+
+    totals: Mapping[tuple[Slot, PageKey], int] = field(default_factory=dict)
+    durations: Mapping[tuple[str, int], Histogram] = field(default_factory=dict)
+    """By (one of ``DURATIONS``, page order)."""
+
+    def total(self, family: str, detail: str = "") -> int | None:
+        """Sum over sizes and nodes; None when nothing of it is observed."""
+        values = [value for (slot, _), value in self.totals.items() if slot == (family, detail)]
+        return sum(values) if values else None
+
+
+def bucket_of(duration_ns: int) -> int:
+    """Index into ``Histogram.counts``: the first bound not below the duration (``le``)."""
+    return bisect_left(BUCKETS_NS, duration_ns)
+
+
+def reduce(events: Iterable[Event], keys: Iterable[PageKey] = ()) -> Counters:
+    """Count ``events``. ``keys`` get zeros even where no event names them."""
+    reducer = Reducer(keys)
+    reducer.add(events)
+    return reducer.snapshot()
+
+
+class Reducer:
+    """``reduce`` in instalments, for a stream that goes on."""
+
+    def __init__(self, keys: Iterable[PageKey] = ()) -> None:
+        self._totals: dict[tuple[Slot, PageKey], int] = {}
+        self._buckets: dict[tuple[str, int], list[int]] = {}
+        self._sums: dict[tuple[str, int], int] = {}
+        for key in keys:
+            self._know(key)
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Count more events; only enters and exits carry totals."""
+        for event in events:
+            if event.kind == Kind.OPTIMIZE_ENTER:
+                self._count(event, "optimize_calls", "", 1)
+            elif event.kind == Kind.OPTIMIZE_EXIT:
+                self._optimize_exit(event)
+            elif event.kind == Kind.RESTORE_EXIT:
+                self._restore_exit(event)
+
+    def snapshot(self) -> Counters:
+        """Return the counters as they stand."""
+        return Counters(
+            dict(self._totals),
+            {k: Histogram(tuple(v), self._sums[k]) for k, v in self._buckets.items()},
+        )
+
+    def _optimize_exit(self, event: Event) -> None:
+        if event.ret < 0:
+            error = ERROR_NAMES.get(-event.ret, "other")
+            self._count(event, "optimize_failures", error, 1)
+            self._time(event, "optimize")
+        elif event.ptes == 0:
+            self._count(event, "hugepages_skipped", Reason(event.reason).name.lower(), 1)
+        else:
+            self._count(event, "hugepages_optimized", "", 1)
+            self._count(event, "ptes_remapped", "", event.ptes)
+            self._count(event, "frames_freed", "", event.frames_freed)
+            self._count(event, "frames_allocated", "head", event.frames_allocated)
+            self._time(event, "optimize")
+
+    def _restore_exit(self, event: Event) -> None:
+        if event.ret < 0:
+            error = "ENOMEM" if event.ret == -ENOMEM else "other"
+            self._count(event, "restore_failures", error, 1)
+            self._time(event, "restore")
+        elif event.ptes:
+            self._count(event, "hugepages_restored", "", 1)
+            self._count(event, "ptes_restored", "", event.ptes)
+            self._count(event, "frames_allocated", "restore", event.frames_allocated)
+            self._time(event, "restore")
+
+    def _know(self, key: PageKey) -> None:
+        for slot in SLOTS:
+            self._totals.setdefault((slot, key), 0)
+        for direction in DURATIONS:
+            self._buckets.setdefault((direction, key.order), [0] * (len(BUCKETS_NS) + 1))
+            self._sums.setdefault((direction, key.order), 0)
+
+    def _count(self, event: Event, family: str, detail: str, amount: int) -> None:
+        key = PageKey(event.order, event.node)
+        if (Slot(family, detail), key) not in self._totals:
+            self._know(key)
+        self._totals[Slot(family, detail), key] += amount
+
+    def _time(self, event: Event, direction: str) -> None:
+        self._buckets[direction, event.order][bucket_of(event.duration_ns)] += 1
+        self._sums[direction, event.order] += event.duration_ns

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arithmetic of HVO: how many frames a huge page's struct pages fill, and how many can go.
+
+From the seed (patch v17 3/9, mm/hugetlb_vmemmap.c), where the comment derives::
+
+    struct_size = HugeTLB_Size / PAGE_SIZE * sizeof(struct page) / PAGE_SIZE
+
+and ``free_vmemmap_pages_per_hpage`` keeps RESERVE_VMEMMAP_NR of them (2; from 5.18 on, 1).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = KIB * KIB
+GIB = KIB * MIB
+
+PTE_SIZE = 8
+"""sizeof(pte_t) in bytes: HVO supports 64-bit systems only."""
+
+_UNITS = {"K": KIB, "M": MIB, "G": GIB}
+_SIZE = re.compile(r"(\d+)\s*([KMG])(?:i?B)?", re.IGNORECASE)
+
+
+def parse_size(text: str) -> int:
+    """Read ``4K``, ``64KB``, ``2MB``, ``16GB`` (binary units) as bytes; ``ValueError`` if not."""
+    match = _SIZE.fullmatch(text.strip())
+    if not match or int(match[1]) == 0:
+        raise ValueError(f"not a size: {text!r} (write it like 4K, 64KB, 2MB or 1GB)")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def size_label(size: int) -> str:
+    """Spell ``size`` bytes as the kernel's documentation does: ``64KB``, ``2MB``, ``1GB``."""
+    for unit, name in ((GIB, "GB"), (MIB, "MB"), (KIB, "KB")):
+        if size % unit == 0:
+            return f"{size // unit}{name}"
+    return f"{size}B"
+
+
+def is_power_of_two(number: int) -> bool:
+    """Tell whether ``number`` is 1, 2, 4, ..."""
+    return number > 0 and number & (number - 1) == 0
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Base page and struct page of a kernel; all sizes in bytes."""
+
+    page_size: int = 4 * KIB
+    struct_page_size: int = 64
+    reserved_pages: int = 2
+    """vmemmap pages that stay mapped to frames of their own: 2 in the seed, 1 from 5.18 on."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no kernel has: ``ValueError``."""
+        if not is_power_of_two(self.page_size):
+            raise ValueError(f"page size {self.page_size} is no power of two")
+        if self.struct_page_size <= 0 or self.reserved_pages < 1:
+            raise ValueError("struct page size and reserved pages must be positive")
+
+    @property
+    def page_shift(self) -> int:
+        """log2 of the base page size."""
+        return self.page_size.bit_length() - 1
+
+    @property
+    def ptes_per_table(self) -> int:
+        """PTRS_PER_PTE: entries in one page of page table, at every level."""
+        return self.page_size // PTE_SIZE
+
+    def order(self, huge_page_size: int) -> int:
+        """Page order of a huge page: log2 of its base pages. ``ValueError`` if it has none."""
+        pages, rest = divmod(huge_page_size, self.page_size)
+        if rest or not is_power_of_two(pages):
+            raise ValueError(
+                f"{size_label(huge_page_size)} is no power-of-two multiple of the "
+                f"{size_label(self.page_size)} page"
+            )
+        return pages.bit_length() - 1
+
+    def huge_page_size(self, order: int) -> int:
+        """Bytes of a huge page of ``order``."""
+        return self.page_size << order
+
+    def struct_bytes(self, huge_page_size: int) -> int:
+        """Bytes that the struct pages of one huge page take."""
+        return (1 << self.order(huge_page_size)) * self.struct_page_size
+
+    def vmemmap_pages(self, huge_page_size: int) -> int:
+        """struct_size: whole vmemmap pages of one huge page (0 where it has a part of one)."""
+        return self.struct_bytes(huge_page_size) // self.page_size
+
+    def free_vmemmap_pages_per_hpage(self, huge_page_size: int) -> int:
+        """Frames one optimised huge page gives back, net; 0 where it can't be optimised.
+
+        The name is the seed's (mm/hugetlb_vmemmap.c).
+        """
+        if not is_power_of_two(self.struct_page_size):
+            return 0
+        return max(0, self.vmemmap_pages(huge_page_size) - self.reserved_pages)
+
+
+ARCHITECTURES: Mapping[str, Mapping[int, tuple[int, ...]]] = {
+    "x86-64": {4 * KIB: (2 * MIB, 1 * GIB)},
+    "arm64": {
+        4 * KIB: (64 * KIB, 2 * MIB, 32 * MIB, 1 * GIB),
+        16 * KIB: (2 * MIB, 32 * MIB, 1 * GIB),
+        64 * KIB: (2 * MIB, 512 * MIB, 16 * GIB),
+    },
+}
+"""The seed's table: architecture -> base page size -> huge page sizes, in bytes."""

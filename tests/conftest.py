@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules for every test."""
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+NO_SKIP = "HVOSCOPE_NO_SKIP"
+"""Set where everything must run (CI): a skipped test then fails, with the reason it gave."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, Any, Any]:
+    report = yield
+    if report.skipped and os.environ.get(NO_SKIP):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, but {NO_SKIP} is set: {report.longrepr}"
+    return report

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probes.counters import BUCKETS_NS, SLOTS, Counters, PageKey, Slot, bucket_of, reduce
+from probes.events import Event, Kind, Reason
+
+
+def nonzero(counters: Counters) -> dict[tuple[str, str, int, int], int]:
+    return {(slot.family, slot.detail, *key): n for (slot, key), n in counters.totals.items() if n}
+
+
+def test_an_optimised_and_restored_page() -> None:
+    page = Event(order=9, node=1)
+    counters = reduce(
+        [
+            page._replace(kind=Kind.OPTIMIZE_ENTER),
+            page._replace(kind=Kind.REMAP_PTE),
+            page._replace(
+                kind=Kind.OPTIMIZE_EXIT,
+                ptes=8,
+                frames_freed=8,
+                frames_allocated=1,
+                duration_ns=30_000,
+            ),
+            page._replace(kind=Kind.RESTORE_ENTER),
+            page._replace(
+                kind=Kind.RESTORE_EXIT, ptes=7, frames_allocated=7, duration_ns=2_000_000_000
+            ),
+        ]
+    )
+    assert nonzero(counters) == {
+        ("optimize_calls", "", 9, 1): 1,
+        ("hugepages_optimized", "", 9, 1): 1,
+        ("ptes_remapped", "", 9, 1): 8,
+        ("frames_freed", "", 9, 1): 8,
+        ("frames_allocated", "head", 9, 1): 1,
+        ("frames_allocated", "restore", 9, 1): 7,
+        ("hugepages_restored", "", 9, 1): 1,
+        ("ptes_restored", "", 9, 1): 7,
+    }
+    optimize = counters.durations["optimize", 9]
+    assert [i for i, n in enumerate(optimize.counts) if n] == [BUCKETS_NS.index(50_000)]
+    assert optimize.sum_ns == 30_000
+    assert counters.durations["restore", 9].counts[-1] == 1
+
+
+def test_failures_and_skips_save_nothing() -> None:
+    def exits(kind: Kind, ret: int = 0, reason: Reason = Reason.NONE) -> Event:
+        return Event(kind=kind, ret=ret, reason=reason, order=9, duration_ns=1)
+
+    counters = reduce(
+        [
+            exits(Kind.OPTIMIZE_EXIT, -12),
+            exits(Kind.OPTIMIZE_EXIT, -524),
+            exits(Kind.OPTIMIZE_EXIT, -22),
+            exits(Kind.OPTIMIZE_EXIT, 0, Reason.OFF),
+            exits(Kind.OPTIMIZE_EXIT, 0, Reason.UNSUPPORTED),
+            exits(Kind.OPTIMIZE_EXIT, 0, Reason.OTHER),
+            exits(Kind.OPTIMIZE_EXIT, 0, Reason.UNKNOWN),
+            exits(Kind.RESTORE_EXIT, -12),
+            exits(Kind.RESTORE_EXIT, -5),
+            exits(Kind.RESTORE_EXIT),  # was never optimised
+        ]
+    )
+    assert nonzero(counters) == {
+        ("optimize_failures", "ENOMEM", 9, 0): 1,
+        ("optimize_failures", "ENOTSUPP", 9, 0): 1,
+        ("optimize_failures", "other", 9, 0): 1,
+        ("hugepages_skipped", "off", 9, 0): 1,
+        ("hugepages_skipped", "unsupported", 9, 0): 1,
+        ("hugepages_skipped", "other", 9, 0): 1,
+        ("hugepages_skipped", "unknown", 9, 0): 1,
+        ("restore_failures", "ENOMEM", 9, 0): 1,
+        ("restore_failures", "other", 9, 0): 1,
+    }
+    # Only calls that tried something are timed: the three failures, not the four skips.
+    assert sum(counters.durations["optimize", 9].counts) == 3
+    assert sum(counters.durations["restore", 9].counts) == 2
+
+
+def test_known_keys_are_zero_and_unknown_ones_absent() -> None:
+    counters = reduce([], [PageKey(18, 2)])
+    assert set(counters.totals) == {(slot, PageKey(18, 2)) for slot in SLOTS}
+    assert set(counters.totals.values()) == {0}
+    assert set(counters.durations) == {("optimize", 18), ("restore", 18)}
+    assert counters.total("frames_freed") == 0
+    assert Counters().total("frames_freed") is None
+
+
+def test_total_sums_sizes_and_nodes_of_one_detail() -> None:
+    counters = Counters(
+        {
+            (Slot("frames_allocated", "head"), PageKey(9, 0)): 3,
+            (Slot("frames_allocated", "head"), PageKey(18, 1)): 4,
+            (Slot("frames_allocated", "restore"), PageKey(9, 0)): 100,
+        }
+    )
+    assert counters.total("frames_allocated", "head") == 7
+
+
+@given(st.integers(0, 2**63))
+def test_a_duration_falls_into_the_first_bucket_that_holds_it(duration: int) -> None:
+    index = bucket_of(duration)
+    assert index == len(BUCKETS_NS) or duration <= BUCKETS_NS[index]
+    assert index == 0 or duration > BUCKETS_NS[index - 1]
