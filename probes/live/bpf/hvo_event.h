@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The event record, C side. probes/events.py is its Python twin and says what
+ * each field means; tests/probes/test_events.py proves the two equal.
+ */
+#ifndef HVO_EVENT_H
+#define HVO_EVENT_H
+
+#define HVO_EVENT_VERSION 1
+
+enum hvo_kind {
+	HVO_OPTIMIZE_ENTER = 1,
+	HVO_OPTIMIZE_EXIT = 2,
+	HVO_REMAP_RANGE = 3,
+	HVO_REMAP_PTE = 4,
+	HVO_RESTORE_ENTER = 5,
+	HVO_RESTORE_EXIT = 6,
+	HVO_RESTORE_PTE = 7,
+};
+
+enum hvo_reason {
+	HVO_REASON_NONE = 0,
+	HVO_REASON_OFF = 1,
+	HVO_REASON_UNSUPPORTED = 2,
+	HVO_REASON_OTHER = 3,
+	HVO_REASON_UNKNOWN = 4,
+};
+
+struct hvo_event {
+	unsigned long long timestamp_ns;
+	unsigned long long sequence;
+	unsigned long long start;
+	unsigned long long end;
+	unsigned long long reuse;
+	unsigned long long duration_ns;
+	int ret;
+	unsigned int pid;
+	unsigned int tgid;
+	unsigned int ptes;
+	unsigned int frames_freed;
+	unsigned int frames_allocated;
+	unsigned short cpu;
+	short node;
+	unsigned char kind;
+	unsigned char order;
+	unsigned char reason;
+	unsigned char version;
+	char comm[16];
+};
+
+#endif

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the loader hands to the daemon over a Unix socket: what it attached, and descriptors.
+
+One message each way. Descriptors travel beside the answer (SCM_RIGHTS) in the order it names them.
+"""
+
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from probes.backend import ProbeStatus
+
+_LARGEST = 1 << 16
+_MAX_DESCRIPTORS = 64
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the loader is asked for."""
+
+    stream: bool
+
+
+@dataclass
+class Handover:
+    """What the loader attached, or ``problem``: one line why it attached nothing."""
+
+    problem: str = ""
+    probes: list[ProbeStatus] = field(default_factory=list)
+    orders: tuple[int, ...] = ()
+    nodes: int = 0
+    cpus: int = 0
+    stream_bytes: int = 0
+    descriptors: dict[str, int] = field(default_factory=dict)
+    """``counters``, ``events`` (with a stream) and ``link:...`` for each attached function."""
+
+    def close(self) -> None:
+        """Close every descriptor; the kernel then removes what hung on them."""
+        while self.descriptors:
+            os.close(self.descriptors.popitem()[1])
+
+
+def send_request(sock: socket.socket, request: Request) -> None:
+    """Ask the loader. Raises ``OSError``."""
+    sock.send(json.dumps(asdict(request)).encode())
+
+
+def receive_request(sock: socket.socket) -> Request:
+    """Read what the daemon asks for. Raises ``OSError`` and ``ValueError``."""
+    return Request(**json.loads(sock.recv(_LARGEST)))
+
+
+def send_handover(sock: socket.socket, handover: Handover) -> None:
+    """Send the answer and its descriptors. Raises ``OSError``."""
+    message = {k: v for k, v in asdict(handover).items() if k != "descriptors"}
+    message["names"] = list(handover.descriptors)
+    socket.send_fds(sock, [json.dumps(message).encode()], list(handover.descriptors.values()))
+
+
+def receive_handover(sock: socket.socket) -> Handover | None:
+    """Read the answer; None when the loader died without one. Raises ``OSError``."""
+    data, descriptors, _, _ = socket.recv_fds(sock, _LARGEST, _MAX_DESCRIPTORS)
+    for descriptor in descriptors:  # recv_fds passes no MSG_CMSG_CLOEXEC on (Python 3.11)
+        os.set_inheritable(descriptor, False)
+    if not data:
+        return None
+    message: dict[str, Any] = json.loads(data)
+    names = message.pop("names")
+    message["probes"] = [ProbeStatus(**probe) for probe in message["probes"]]
+    message["orders"] = tuple(message["orders"])
+    return Handover(**message, descriptors=dict(zip(names, descriptors, strict=True)))

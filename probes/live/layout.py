@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The block of counters that each CPU owns in BPF memory: its C declaration and its decoding.
+
+Everything in it is a u64, so that Python reads the whole map as one array of numbers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from probes.counters import BUCKETS_NS, DURATIONS, SLOTS, Counters, Histogram, PageKey, Slot
+from probes.geometry import Geometry
+
+DIAGNOSTICS: tuple[str, ...] = (
+    "missed_optimize",
+    "missed_restore",
+    "unfollowed_optimize",
+    "unfollowed_restore",
+    "stream_lost",
+    "sequence",
+)
+"""Per CPU, of the program itself: exits that never came; operations it could not follow (no room
+in its state map, or a size or node that the layout does not know); records that the full ring
+refused; the number of records tried."""
+
+_WORDS_PER_CACHE_LINE = 8
+_NR_BUCKETS = len(BUCKETS_NS) + 1
+
+
+def slot_name(slot: Slot) -> str:
+    """C enumerator of a slot."""
+    return "HVO_SLOT_" + "_".join(part for part in slot if part).upper()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which blocks there are: ``cpus`` of them, each with room for ``orders`` x ``nodes``."""
+
+    orders: tuple[int, ...]
+    nodes: int
+    """Highest possible NUMA node number, plus one."""
+    cpus: int
+    """Highest possible CPU number, plus one."""
+
+    @property
+    def block_words(self) -> int:
+        """u64 words in one block; a whole number of cache lines, so that no two CPUs share one."""
+        words = self._durations_at + len(DURATIONS) * len(self.orders) * (_NR_BUCKETS + 1)
+        return -(-words // _WORDS_PER_CACHE_LINE) * _WORDS_PER_CACHE_LINE
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole map."""
+        return self.cpus * self.block_words * 8
+
+    @property
+    def _durations_at(self) -> int:
+        return len(DIAGNOSTICS) + len(self.orders) * self.nodes * len(SLOTS)
+
+    def declare(self, geometry: Geometry) -> str:
+        """C text: ``struct hvo_block`` and the macros that index it."""
+        index = "".join(f"(order) == {o} ? {i} : " for i, o in enumerate(self.orders)) + "-1"
+        optimizable = " || ".join(
+            f"(order) == {order}"
+            for order in self.orders
+            if geometry.free_vmemmap_pages_per_hpage(geometry.huge_page_size(order))
+        )
+        bucket = "".join(f"\tif (ns <= {b}ULL) return {i};\n" for i, b in enumerate(BUCKETS_NS))
+        words = self._durations_at + len(DURATIONS) * len(self.orders) * (_NR_BUCKETS + 1)
+        return "\n".join(
+            (
+                *(f"#define {slot_name(slot)} {i}" for i, slot in enumerate(SLOTS)),
+                *(f"#define HVO_DIAG_{name.upper()} {i}" for i, name in enumerate(DIAGNOSTICS)),
+                f"#define HVO_CPUS {self.cpus}",
+                f"#define HVO_NODES {self.nodes}",
+                f"#define HVO_SIZES {len(self.orders)}",
+                f"#define HVO_KEYS {len(self.orders) * self.nodes}",
+                f"#define HVO_BUCKETS {_NR_BUCKETS}",
+                f"#define HVO_OPTIMIZABLE(order) ({optimizable or '0'})",
+                f"static __always_inline int hvo_size_index(u32 order) {{ return {index}; }}",
+                "static __always_inline u32 hvo_bucket(u64 ns)\n{\n"
+                f"{bucket}\treturn {len(BUCKETS_NS)};\n}}",
+                "struct hvo_duration { u64 bucket[HVO_BUCKETS]; u64 sum_ns; };",
+                "struct hvo_block {",
+                f"\tu64 diag[{len(DIAGNOSTICS)}];",
+                f"\tu64 total[HVO_KEYS][{len(SLOTS)}];",
+                f"\tstruct hvo_duration duration[{len(DURATIONS)}][HVO_SIZES];",
+                f"\tu64 padding[{self.block_words - words}];",
+                "};",
+                "",
+            )
+        )
+
+    def sum_blocks(self, memory: memoryview) -> list[int]:
+        """Add up the CPUs' blocks of the mapped array, word by word."""
+        words = memory[: self.size].cast("Q").tolist()
+        return [sum(words[i :: self.block_words]) for i in range(self.block_words)]
+
+    def counters(self, block: list[int], observed: frozenset[Slot]) -> Counters:
+        """Decode a summed block. Slots that are not ``observed`` stay out of the result."""
+        totals: dict[tuple[Slot, PageKey], int] = {}
+        for size_index, order in enumerate(self.orders):
+            for node in range(self.nodes):
+                row = len(DIAGNOSTICS) + (size_index * self.nodes + node) * len(SLOTS)
+                for i, slot in enumerate(SLOTS):
+                    if slot in observed:
+                        totals[slot, PageKey(order, node)] = block[row + i]
+        return Counters(totals, self._durations(block, observed))
+
+    def diagnostics(self, block: list[int]) -> Mapping[str, int]:
+        """Decode the program's own counters, by name."""
+        return dict(zip(DIAGNOSTICS, block, strict=False))
+
+    def _durations(
+        self, block: list[int], observed: frozenset[Slot]
+    ) -> dict[tuple[str, int], Histogram]:
+        timed = {
+            "optimize": Slot("hugepages_optimized"),
+            "restore": Slot("hugepages_restored"),
+        }
+        histograms = {}
+        at = self._durations_at
+        for direction in DURATIONS:
+            for order in self.orders:
+                if timed[direction] in observed:
+                    counts = tuple(block[at : at + _NR_BUCKETS])
+                    histograms[direction, order] = Histogram(counts, block[at + _NR_BUCKETS])
+                at += _NR_BUCKETS + 1
+        return histograms

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read a BPF ring buffer through its own mapped pages: no bpf() call, no capability.
+
+Layout: Documentation/bpf/ringbuf.rst and kernel/bpf/ringbuf.c (Linux 5.8): a writable page with
+the consumer's position, a read-only one with the producer's, then the data, mapped twice over so
+that no record is ever cut in two.
+"""
+
+import mmap
+import select
+
+from probes.events import RECORD
+
+_BUSY = 1 << 31
+_DISCARD = 1 << 30
+_HEADER = 8
+
+
+class RingReader:
+    """The one consumer of a ring buffer map."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        """Map the ring; ``size`` is its data in bytes. Raises ``OSError``."""
+        page = mmap.PAGESIZE
+        self._consumer = mmap.mmap(descriptor, page, mmap.MAP_SHARED)
+        self._producer = mmap.mmap(
+            descriptor, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page
+        )
+        self._consumed = memoryview(self._consumer).cast("Q")
+        self._produced = memoryview(self._producer)[:page].cast("Q")
+        self._data = memoryview(self._producer)[page:]
+        self._size = size
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
+
+    def read(self, timeout_ms: int) -> bytes:
+        """Return all finished records; empty when none came within ``timeout_ms``."""
+        records = self._take()
+        if not records:
+            self._poll.poll(timeout_ms)
+            records = self._take()
+        return records
+
+    def close(self) -> None:
+        """Unmap."""
+        for view in (self._consumed, self._produced, self._data):
+            view.release()
+        self._consumer.close()
+        self._producer.close()
+
+    def _take(self) -> bytes:
+        at, end = self._consumed[0], self._produced[0]
+        taken: list[bytes] = []
+        while at < end:
+            place = at % self._size
+            header = int.from_bytes(self._data[place : place + 4], "little")
+            if header & _BUSY:
+                break
+            length = header & ~(_BUSY | _DISCARD)
+            if not header & _DISCARD:
+                if length != RECORD.size:
+                    raise ValueError(f"a record of {length} bytes in the ring, not {RECORD.size}")
+                taken.append(bytes(self._data[place + _HEADER : place + _HEADER + length]))
+            at += (_HEADER + length + 7) & ~7
+        self._consumed[0] = at
+        return b"".join(taken)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's symbol table, as far as HVO is concerned."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+_PART_OF_EVERY_NAME = ("vmemmap",)
+_TEXT_AND_DATA = frozenset("tTdDbBrR")
+
+
+def read_symbols(kallsyms: Path) -> Mapping[str, int]:
+    """Read name -> address of HVO's functions and variables from a kallsyms file.
+
+    Addresses are 0 where the kernel hides them (kptr_restrict). Symbols of modules and lines that
+    are no symbols are passed over. Raises ``OSError``.
+    """
+    found: dict[str, int] = {}
+    with kallsyms.open(encoding="ascii", errors="replace") as lines:
+        for line in lines:
+            if not any(part in line for part in _PART_OF_EVERY_NAME):
+                continue
+            words = line.split()
+            if len(words) != 3 or words[1] not in _TEXT_AND_DATA:
+                continue
+            try:
+                address = int(words[0], 16)
+            except ValueError:
+                continue
+            found.setdefault(words[2], address)
+    return found

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A BTF blob written by hand from Documentation/bpf/btf.rst."""
+
+import struct
+
+import pytest
+
+from probes.live.btf import Btf
+from probes.live.program import KernelFacts, kernel_facts
+
+INT, PTR, ARRAY, STRUCT, UNION, ENUM64 = 1, 2, 3, 4, 5, 19
+
+
+class Blob:
+    """Collects types; type ids count from 1."""
+
+    def __init__(self) -> None:
+        self.strings = b"\0"
+        self.types = b""
+
+    def name(self, text: str) -> int:
+        if not text:
+            return 0
+        self.strings += text.encode() + b"\0"
+        return len(self.strings) - len(text) - 1
+
+    def add(self, kind: int, name: str, size: int, tail: bytes = b"", count: int = 0) -> None:
+        self.types += struct.pack("<III", self.name(name), kind << 24 | count, size) + tail
+
+    def struct(
+        self, name: str, size: int, *members: tuple[str, int, int], kind: int = STRUCT
+    ) -> None:
+        tail = b"".join(struct.pack("<III", self.name(n), t, 8 * at) for n, t, at in members)
+        self.add(kind, name, size, tail, len(members))
+
+    def bytes(self) -> bytes:
+        sizes = (0, len(self.types), len(self.types), len(self.strings))
+        return struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, *sizes) + self.types + self.strings
+
+
+def kernel(walk_members: tuple[tuple[str, int, int], ...]) -> bytes:
+    blob = Blob()
+    blob.add(INT, "unsigned int", 4, bytes(4))  # 1
+    blob.add(ARRAY, "", 0, struct.pack("<III", 1, 1, 1024))  # 2: unsigned int [1024]
+    blob.add(ENUM64, "big", 8, bytes(24), 2)  # 3: to be stepped over
+    blob.struct("hstate", 5000, ("order", 1, 40), ("nr_huge_pages_node", 2, 80))  # 4
+    blob.struct("", 8, ("flags", 1, 0), kind=UNION)  # 5
+    blob.struct("page", 64, ("", 5, 8))  # 6: flags within an anonymous union at 8
+    blob.struct("vmemmap_remap_walk", 40, *walk_members)  # 7
+    return blob.bytes()
+
+
+def test_the_facts_that_the_probes_need() -> None:
+    btf = Btf(kernel((("remap_pte", 1, 0), ("reuse_addr", 1, 24))))
+    assert kernel_facts(btf) == KernelFacts(
+        hstate_order=40, page_flags=8, struct_page_size=64, nodes_shift=10, walk_reuse_addr=24
+    )
+
+
+def test_a_walk_without_a_reuse_address() -> None:
+    assert kernel_facts(Btf(kernel((("vmemmap_head", 1, 16),)))).walk_reuse_addr == -1
+
+
+def test_what_is_not_there_is_named() -> None:
+    btf = Btf(kernel(()))
+    with pytest.raises(KeyError, match="no_such_struct"):
+        btf.size("no_such_struct")
+    with pytest.raises(KeyError, match="no_such_member"):
+        btf.offset("page", "no_such_member")
+
+
+@pytest.mark.parametrize("length", [0, 3, 23])
+def test_a_blob_without_a_whole_header(length: int) -> None:
+    with pytest.raises(ValueError, match="broken BTF"):
+        Btf(kernel(())[:length])
+
+
+def test_a_blob_cut_in_its_types() -> None:
+    blob = kernel(())
+    with pytest.raises(ValueError, match="broken BTF"):
+        Btf(blob[:60])
+
+
+def test_a_blob_of_something_else() -> None:
+    with pytest.raises(ValueError, match="not BTF"):
+        Btf(b"\x7fELF" + bytes(100))

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from probes.backend import ProbeStatus
+from probes.live.handover import (
+    Handover,
+    Request,
+    receive_handover,
+    receive_request,
+    send_handover,
+    send_request,
+)
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_a_request_arrives(pair: Pair) -> None:
+    send_request(pair[0], Request(stream=True))
+    assert receive_request(pair[1]) == Request(stream=True)
+
+
+def test_descriptors_arrive_open_and_close_with_the_handover(pair: Pair) -> None:
+    read_end, write_end = os.pipe()
+    sent = Handover(
+        probes=[ProbeStatus("remap_pte", True, "vmemmap_remap_pte", "kprobe")],
+        orders=(9, 18),
+        nodes=2,
+        cpus=4,
+        stream_bytes=4096,
+        descriptors={"counters": write_end},
+    )
+    send_handover(pair[1], sent)
+    received = receive_handover(pair[0])
+    assert received is not None
+    assert received.probes == sent.probes
+    assert (received.orders, received.nodes, received.cpus) == ((9, 18), 2, 4)
+    assert not os.get_inheritable(received.descriptors["counters"])
+    os.write(received.descriptors["counters"], b"x")
+    assert os.read(read_end, 1) == b"x"
+    sent.close()
+    received.close()
+    assert received.descriptors == {}
+    assert os.read(read_end, 1) == b""  # both copies of the writing end are closed
+    os.close(read_end)
+
+
+def test_a_loader_that_died_gives_none(pair: Pair) -> None:
+    pair[1].close()
+    assert receive_handover(pair[0]) is None

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reader against an ordinary file that is laid out as the kernel lays out a ring buffer."""
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from probes.events import Event, Kind
+from probes.live.ring import RingReader
+
+PAGE = mmap.PAGESIZE
+SIZE = PAGE
+BUSY, DISCARD = 1 << 31, 1 << 30
+
+
+class Ring:
+    """The producer's side: consumer page, producer page, data, data again."""
+
+    def __init__(self) -> None:
+        self.fd = os.memfd_create("ring")
+        os.ftruncate(self.fd, 2 * PAGE + 2 * SIZE)
+        self.produced = 0
+
+    def put(self, record: bytes, flags: int = 0) -> None:
+        entry = struct.pack("<II", len(record) | flags, 0) + record
+        for i, byte in enumerate(entry):
+            place = (self.produced + i) % SIZE
+            for copy in (0, SIZE):
+                os.pwrite(self.fd, bytes([byte]), 2 * PAGE + copy + place)
+        self.produced += -(-len(entry) // 8) * 8
+        os.pwrite(self.fd, struct.pack("<Q", self.produced), PAGE)
+
+    @property
+    def consumed(self) -> int:
+        return int(struct.unpack("<Q", os.pread(self.fd, 8, 0))[0])
+
+
+@pytest.fixture
+def ring() -> Iterator[Ring]:
+    made = Ring()
+    yield made
+    os.close(made.fd)
+
+
+@pytest.fixture
+def reader(ring: Ring) -> Iterator[RingReader]:
+    made = RingReader(ring.fd, SIZE)
+    yield made
+    made.close()
+
+
+def record(number: int) -> bytes:
+    return Event(kind=Kind.REMAP_PTE, sequence=number).pack()
+
+
+def test_records_come_in_order_and_room_is_given_back(ring: Ring, reader: RingReader) -> None:
+    ring.put(record(0))
+    ring.put(record(1))
+    assert reader.read(0) == record(0) + record(1)
+    assert ring.consumed == ring.produced == 2 * 104
+    assert reader.read(0) == b""
+
+
+def test_records_run_on_over_the_edge(ring: Ring, reader: RingReader) -> None:
+    for number in range(200):  # five times round
+        ring.put(record(number))
+        assert reader.read(0) == record(number)
+    assert ring.produced > 5 * SIZE
+
+
+def test_discarded_records_are_passed_over(ring: Ring, reader: RingReader) -> None:
+    ring.put(record(0), DISCARD)
+    ring.put(record(1))
+    assert reader.read(0) == record(1)
+
+
+def test_an_unfinished_record_holds_the_reader_back(ring: Ring, reader: RingReader) -> None:
+    ring.put(record(0))
+    ring.put(record(1), BUSY)
+    ring.put(record(2))
+    assert reader.read(0) == record(0)
+    assert ring.consumed == 104
+
+
+def test_a_record_of_another_size_is_refused(ring: Ring, reader: RingReader) -> None:
+    ring.put(b"x" * 24)
+    with pytest.raises(ValueError, match="a record of 24 bytes in the ring, not 96"):
+        reader.read(0)

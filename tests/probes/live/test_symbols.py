@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+from probes.live.symbols import read_symbols
+
+KALLSYMS = """\
+ffffffff81000000 T _stext
+ffffffff81210da0 t vmemmap_remap_pte
+ffffffff82733064 b vmemmap_optimize_enabled
+ffffffff81c2bf70 ? not_a_vmemmap_symbol
+zzzz t broken_vmemmap_address
+ffffffffc0000000 t vmemmap_of_a_module\t[some_module]
+vmemmap_without_address
+ffffffff81999999 t vmemmap_remap_pte
+"""
+
+
+def test_only_the_kernels_own_hvo_symbols_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "kallsyms").write_text(KALLSYMS)
+    assert read_symbols(tmp_path / "kallsyms") == {
+        "vmemmap_remap_pte": 0xFFFFFFFF81210DA0,  # the first of two
+        "vmemmap_optimize_enabled": 0xFFFFFFFF82733064,
+    }
