@@ -50,9 +50,11 @@ class LiveBackend:
     def start(self) -> None:
         """Run the loader and map what it hands over. Raises ``BackendError``."""
         try:
-            self._handover = _run_loader(Request(stream=self._stream))
+            self._handover = _run_loader(Request.of(self._host, stream=self._stream))
         except BackendError as error:
             self._handover = Handover(problem=str(error))
+        except OSError as error:
+            self._handover = Handover(problem=f"the loader can't be run: {error}")
         handover = self._handover
         if handover.problem:
             handover.probes = [

@@ -8,9 +8,11 @@ import json
 import os
 import socket
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from probes.backend import ProbeStatus
+from probes.host import Host
 
 _LARGEST = 1 << 16
 _MAX_DESCRIPTORS = 64
@@ -18,9 +20,23 @@ _MAX_DESCRIPTORS = 64
 
 @dataclass(frozen=True)
 class Request:
-    """What the loader is asked for."""
+    """What the loader is asked for: a stream or not, and which machine (``probes.host.Host``)."""
 
     stream: bool
+    proc: str
+    sys: str
+    modules: str
+    release: str
+
+    @classmethod
+    def of(cls, host: Host, *, stream: bool) -> "Request":
+        """Make a request; sockets carry no paths, so they go as text."""
+        return cls(stream, str(host.proc), str(host.sys), str(host.modules), host.release)
+
+    @property
+    def host(self) -> Host:
+        """The machine again."""
+        return Host(Path(self.proc), Path(self.sys), Path(self.modules), self.release)
 
 
 @dataclass

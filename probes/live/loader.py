@@ -40,8 +40,9 @@ class LoadError(Exception):
     """Nothing could be attached; the message is one line with the fix."""
 
 
-def load(host: Host, request: Request) -> Handover:
+def load(request: Request) -> Handover:
     """Compile, attach, and return what to hand over. Raises ``LoadError``."""
+    host = request.host
     found = preflight.obstacles(host)
     if found:
         raise LoadError("; ".join(map(str, found)))
@@ -146,7 +147,7 @@ def main() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         request = receive_request(sock)
         try:
-            handover = load(Host(), request)
+            handover = load(request)
         except LoadError as error:
             handover = Handover(problem=str(error))
         send_handover(sock, handover)

@@ -2,10 +2,12 @@
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from probes.backend import ProbeStatus
+from probes.host import Host
 from probes.live.handover import (
     Handover,
     Request,
@@ -26,8 +28,11 @@ def pair() -> Iterator[Pair]:
 
 
 def test_a_request_arrives(pair: Pair) -> None:
-    send_request(pair[0], Request(stream=True))
-    assert receive_request(pair[1]) == Request(stream=True)
+    host = Host(Path("/p"), Path("/s"), Path("/m"), "6.1.0-test")
+    send_request(pair[0], Request.of(host, stream=True))
+    received = receive_request(pair[1])
+    assert received.stream
+    assert received.host == host
 
 
 def test_descriptors_arrive_open_and_close_with_the_handover(pair: Pair) -> None:
