@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+# make run | test | lint | test-kernel | clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LISTEN ?= 127.0.0.1:10917
+
+.PHONY: help run test lint test-kernel clean
+
+help:
+	@echo "make run          serve the simulator on $(LISTEN) (LISTEN=HOST:PORT for another)"
+	@echo "make test         every test that needs no root, with branch coverage"
+	@echo "make lint         ruff and mypy --strict"
+	@echo "make test-kernel  boot real kernels in QEMU and count there (needs root)"
+
+run: $(VENV)/.run
+	@echo "Serving a simulated kernel: http://$(LISTEN)/  (Ctrl-C ends it)"
+	@$(BIN)/hvoscope serve --backend sim --web.listen-address $(LISTEN)
+
+test: $(VENV)/.dev
+	$(BIN)/pytest -q -m "not kernel" --cov --cov-report=term
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-kernel: $(VENV)/.dev
+	$(BIN)/pytest -v -m kernel tests/kernel
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+# Debian ships venv apart from Python; say so, or as root put it right.
+$(BIN)/python:
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qqy python3-venv \
+	    && $(PYTHON) -m venv $(VENV); } \
+	  || { rm -rf $(VENV); echo "no usable $(PYTHON) -m venv: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+	@echo "Installing hvoscope into $(VENV) ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "Installing hvoscope and its test tools into $(VENV) ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.run

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``SimBackend``: a simulated kernel behind the same face as the real one."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from probes.accounting import Pool
+from probes.backend import STEPS, BackendError, Info, ProbeStatus, Status
+from probes.counters import Counters, PageKey, Reducer
+from probes.events import RECORD, Event, Kind
+from probes.operations import Operation
+from sim_backend.errors import KernelBug, OperationError
+from sim_backend.kernel import SimKernel
+from sim_backend.scenario import Step
+from sim_backend.stream import RecordQueue
+
+Wait = Callable[[threading.Event, float], object]
+"""Waits until the event is set, or so many seconds have passed."""
+
+Sink = Callable[[bytes], object]
+"""Takes blocks of whole records."""
+
+_COUNTED = frozenset({Kind.OPTIMIZE_ENTER, Kind.OPTIMIZE_EXIT, Kind.RESTORE_EXIT})
+_BLOCK_BYTES = 512 * RECORD.size
+_IDLE_SECONDS = 0.5
+
+
+class SimBackend:
+    """A ``probes.backend.Backend`` and a ``probes.accounting.State``, both of one ``SimKernel``.
+
+    Between ``start`` and ``stop`` a thread of its own runs the scenario, and ``operate`` may be
+    called from any thread.
+    """
+
+    def __init__(
+        self,
+        kernel: SimKernel,
+        scenario: Iterable[Step] | None = None,
+        *,
+        time_scale: float = 1.0,
+        stream: bool = False,
+        queue_records: int = 65_536,
+        sink: Sink | None = None,
+        wait: Wait = threading.Event.wait,
+    ) -> None:
+        """Nothing moves before ``start``.
+
+        Without a ``scenario`` only ``operate`` moves the kernel. ``time_scale`` is simulated
+        seconds per second of waiting. ``stream`` makes ``records`` available; up to
+        ``queue_records`` records wait for its consumer. ``sink`` gets every block of records
+        too, and the simulation waits for it, so that nothing is lost. Raises ``ValueError`` when
+        a number is not above 0.
+        """
+        if time_scale <= 0 or queue_records <= 0:
+            raise ValueError("time scale and queue size must be above 0")
+        self._kernel = kernel
+        self._steps = iter(scenario) if scenario is not None else None
+        self._time_scale = time_scale
+        self._wait = wait
+        self._queue_records = queue_records
+        self._queue = RecordQueue(queue_records) if stream else None
+        self._sink = sink
+        self._pending = bytearray()
+        self._reducer = Reducer(self._keys())
+        self._reducer_lock = threading.Lock()
+        self._kernel_lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._started = False
+        self._problem = ""
+
+    @property
+    def info(self) -> Info:
+        """``sim``, the generation, ``simulated``."""
+        kernel = self._kernel
+        return Info("sim", kernel.generation.name, "simulated", kernel.geometry.page_size)
+
+    def start(self) -> None:
+        """Trace the kernel and run the scenario. Raises ``BackendError`` when traced already."""
+        with self._kernel_lock:
+            try:
+                self._kernel.attach(self._emit)
+            except ValueError as error:
+                raise BackendError(f"can't start: {error}") from None
+        self._started = True
+        self._problem = ""
+        self._stopping.clear()
+        self._reducer = Reducer(self._keys())
+        if self._queue is not None and self._queue.closed:
+            self._queue = RecordQueue(self._queue_records)
+        if self._steps is not None:
+            self._thread = threading.Thread(
+                target=self._run, args=(self._steps,), name="hvoscope-sim", daemon=True
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the scenario after the operation it is in, and stop tracing."""
+        if not self._started:
+            return
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        with self._kernel_lock:
+            self._kernel.detach()
+        if self._queue is not None:
+            self._queue.close()
+        self._started = False
+
+    def operate(self, operation: Operation) -> int:
+        """Do one operation now; see ``SimKernel.operate`` for what it returns and raises."""
+        with self._kernel_lock:
+            try:
+                return self._kernel.operate(operation)
+            finally:
+                self._flush()
+
+    def counters(self) -> Counters:
+        """Totals since ``start``, zeros for every size and node that nothing happened to."""
+        with self._reducer_lock:
+            return self._reducer.snapshot()
+
+    def records(self) -> Iterator[bytes]:
+        """Blocks of records until ``stop``; for one consumer."""
+        if self._queue is None:
+            raise BackendError("no event stream: make the backend with stream=True")
+        return self._queue.blocks(_IDLE_SECONDS)
+
+    def status(self) -> Status:
+        """Every step is seen; only the queue can lose anything."""
+        problem = self._problem if self._started else "not started"
+        ready = not problem
+        symbols = self._kernel.generation.symbols
+        attached = "simulated" if ready else ""
+        return Status(
+            ready=ready,
+            probes=tuple(
+                ProbeStatus(step, ready, symbols[step], attached, problem) for step in STEPS
+            ),
+            problem=problem,
+            missed=dict.fromkeys(STEPS, 0),
+            lost={} if self._queue is None else {"queue": self._queue.lost},
+        )
+
+    def pools(self) -> Iterator[Pool]:
+        """Huge pages by size, node and state; read while an operation may be under way."""
+        return self._kernel.pools()
+
+    def reserved(self) -> Mapping[int, int]:
+        """Reserved huge pages by size; they belong to no node."""
+        return self._kernel.reserved()
+
+    def enabled(self) -> bool:
+        """The switch."""
+        return self._kernel.enabled()
+
+    def memmap_pages(self) -> Mapping[str, int]:
+        """Frames with struct pages, ``boot`` and ``runtime``."""
+        return self._kernel.memmap_pages()
+
+    def _keys(self) -> Iterator[PageKey]:
+        for size in self._kernel.huge_page_sizes:
+            for node in range(self._kernel.nodes):
+                yield PageKey(self._kernel.geometry.order(size), node)
+
+    def _run(self, steps: Iterator[Step]) -> None:
+        try:
+            for seconds, operation in steps:
+                self._wait(self._stopping, seconds / self._time_scale)
+                if self._stopping.is_set():
+                    return
+                with self._kernel_lock:
+                    self._kernel.idle(seconds)
+                self.operate(operation)
+        except (KernelBug, OperationError) as error:
+            self._problem = f"the scenario broke off: {error}"
+
+    def _emit(self, event: Event) -> None:
+        if event.kind in _COUNTED:
+            with self._reducer_lock:
+                self._reducer.add((event,))
+        if self._queue is not None or self._sink is not None:
+            self._pending += event.pack()
+            if len(self._pending) >= _BLOCK_BYTES:
+                self._flush()
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        block = bytes(self._pending)
+        self._pending.clear()
+        if self._queue is not None:
+            self._queue.put(block)
+        if self._sink is not None:
+            self._sink(block)

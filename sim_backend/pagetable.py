@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's page table (init_mm), from pgd down to pte, for the part that maps vmemmap.
+
+An entry is a table of the next level, a number, or ``NONE``. A number is what the hardware
+sees: a frame number above some protection bits. Addresses and shifts are in bytes and bits.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar, cast
+
+from probes.geometry import Geometry
+
+VMEMMAP_START = 0xFFFFEA0000000000
+"""Where struct pages begin: x86-64's address without KASLR, used for every geometry."""
+
+NONE = 0
+PAGE_PRESENT = 0b001
+PAGE_RW = 0b010
+PAGE_PSE = 0b100
+"""In a pmd: this entry maps a whole PMD_SIZE itself."""
+PAGE_KERNEL = PAGE_PRESENT | PAGE_RW
+PAGE_KERNEL_RO = PAGE_PRESENT
+_PFN_SHIFT = 12
+_VIRTUAL_BITS = 48
+
+
+def mk_pte(pfn: int, prot: int) -> int:
+    """Make an entry that maps ``pfn``."""
+    return pfn << _PFN_SHIFT | prot
+
+
+def pte_pfn(entry: int) -> int:
+    """The frame that ``entry`` maps."""
+    return entry >> _PFN_SHIFT
+
+
+def pte_write(entry: int) -> bool:
+    """Whether ``entry`` may be written through."""
+    return bool(entry & PAGE_RW)
+
+
+def _kernel_ptes(pfns: range) -> list[int]:
+    return [mk_pte(pfn, PAGE_KERNEL) for pfn in pfns]
+
+
+class PteTable:
+    """The lowest level: entries are numbers."""
+
+    __slots__ = ("_entries", "_pfns", "frame")
+
+    def __init__(self, pfns: range, size: int, frame: int) -> None:
+        """Map ``pfns`` with the first of ``size`` entries; the table fills ``frame`` itself.
+
+        Entries are made when they are first asked for: most of a large machine never is.
+        """
+        self._pfns = pfns
+        self._entries = [NONE] * size if len(pfns) < size else None
+        if self._entries is not None:
+            self._entries[: len(pfns)] = _kernel_ptes(pfns)
+        self.frame = frame
+
+    @property
+    def entries(self) -> list[int]:
+        """All entries, for reading and writing."""
+        if self._entries is None:
+            self._entries = _kernel_ptes(self._pfns)
+        return self._entries
+
+    def mapped_frames(self) -> Iterator[int]:
+        """The frame of each entry that is not none."""
+        if self._entries is None:
+            return iter(self._pfns)
+        return map(pte_pfn, filter(None, self._entries))
+
+
+class Directory:
+    """A level above it: entries are tables, huge mappings or ``NONE``."""
+
+    __slots__ = ("entries", "frame")
+
+    def __init__(self, size: int, frame: int | None) -> None:
+        """``frame`` is None for a folded level, which takes no memory."""
+        self.entries: list[Entry] = [NONE] * size
+        self.frame = frame
+
+
+Entry = Directory | PteTable | int
+
+T = TypeVar("T", bound=Entry)
+
+
+class Slot(Generic[T]):
+    """A pointer to one entry: pgd_t \\*, p4d_t \\*, pud_t \\*, pmd_t \\* or pte_t \\*."""
+
+    __slots__ = ("entries", "index")
+
+    def __init__(self, entries: list[T], index: int) -> None:
+        self.entries = entries
+        self.index = index
+
+    def get(self) -> T:
+        """Read the entry."""
+        return self.entries[self.index]
+
+    def set(self, value: T) -> None:
+        """Write the entry (set_pte_at, pmd_populate_kernel)."""
+        self.entries[self.index] = value
+
+    def step(self) -> None:
+        """Go on to the next entry (``pte++``)."""
+        self.index += 1
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level above the pte: what one entry spans (2^shift bytes), and entries per table."""
+
+    shift: int
+    entries: int
+
+    def index(self, addr: int) -> int:
+        """Which entry ``addr`` falls into."""
+        return addr >> self.shift & self.entries - 1
+
+    def addr_end(self, addr: int, end: int) -> int:
+        """Where the entry of ``addr`` ends, or ``end`` if that comes first."""
+        return min(((addr >> self.shift) + 1) << self.shift, end)
+
+
+class Mapping(NamedTuple):
+    """What one page of vmemmap is mapped to."""
+
+    addr: int
+    pfn: int
+    writable: bool
+
+
+class PageTable:
+    """init_mm.pgd, with 48-bit addresses. Levels that a page size has no use for are folded."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.page_shift = geometry.page_shift
+        per_table = geometry.ptes_per_table
+        bits = per_table.bit_length() - 1
+        pmd = self.page_shift + bits
+        top = pmd + (_VIRTUAL_BITS - 1 - pmd) // bits * bits
+        self.pgd_level = Level(top, 1 << (_VIRTUAL_BITS - top))
+        self.p4d_level = Level(top, 1)
+        self.pud_level = Level(pmd + bits, per_table) if top > pmd + bits else self.p4d_level
+        self.pmd_level = Level(pmd, per_table)
+        self.ptrs_per_pte = per_table
+        self._pgd = Directory(self.pgd_level.entries, None)
+
+    def pgd_offset_k(self, addr: int) -> Slot[Entry]:
+        """The pgd entry of ``addr``."""
+        return Slot(self._pgd.entries, self.pgd_level.index(addr))
+
+    def p4d_offset(self, pgd: Slot[Entry], addr: int) -> Slot[Entry]:
+        """The p4d entry of ``addr`` below ``pgd``, which must not be none."""
+        return Slot(_directory(pgd).entries, self.p4d_level.index(addr))
+
+    def pud_offset(self, p4d: Slot[Entry], addr: int) -> Slot[Entry]:
+        """The pud entry of ``addr`` below ``p4d``, which must not be none."""
+        return Slot(_directory(p4d).entries, self.pud_level.index(addr))
+
+    def pmd_offset(self, pud: Slot[Entry], addr: int) -> Slot[Entry]:
+        """The pmd entry of ``addr`` below ``pud``, which must not be none."""
+        return Slot(_directory(pud).entries, self.pmd_level.index(addr))
+
+    def pte_offset_kernel(self, pmd: Slot[Entry], addr: int) -> Slot[int]:
+        """The pte of ``addr`` below ``pmd``, which must be neither none nor huge."""
+        table = cast(PteTable, pmd.get())
+        return Slot(table.entries, addr >> self.page_shift & self.ptrs_per_pte - 1)
+
+    def pmd_off_k(self, addr: int) -> Slot[Entry]:
+        """The pmd entry of ``addr``, straight from the top."""
+        pgd = self.pgd_offset_k(addr)
+        return self.pmd_offset(self.pud_offset(self.p4d_offset(pgd, addr), addr), addr)
+
+    def virt_to_kpte(self, addr: int) -> Slot[int]:
+        """The pte of ``addr``, straight from the top; not where a huge page maps it."""
+        return self.pte_offset_kernel(self.pmd_off_k(addr), addr)
+
+    def translate(self, addr: int) -> Mapping:
+        """What the page at ``addr`` is mapped to, by a pte or by a huge pmd."""
+        pmd = self.pmd_off_k(addr)
+        entry = pmd.get()
+        if isinstance(entry, int):
+            page = addr >> self.page_shift & self.ptrs_per_pte - 1
+            return Mapping(addr, pte_pfn(entry) + page, pte_write(entry))
+        pte = self.pte_offset_kernel(pmd, addr).get()
+        return Mapping(addr, pte_pfn(pte), pte_write(pte))
+
+    def mapped_frames(self) -> Iterator[int]:
+        """Every frame that an entry maps, once per entry."""
+        for entry in _walk(self._pgd):
+            if isinstance(entry, PteTable):
+                yield from entry.mapped_frames()
+            elif isinstance(entry, int):
+                yield from range(pte_pfn(entry), pte_pfn(entry) + self.ptrs_per_pte)
+
+    def table_frames(self) -> Iterator[int]:
+        """Frames that the tables below the pgd fill themselves."""
+        for entry in _walk(self._pgd):
+            if not isinstance(entry, int) and entry.frame is not None:
+                yield entry.frame
+
+
+def _directory(slot: Slot[Entry]) -> Directory:
+    return cast(Directory, slot.get())
+
+
+def pmd_leaf(pmd: Slot[Entry]) -> bool:
+    """Whether ``pmd`` maps a huge page itself."""
+    entry = pmd.get()
+    return isinstance(entry, int) and bool(entry & PAGE_PSE)
+
+
+def _walk(directory: Directory) -> Iterator[Entry]:
+    for entry in directory.entries:
+        if entry != NONE:
+            yield entry
+            if isinstance(entry, Directory):
+                yield from _walk(entry)

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hook points of the simulated kernel, and the tracer that a test of the real one attaches.
+
+The tracer keeps its state from an operation's enter to its exit, by the rules of the BPF program
+(probes/live/bpf/hvo.bpf.c). So its numbers come from the hooks, not from the books of the
+simulated kernel, and the two can be held against each other.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from probes.events import VERSION, Event, Kind, Reason
+from sim_backend.durations import Clock
+
+Emit = Callable[[Event], None]
+"""Takes each event as it happens."""
+
+
+class Task(NamedTuple):
+    """Who runs: thread and process id, name (15 bytes at most) and CPU."""
+
+    pid: int
+    tgid: int
+    comm: bytes
+    cpu: int
+
+
+class Outcome(NamedTuple):
+    """What an exit event says beyond its target."""
+
+    ret: int = 0
+    ptes: int = 0
+    frames_freed: int = 0
+    frames_allocated: int = 0
+    reason: int = 0
+    duration_ns: int = 0
+
+
+class Target(NamedTuple):
+    """The huge page of an operation: its vmemmap [start, end), page order and node."""
+
+    start: int
+    end: int
+    order: int
+    node: int
+
+
+_NO_OUTCOME = Outcome()
+
+
+@dataclass(slots=True)
+class _Operation:
+    """What the tracer remembers of a task between enter and exit."""
+
+    task: Task
+    target: Target
+    restoring: bool
+    reason: Reason
+    since_ns: int = 0
+    ptes: int = 0
+    ranges: int = 0
+    head_remapped: int = 0
+
+
+class Tracer:
+    """Turns hits of the hooks into events, for one listener."""
+
+    def __init__(self, clock: Clock, page_size: int, range_hook: str) -> None:
+        """``range_hook`` is the function whose arguments become REMAP_RANGE events."""
+        self._clock = clock
+        self._page_size = page_size
+        self._range_hook = range_hook
+        self._emit: Emit | None = None
+        self._operation: _Operation | None = None
+        self._sequence: dict[int, int] = {}
+        self.net_freed_frames = 0
+        """Frames freed less frames allocated, by the events since ``attach``."""
+
+    @property
+    def attached(self) -> bool:
+        """Whether anybody listens."""
+        return self._emit is not None
+
+    def attach(self, emit: Emit) -> None:
+        """Send events to ``emit`` from now on. Raises ``ValueError`` when somebody else listens."""
+        if self._emit is not None:
+            raise ValueError("this kernel is being traced already")
+        self._emit = emit
+        self._sequence.clear()
+        self.net_freed_frames = 0
+
+    def detach(self) -> None:
+        """Send no more events."""
+        self._emit = None
+        self._operation = None
+
+    def optimize_enter(self, task: Task, target: Target, reason: Reason) -> None:
+        """Entry of the per-page function. ``reason`` holds if it turns out to do nothing."""
+        self._enter(_Operation(task, target, False, reason), Kind.OPTIMIZE_ENTER)
+
+    def restore_enter(self, task: Task, target: Target) -> None:
+        """Entry of the way back."""
+        self._enter(_Operation(task, target, True, Reason.NONE), Kind.RESTORE_ENTER)
+
+    def vmemmap_remap_free(self, start: int, end: int, reuse: int) -> None:
+        """Entry of vmemmap_remap_free."""
+        self._range("vmemmap_remap_free", start, end, reuse)
+
+    def vmemmap_remap_range(self, start: int, end: int, reuse_addr: int) -> None:
+        """Entry of vmemmap_remap_range, with walk->reuse_addr (0 where there is no such field)."""
+        self._range("vmemmap_remap_range", start, end, reuse_addr)
+
+    def vmemmap_remap_pte(self, addr: int) -> None:
+        """Entry of vmemmap_remap_pte."""
+        operation = self._operation
+        if operation is not None and not operation.restoring:
+            if addr == operation.target.start:
+                operation.head_remapped = 1
+            self._pte(operation, Kind.REMAP_PTE, addr)
+
+    def vmemmap_restore_pte(self, addr: int) -> None:
+        """Entry of vmemmap_restore_pte; inside an optimisation it is part of a roll-back."""
+        operation = self._operation
+        if operation is not None and operation.restoring:
+            self._pte(operation, Kind.RESTORE_PTE, addr)
+
+    def optimize_exit(self, ret: int) -> None:
+        """Return of the per-page function; ``ret`` is 0 or a negative errno."""
+        operation, self._operation = self._operation, None
+        if operation is None:
+            return
+        if ret:
+            outcome = Outcome(ret)
+        elif operation.ptes:
+            # Every remapped PTE leaves its old frame on the list of those to free.
+            outcome = Outcome(ret, operation.ptes, operation.ptes, operation.head_remapped)
+        else:
+            outcome = Outcome(reason=operation.reason)
+        self._exit(operation, Kind.OPTIMIZE_EXIT, outcome)
+
+    def restore_exit(self, ret: int) -> None:
+        """Return of the way back; ``ret`` is 0 or a negative errno."""
+        operation, self._operation = self._operation, None
+        if operation is None:
+            return
+        ptes = 0 if ret else operation.ptes
+        self._exit(operation, Kind.RESTORE_EXIT, Outcome(ret, ptes, 0, ptes))
+
+    def _enter(self, operation: _Operation, kind: Kind) -> None:
+        if self._emit is None:
+            return
+        self._operation = operation
+        self._send(operation, kind, (operation.target.start, operation.target.end, 0))
+        operation.since_ns = self._clock.now_ns
+
+    def _range(self, symbol: str, start: int, end: int, reuse: int) -> None:
+        operation = self._operation
+        if operation is None or operation.restoring or symbol != self._range_hook:
+            return
+        operation.ranges += 1
+        if operation.ranges == 1:  # a second range is the roll-back of the first
+            self._send(operation, Kind.REMAP_RANGE, (start, end, reuse))
+
+    def _pte(self, operation: _Operation, kind: Kind, addr: int) -> None:
+        operation.ptes += 1
+        self._send(operation, kind, (addr, addr + self._page_size, 0))
+
+    def _exit(self, operation: _Operation, kind: Kind, outcome: Outcome) -> None:
+        self.net_freed_frames += outcome.frames_freed - outcome.frames_allocated
+        outcome = outcome._replace(duration_ns=self._clock.now_ns - operation.since_ns)
+        target = operation.target
+        self._send(operation, kind, (target.start, target.end, 0), outcome)
+
+    def _send(
+        self,
+        operation: _Operation,
+        kind: Kind,
+        where: tuple[int, int, int],
+        outcome: Outcome = _NO_OUTCOME,
+    ) -> None:
+        if self._emit is None:
+            return
+        pid, tgid, comm, cpu = operation.task
+        target = operation.target
+        sequence = self._sequence.get(cpu, 0)
+        self._sequence[cpu] = sequence + 1
+        start, end, reuse = where
+        ret, ptes, freed, allocated, reason, duration_ns = outcome
+        # By position: once per PTE, keywords would cost as much as all the rest.
+        self._emit(
+            Event(
+                self._clock.now_ns,
+                sequence,
+                start,
+                end,
+                reuse,
+                duration_ns,
+                ret,
+                pid,
+                tgid,
+                ptes,
+                freed,
+                allocated,
+                cpu,
+                target.node,
+                kind,
+                target.order,
+                reason,
+                VERSION,
+                comm,
+            )
+        )

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Boots real kernels under QEMU and runs commands inside them.
+
+legs.py       the kernels there are; a leg is one line
+debian.py     Debian's own kernels        patched.py   one built with the first HVO's names
+apt.py        packages of any suite       edits.py     source changes as data (patched_edits.py)
+cache.py      where all that is kept      tools.py     what the host must have
+qemu.py       run_in_guest()              guest.py     initramfs (cpio.py, modules.py, guest-*.sh)
+conftest.py   fixtures: kernel, guest     __main__.py  one command in one guest, by hand
+
+`HVOSCOPE_LEGS=patched,debian-6.1` narrows the legs under test. `HVOSCOPE_CACHE` moves the cache.
+`HVOSCOPE_REQUIRE_KERNEL=1` makes what would be skipped fail. `HVOSCOPE_DEBIAN_MIRROR` and
+`HVOSCOPE_DEBIAN_SECURITY_MIRROR` are for hosts whose own apt knows no Debian mirror.
+"""

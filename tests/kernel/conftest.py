@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of tests inside real kernels. A test that asks for `leg` runs once on each."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel import legs, tools
+from tests.kernel.kernels import Kernel, Kernels
+from tests.kernel.progress import UnavailableError
+from tests.kernel.qemu import Guest, GuestRun, Host, run_in_guest
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "leg" in metafunc.fixturenames:
+        # For the session, so that a fixture of any scope can build on it.
+        metafunc.parametrize("leg", legs.under_test(), scope="session")
+
+
+@contextmanager
+def or_skip() -> Iterator[None]:
+    """Skips a test for what the machine lacks, or fails it where that must not happen."""
+    try:
+        yield
+    except UnavailableError as error:
+        if os.environ.get("HVOSCOPE_REQUIRE_KERNEL") == "1":
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def kernels(pytestconfig: pytest.Config) -> Kernels:
+    """The kernel of a leg; says on the terminal what it downloads or builds."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    @functools.cache
+    def get(name: str) -> Kernel:
+        with or_skip(), capture.global_and_fixture_disabled():
+            Host.find()  # before minutes of building for a guest that cannot be
+            return legs.provide(name)
+        raise AssertionError("or_skip never returns after an error")
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def kernel(leg: str, kernels: Kernels) -> Kernel:
+    """The kernel of the leg the test runs on."""
+    return kernels(leg)
+
+
+@pytest.fixture
+def guest(kernel: Kernel, tmp_path: Path) -> Guest:
+    """Runs a command in a fresh guest; as run_in_guest(), but for kernel and out."""
+    return _guest(kernel, tmp_path)
+
+
+@pytest.fixture
+def any_guest(kernels: Kernels, tmp_path: Path) -> Guest:
+    """As `guest`, on the first leg only: for what does not depend on the kernel."""
+    return _guest(kernels(legs.under_test()[0]), tmp_path)
+
+
+def _guest(kernel: Kernel, directory: Path) -> Guest:
+    numbers = itertools.count()
+
+    def run(*argv: str, **options: Any) -> GuestRun:
+        return run_in_guest(kernel, argv, out=directory / f"guest{next(numbers)}", **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def bcc_python() -> str:
+    """The Python that has BCC, on the host and so in every guest."""
+    with or_skip():
+        tools.require("bcc")
+    return "/usr/bin/python3"

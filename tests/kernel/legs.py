@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernels to test on. A new leg is one line in the table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.kernel import debian, patched
+from tests.kernel.apt import Suite
+from tests.kernel.cache import Cache
+from tests.kernel.kernels import Kernel
+
+_BOOKWORM = Suite("bookworm")
+_TRIXIE = Suite("trixie")
+_SID = Suite("sid", security=False, check_valid_until=False)
+
+Provider = Callable[[str, Suite, Cache, str], Kernel]
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A kernel under a name, with the boot parameters that belong to it."""
+
+    about: str
+    suite: Suite
+    provide: Provider
+    append: str = ""
+
+
+LEGS = {
+    "patched": Leg("Linux 6.1 with the first HVO's names, built here", _BOOKWORM, patched.provide),
+    "debian-6.1": Leg("Debian bookworm, as it is", _BOOKWORM, debian.provide),
+    "debian-6.12": Leg("Debian trixie, as it is", _TRIXIE, debian.provide),
+    "debian-sid": Leg("Debian sid, as it is", _SID, debian.provide),
+}
+
+
+def provide(name: str, cache: Cache | None = None) -> Kernel:
+    """The kernel of a leg, downloaded or built if it is not in the cache."""
+    leg = LEGS[name]
+    return leg.provide(name, leg.suite, cache or Cache(), leg.append)
+
+
+def under_test() -> list[str]:
+    """Names of the legs that the tests run on: all, or those in `$HVOSCOPE_LEGS`."""
+    names = os.environ.get("HVOSCOPE_LEGS", ",".join(LEGS)).split(",")
+    if unknown := [name for name in names if name not in LEGS]:
+        raise ValueError(f"HVOSCOPE_LEGS names unknown legs {unknown}; there are {list(LEGS)}")
+    return names

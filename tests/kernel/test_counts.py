@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The product on real kernels: what it counts, held against the kernel's own accounting."""
+
+import itertools
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from probes.counters import Counters, Histogram, PageKey, Slot, reduce
+from probes.events import Event, canonical, unpack_all
+from probes.geometry import GIB
+from probes.operations import parse_operation
+from sim_backend.kernel import SimKernel
+from tests.kernel.kernels import Kernels
+from tests.kernel.legs import under_test
+from tests.kernel.qemu import run_in_guest
+from tests.kernel.workload import OPERATIONS
+
+pytestmark = pytest.mark.kernel
+
+GUEST_TIMEOUT_S = 600
+"""Two minutes on a quiet machine, most of them BCC under emulation."""
+
+Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a kernel does with one page of each size, and under which names."""
+
+    ptes_2mb: int
+    ptes_1gb: int
+    optimize: str
+    remap_range: str
+    restore: str
+    generation: str
+    """Of the simulator."""
+
+
+EXPECTED = {
+    # Two reserved vmemmap pages of 8 and of 4096.
+    "patched": Expected(
+        *(6, 4094),
+        *("free_huge_page_vmemmap", "vmemmap_remap_free", "alloc_huge_page_vmemmap"),
+        "v17-enabled",
+    ),
+    # One reserved.
+    "debian-6.1": Expected(
+        *(7, 4095),
+        *("hugetlb_vmemmap_optimize", "vmemmap_remap_range", "hugetlb_vmemmap_restore"),
+        "6.0",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The guest's notes, and what this kernel should have done."""
+
+    notes: dict[str, Any]
+    events: bytes
+    expected: Expected
+
+    def scrape_after(self, operation: str) -> Samples:
+        """The scrape that followed an operation."""
+        return samples(self._step(operation)["scrape"])
+
+    def memtotal_rise_frames(self, operation: str) -> int:
+        """By how many frames MemTotal rose with an operation."""
+        steps = [self.notes["counts"]["start"], *self.notes["counts"]["steps"]]
+        at = steps.index(self._step(operation))
+        rise = steps[at]["kernel"]["memtotal_kib"] - steps[at - 1]["kernel"]["memtotal_kib"]
+        assert rise % 4 == 0
+        return int(rise // 4)
+
+    def node_of_1gb(self) -> int:
+        """The NUMA node whose pool the 1 GB page went to, by sysfs."""
+        pools = self._step("grow 1GB 1")["kernel"]["pools"]
+        return next(n for n in range(len(pools)) if pools.get(f"node{n} hugepages-1048576kB"))
+
+    def _step(self, operation: str) -> dict[str, Any]:
+        return next(s for s in self.notes["counts"]["steps"] if s["op"] == operation)
+
+
+def samples(text: str) -> Samples:
+    """Every sample of a scrape by name and labels."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def total(scrape: Samples, name: str, **labels: str) -> float:
+    """Sum of all samples of that name that carry the labels; fails when there is none."""
+    found = [v for (n, has), v in scrape.items() if n == name and labels.items() <= has]
+    assert found, f"no {name} with {labels}"
+    return sum(found)
+
+
+@pytest.fixture(scope="module", params=[leg for leg in under_test() if leg in EXPECTED])
+def seen(
+    request: pytest.FixtureRequest, kernels: Kernels, tmp_path_factory: pytest.TempPathFactory
+) -> Observation:
+    """One boot of each kernel, with everything that is asked of it."""
+    out = tmp_path_factory.mktemp(request.param)
+    command = (sys.executable, "-m", "tests.kernel.workload", str(out))
+    run = run_in_guest(kernels(request.param), command, out=out, timeout_s=GUEST_TIMEOUT_S)
+    assert run.exit_code == 0, run.stderr
+    return Observation(
+        json.loads((out / "notes.json").read_text()),
+        (out / "events.bin").read_bytes(),
+        EXPECTED[request.param],
+    )
+
+
+def test_probes_sit_on_the_expected_functions(seen: Observation) -> None:
+    scrape = seen.scrape_after(OPERATIONS[-1])
+    attached = {
+        (dict(labels)["step"], dict(labels)["symbol"]): value
+        for (name, labels), value in scrape.items()
+        if name == "hvo_probe_attached"
+    }
+    assert attached == {
+        ("optimize", seen.expected.optimize): 1,
+        ("remap_range", seen.expected.remap_range): 1,
+        ("remap_pte", "vmemmap_remap_pte"): 1,
+        ("restore", seen.expected.restore): 1,
+        ("restore_pte", "vmemmap_restore_pte"): 1,
+    }
+
+
+def test_switched_off_nothing_is_saved(seen: Observation) -> None:
+    scrape = seen.scrape_after("grow 2MB 5")
+    assert total(scrape, "hvo_optimize_calls_total") == 5
+    assert total(scrape, "hvo_hugepages_skipped_total", size="2MB", reason="off") == 5
+    assert total(scrape, "hvo_ptes_remapped_total") == 0
+    assert total(scrape, "hvo_enabled") == 0
+    assert seen.memtotal_rise_frames("grow 2MB 5") == 0
+
+
+def test_23_pages_of_2mb(seen: Observation) -> None:
+    scrape = seen.scrape_after("grow 2MB 23")
+    frames = 23 * seen.expected.ptes_2mb
+    assert total(scrape, "hvo_optimize_calls_total", size="2MB") == 5 + 23
+    assert total(scrape, "hvo_hugepages_optimized_total", size="2MB") == 23
+    assert total(scrape, "hvo_ptes_remapped_total", size="2MB") == frames
+    assert total(scrape, "hvo_frames_freed_total", size="2MB") == frames
+    assert seen.memtotal_rise_frames("grow 2MB 23") == frames
+    assert total(scrape, "hvo_enabled") == 1
+
+
+def test_one_page_of_1gb(seen: Observation) -> None:
+    scrape = seen.scrape_after("grow 1GB 1")
+    frames = seen.expected.ptes_1gb
+    assert total(scrape, "hvo_optimize_calls_total", size="1GB") == 1
+    assert total(scrape, "hvo_ptes_remapped_total", size="1GB") == frames
+    assert total(scrape, "hvo_frames_freed_total", size="1GB") == frames
+    assert seen.memtotal_rise_frames("grow 1GB 1") == frames
+
+
+def test_freed_again_the_same_numbers_come_back(seen: Observation) -> None:
+    scrape = seen.scrape_after(OPERATIONS[-1])
+    for size, pages, ptes in (
+        ("2MB", 23, 23 * seen.expected.ptes_2mb),
+        ("1GB", 1, seen.expected.ptes_1gb),
+    ):
+        assert total(scrape, "hvo_hugepages_restored_total", size=size) == pages
+        assert total(scrape, "hvo_ptes_restored_total", size=size) == ptes
+        assert total(scrape, "hvo_frames_allocated_total", size=size, cause="restore") == ptes
+        assert total(scrape, "hvo_frames_allocated_total", size=size, cause="head") == 0
+    assert total(scrape, "hvo_restore_failures_total") == 0
+    assert total(scrape, "hvo_optimize_failures_total") == 0
+    assert total(scrape, "hvo_probe_missed_total") == 0
+
+
+def test_durations_count_every_page_that_was_worked_on(seen: Observation) -> None:
+    scrape = seen.scrape_after(OPERATIONS[-1])
+    for direction in ("optimize", "restore"):
+        name = f"hvo_{direction}_duration_seconds"
+        assert total(scrape, f"{name}_count", size="2MB") == 23
+        assert total(scrape, f"{name}_count", size="1GB") == 1
+        assert 0 < total(scrape, f"{name}_sum", size="2MB") < 10
+
+
+def test_nodes_are_the_kernels_own(seen: Observation) -> None:
+    step = next(s for s in seen.notes["counts"]["steps"] if s["op"] == "grow 1GB 1")
+    scrape = samples(step["scrape"])
+    for place, pages in step["kernel"]["pools"].items():
+        node, folder = place.split()
+        size = {"hugepages-2048kB": "2MB", "hugepages-1048576kB": "1GB"}[folder]
+        labels = {"size": size, "node": node.removeprefix("node")}
+        assert total(scrape, "hvo_hugepages_optimized_total", **labels) == pages
+        assert total(scrape, "hvo_pool_hugepages", state="total", **labels) == pages
+
+
+def test_the_event_stream_reduces_to_the_counters(seen: Observation) -> None:
+    notes = seen.notes["counts"]
+    assert notes["lost"] == {"ring": 0}
+    assert notes["missed"] == {"optimize": 0, "restore": 0}
+    recorded = Counters(
+        {
+            (Slot(family, detail), PageKey(order, node)): n
+            for family, detail, order, node, n in notes["recorder"]["totals"]
+        },
+        {
+            (direction, order): Histogram(tuple(counts), total_ns)
+            for direction, order, counts, total_ns in notes["recorder"]["durations"]
+        },
+    )
+    keys = {key for _, key in recorded.totals}
+    assert reduce(unpack_all(seen.events), keys) == recorded
+
+
+def test_the_simulator_does_the_same_event_by_event(seen: Observation) -> None:
+    simulated: list[Event] = []
+    kernel = SimKernel(
+        seen.expected.generation,
+        nodes=2,
+        memory_per_node=4 * GIB,
+        hvo=False,
+        emit=simulated.append,
+    )
+    # In the guest, nodes below the one that gave the 1 GB page have no free GB in one piece.
+    for node in range(seen.node_of_1gb()):
+        kernel.hold_memory(node, leave=GIB // 2 // 4096)
+    for text in OPERATIONS:
+        kernel.operate(parse_operation(text))
+    pairs = itertools.zip_longest(canonical(unpack_all(seen.events)), canonical(simulated))
+    for number, (real, made) in enumerate(pairs):
+        assert real == made, f"event {number} differs"
+    assert number > 2 * seen.expected.ptes_1gb
+
+
+def test_sequence_numbers_have_no_gap(seen: Observation) -> None:
+    following: dict[int, int] = {}
+    for event in unpack_all(seen.events):
+        assert event.sequence == following.get(event.cpu, 0)
+        following[event.cpu] = event.sequence + 1
+    assert following
+
+
+def test_ready_only_once_attached(seen: Observation) -> None:
+    assert seen.notes["counts"]["ready_before_attach"] == [503, "not ready: not started\n"]
+
+
+def test_the_daemon_is_small_and_leaves_nothing_behind(seen: Observation) -> None:
+    notes = seen.notes["counts"]
+    assert notes["rss_kib"] < 40 * 1024
+    assert seen.expected.optimize in notes["kprobes_while_serving"]
+    assert notes["kprobes_after"] == ""
+    assert notes["exit_code"] == 0
+
+
+def test_paths(seen: Observation) -> None:
+    status, page = seen.notes["counts"]["landing_page"]
+    assert status == 200
+    assert seen.expected.optimize in page
+    assert "Simulated" not in page
+    assert seen.notes["counts"]["elsewhere"][0] == 404
+
+
+def test_trace_prints_a_table_and_ends(seen: Observation) -> None:
+    trace = seen.notes["trace"]
+    assert (trace["exit_code"], trace["stderr"]) == (0, "")
+    header, *rows = trace["stdout"].splitlines()
+    assert header.split()[:5] == ["TIME(s)", "CPU", "PID", "COMM", "STEP"]
+    assert [row.split()[4] for row in rows][:3] == ["optimize_enter", "remap_range", "remap_pte"]
+    assert len(rows) == 9
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "said"),
+    [
+        ("unprivileged", "no privilege to attach probes: run as root"),
+        ("no headers", "no kernel headers for {release}: apt install linux-headers-{release}"),
+        ("no bcc", "BCC is not installed: apt install python3-bpfcc"),
+    ],
+)
+def test_an_obstacle_is_one_line_with_its_fix(seen: Observation, obstacle: str, said: str) -> None:
+    notes = seen.notes["refused"][obstacle]
+    said = said.format(release=seen.notes["release"])
+    assert notes["trace_exit_code"] == 2
+    (line,) = notes["trace_stderr"].splitlines()
+    assert line.startswith("hvoscope: error: ")
+    assert said in line
+    assert said in notes["log"]
+    assert "Traceback" not in notes["log"]
+    assert notes["kprobes_after"] == ""
+
+
+@pytest.mark.parametrize("obstacle", ["unprivileged", "no headers", "no bcc"])
+def test_without_probes_state_is_served_and_the_rest_is_absent(
+    seen: Observation, obstacle: str
+) -> None:
+    notes = seen.notes["refused"][obstacle]
+    assert notes["ready"][0] == 503
+    scrape = samples(notes["scrape"])
+    assert total(scrape, "hvo_probe_attached") == 0
+    assert total(scrape, "hvo_pool_hugepages", size="2MB", state="total") == 0
+    counted = {name for name, _ in scrape if name.endswith(("_total", "_bucket"))}
+    assert counted == set()

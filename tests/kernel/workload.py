@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in the guest: drives the product on the running kernel and writes down what it saw.
+
+It judges nothing; the host's tests read its notes. ``python -m tests.kernel.workload FOLDER``.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from probes.counters import Counters
+from probes.geometry import KIB, MIB
+from probes.live.backend import LiveBackend
+from probes.operations import Operation, parse_operation
+
+OPERATIONS = (
+    "hvo off",
+    "grow 2MB 5",
+    "shrink 2MB 5",
+    "hvo on",
+    # The 2 MB pages stay while the 1 GB page comes, so both have memory that was never optimised
+    # before: only then does MemTotal rise by every frame that is freed.
+    "grow 2MB 23",
+    "grow 1GB 1",
+    "shrink 2MB 23",
+    "shrink 1GB 1",
+)
+
+ADDRESS = "127.0.0.1:10917"
+HVOSCOPE = str(Path(sys.executable).with_name("hvoscope"))
+SWITCH = Path("/proc/sys/vm/hugetlb_optimize_vmemmap")
+READY_TIMEOUT_S = 180
+
+Notes = dict[str, Any]
+
+
+def perform(operation: Operation) -> None:
+    """Do one operation on the running kernel."""
+    if operation.verb == "hvo":
+        SWITCH.write_text("1" if operation.on else "0")
+        return
+    pool = Path(f"/sys/kernel/mm/hugepages/hugepages-{operation.size // KIB}kB/nr_hugepages")
+    change = operation.pages if operation.verb == "grow" else -operation.pages
+    pool.write_text(str(int(pool.read_text()) + change))
+
+
+def kernels_own() -> Notes:
+    """What the kernel itself accounts: MemTotal in kB, and each node's pools."""
+    memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    pools = {
+        f"{path.parts[-4]} {path.parts[-2]}": int(path.read_text())
+        for path in Path("/sys/devices/system/node").glob("node*/hugepages/*/nr_hugepages")
+    }
+    return {"memtotal_kib": int(memory["MemTotal"].split()[0]), "pools": pools}
+
+
+def get(path: str) -> tuple[int, str]:
+    """Status and body of one request to the exporter; 0 while nobody listens."""
+    try:
+        with urllib.request.urlopen(f"http://{ADDRESS}{path}", timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except urllib.error.URLError:
+        return 0, ""
+
+
+def wait_for(what: Callable[[], bool], seconds: float = READY_TIMEOUT_S) -> None:
+    """Wait until it is so; ``TimeoutError`` when it never is."""
+    until = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > until:
+            raise TimeoutError
+        time.sleep(0.05)
+
+
+@contextmanager
+def exporter(log: Path, *prefix: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``hvoscope serve --backend bcc``, listening; ended by SIGTERM."""
+    command = [*prefix, HVOSCOPE, "serve", "--backend", "bcc", "--web.listen-address", ADDRESS]
+    with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr) as process:
+        try:
+            wait_for(lambda: get("/-/healthy")[0] == 200 or process.poll() is not None)
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+@contextmanager
+def recording(path: Path) -> Iterator[LiveBackend]:
+    """A second backend beside the exporter, whose event stream goes to ``path``."""
+    backend = LiveBackend(stream=True)
+    backend.start()
+
+    def drain() -> None:
+        with path.open("wb") as file:
+            for block in backend.records():
+                file.write(block)
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    try:
+        yield backend
+        time.sleep(1)  # the reader waits a tenth of that for records
+    finally:
+        backend.stop()
+        thread.join()
+
+
+def plain(counters: Counters) -> Notes:
+    """Counters as JSON can hold them."""
+    return {
+        "totals": [[*slot, *key, n] for (slot, key), n in counters.totals.items()],
+        "durations": [[*key, h.counts, h.sum_ns] for key, h in counters.durations.items()],
+    }
+
+
+def kprobes() -> str:
+    """Every kprobe in the kernel just now."""
+    return Path("/sys/kernel/debug/kprobes/list").read_text()
+
+
+def count_exactly(out: Path) -> Notes:
+    """The main job: serve, operate, scrape, compare notes with the kernel's own."""
+    notes: Notes = {"steps": []}
+    with exporter(out / "serve.log") as process:
+        notes["ready_before_attach"] = get("/-/ready")
+        wait_for(lambda: get("/-/ready")[0] == 200)
+        with recording(out / "events.bin") as recorder:
+            notes["start"] = {"scrape": get("/metrics")[1], "kernel": kernels_own()}
+            for text in OPERATIONS:
+                perform(parse_operation(text))
+                step = {"op": text, "scrape": get("/metrics")[1], "kernel": kernels_own()}
+                notes["steps"].append(step)
+            notes["recorder"] = plain(recorder.counters())
+            notes["lost"] = dict(recorder.status().lost)
+            notes["missed"] = dict(recorder.status().missed)
+        notes["kprobes_while_serving"] = kprobes()
+        notes["landing_page"] = get("/")
+        notes["elsewhere"] = get("/nowhere")
+        notes["rss_kib"] = rss_kib(process.pid)
+    notes["exit_code"] = process.returncode
+    notes["kprobes_after"] = kprobes()
+    return notes
+
+
+def rss_kib(pid: int) -> int:
+    """Resident memory of a process."""
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in status if line.startswith("VmRSS")).split()[1])
+
+
+def ask_trace(out: Path) -> Notes:
+    """``hvoscope trace`` as its user would: a few lines while the pool grows."""
+    command = [HVOSCOPE, "trace", "--count", "9"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        grown = 0
+        while process.poll() is None:
+            grown += 1
+            perform(Operation("grow", 2 * MIB, 1))
+            time.sleep(1)
+        assert process.stdout and process.stderr
+        notes = {
+            "exit_code": process.returncode,
+            "stdout": process.stdout.read().decode(),
+            "stderr": process.stderr.read().decode(),
+        }
+    perform(Operation("shrink", 2 * MIB, grown))
+    return notes
+
+
+def refused(out: Path) -> Notes:
+    """What each obstacle makes of ``trace`` and ``serve``. Files vanish with the guest."""
+    notes: Notes = {
+        "unprivileged": refusal(
+            out,
+            "unprivileged",
+            "setpriv",
+            "--reuid",
+            "65534",
+            "--clear-groups",
+            "--bounding-set",
+            "-all",
+        )
+    }
+    headers = Path(f"/lib/modules/{os.uname().release}/build")
+    with moved_away(headers):
+        notes["no headers"] = refusal(out, "no-headers")
+    with covered(Path("/usr/lib/python3/dist-packages/bcc")):
+        notes["no bcc"] = refusal(out, "no-bcc")
+    return notes
+
+
+@contextmanager
+def moved_away(path: Path) -> Iterator[None]:
+    """Without ``path`` for a while."""
+    aside = path.with_name(path.name + ".aside")
+    path.rename(aside)
+    try:
+        yield
+    finally:
+        aside.rename(path)
+
+
+@contextmanager
+def covered(folder: Path) -> Iterator[None]:
+    """With an empty file system over ``folder`` for a while."""
+    subprocess.run(["mount", "-t", "tmpfs", "none", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def refusal(out: Path, name: str, *prefix: str) -> Notes:
+    """Ask for the impossible, and note what is said and what is still served."""
+    trace = subprocess.run(
+        [*prefix, HVOSCOPE, "trace"], capture_output=True, text=True, check=False
+    )
+    log = out / f"serve-{name}.log"
+    with exporter(log, *prefix):
+        wait_for(lambda: "no probes" in log.read_text(), 60)
+        served = {"ready": get("/-/ready"), "scrape": get("/metrics")[1]}
+    return {
+        "trace_exit_code": trace.returncode,
+        "trace_stderr": trace.stderr,
+        "log": log.read_text(),
+        "kprobes_after": kprobes(),
+        **served,
+    }
+
+
+def main() -> None:
+    """Do all of it and write notes.json."""
+    out = Path(sys.argv[1])
+    notes = {"release": os.uname().release, "counts": count_exactly(out)}
+    notes["trace"] = ask_trace(out)
+    notes["refused"] = refused(out)
+    (out / "notes.json").write_text(json.dumps(notes))
+
+
+if __name__ == "__main__":
+    main()

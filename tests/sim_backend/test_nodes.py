@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes take turns, as the kernel lets them."""
+
+import pytest
+
+from probes.accounting import Pool
+from probes.counters import PageKey, Slot
+from probes.events import Kind
+from probes.geometry import MIB
+from tests.sim_backend.harness import ALL, Traced
+
+
+def totals(traced: Traced) -> list[int]:
+    return [pool.pages for pool in traced.kernel.pools() if pool.state == "total"]
+
+
+def order_of(traced: Traced, kind: Kind) -> list[int]:
+    return [event.node for event in traced.of(kind)]
+
+
+def test_growing_goes_round() -> None:
+    traced = Traced("v17-enabled", nodes=3).run("grow 2MB 4")
+    assert order_of(traced, Kind.OPTIMIZE_ENTER) == [0, 1, 2, 0]
+    traced.run("grow 2MB 1")
+    assert totals(traced) == [2, 2, 1]
+
+
+@pytest.mark.parametrize("generation", ["6.7", "7.1"])
+def test_lists_are_worked_off_from_the_last(generation: str) -> None:
+    traced = Traced(generation, nodes=3).run("grow 2MB 4")
+    assert order_of(traced, Kind.OPTIMIZE_ENTER) == [0, 2, 1, 0]
+
+
+def test_shrinking_goes_round_and_frees_from_the_last() -> None:
+    traced = Traced("v17-enabled", nodes=3).run("grow 2MB 6")
+    traced.run("shrink 2MB 4")
+    assert order_of(traced, Kind.RESTORE_ENTER) == [0, 2, 1, 0]
+    assert totals(traced) == [0, 1, 1]
+
+
+@pytest.mark.parametrize("generation", ALL)
+def test_a_full_node_is_passed_over(generation: str) -> None:
+    traced = Traced(generation, nodes=2, memory=256 * MIB)
+    traced.kernel.hold_memory(0, leave=0)
+    traced.run("grow 2MB 5")
+    assert totals(traced) == [0, 5]
+
+
+def test_an_empty_node_is_passed_over() -> None:
+    traced = Traced(nodes=2)
+    traced.kernel.hold_memory(1, leave=0)
+    traced.run("grow 2MB 5")
+    traced.kernel.release_memory()
+    traced.run("shrink 2MB 5")
+    assert totals(traced) == [0, 0]
+
+
+def test_counters_by_size_and_node() -> None:
+    traced = Traced(sizes=(2 * MIB, 32 * MIB), nodes=2).run("grow 2MB 5", "grow 32MB 2")
+    found = {
+        key: value
+        for (slot, key), value in traced.counters().totals.items()
+        if slot == Slot("ptes_remapped")
+    }
+    assert found == {
+        PageKey(9, 0): 18,
+        PageKey(9, 1): 12,
+        PageKey(13, 0): 126,
+        PageKey(13, 1): 126,
+    }
+
+
+def test_pools_as_the_kernel_shows_them() -> None:
+    traced = Traced(sizes=(32 * MIB, 2 * MIB), nodes=2).run("grow 2MB 3")
+    assert list(traced.kernel.pools()) == [
+        Pool(2 * MIB, 0, "total", 2),
+        Pool(2 * MIB, 0, "free", 2),
+        Pool(2 * MIB, 0, "surplus", 0),
+        Pool(2 * MIB, 1, "total", 1),
+        Pool(2 * MIB, 1, "free", 1),
+        Pool(2 * MIB, 1, "surplus", 0),
+        Pool(32 * MIB, 0, "total", 0),
+        Pool(32 * MIB, 0, "free", 0),
+        Pool(32 * MIB, 0, "surplus", 0),
+        Pool(32 * MIB, 1, "total", 0),
+        Pool(32 * MIB, 1, "free", 0),
+        Pool(32 * MIB, 1, "surplus", 0),
+    ]
+    assert traced.kernel.reserved() == {2 * MIB: 0, 32 * MIB: 0}
