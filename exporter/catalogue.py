@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every metric there is: name, type, labels, meaning. The collector makes nothing else.
+
+Names without ``_total``: the exposition adds it to counters. The next metric is an entry here.
+"""
+
+from typing import NamedTuple
+
+COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
+
+
+class Metric(NamedTuple):
+    """One family. ``labels`` in the order in which the collector gives their values."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+
+
+_PAGE = ("size", "node")
+
+TOTALS: dict[str, Metric] = {
+    family: Metric(f"hvo_{family}", COUNTER, (*_PAGE, *extra), text)
+    for family, extra, text in (
+        (
+            "optimize_calls",
+            (),
+            "Calls of free_huge_page_vmemmap or its successor, also when HVO is off.",
+        ),
+        (
+            "hugepages_optimized",
+            (),
+            "Huge pages whose vmemmap was remapped (vmemmap_remap_free succeeded).",
+        ),
+        (
+            "hugepages_skipped",
+            ("reason",),
+            "Calls of free_huge_page_vmemmap that had nothing to do: off, unsupported size, other "
+            "(already optimised or self-hosted), or unknown.",
+        ),
+        (
+            "optimize_failures",
+            ("error",),
+            "Optimisations that failed and were rolled back, by errno of vmemmap_remap_free.",
+        ),
+        (
+            "ptes_remapped",
+            (),
+            "Vmemmap PTEs pointed at a shared or new frame (vmemmap_remap_pte), of optimised huge "
+            "pages.",
+        ),
+        (
+            "frames_freed",
+            (),
+            "Vmemmap page frames given back to the buddy or boot allocator "
+            "(free_vmemmap_page_list).",
+        ),
+        (
+            "frames_allocated",
+            ("cause",),
+            "Vmemmap page frames taken: a new head page (Linux 6.2 and later), or to restore.",
+        ),
+        (
+            "hugepages_restored",
+            (),
+            "Huge pages whose vmemmap was restored (alloc_huge_page_vmemmap or its successor).",
+        ),
+        (
+            "ptes_restored",
+            (),
+            "Vmemmap PTEs pointed back at frames of their own (vmemmap_restore_pte), of restored "
+            "huge pages.",
+        ),
+        (
+            "restore_failures",
+            ("error",),
+            "Restores that failed, by errno: the huge page stays, as surplus.",
+        ),
+    )
+}
+"""By family of ``probes.counters.Slot``."""
+
+DURATIONS: dict[str, Metric] = {
+    "optimize": Metric(
+        "hvo_optimize_duration_seconds",
+        HISTOGRAM,
+        ("size",),
+        "Time inside free_huge_page_vmemmap or its successor; skipped calls are left out.",
+    ),
+    "restore": Metric(
+        "hvo_restore_duration_seconds",
+        HISTOGRAM,
+        ("size",),
+        "Time inside alloc_huge_page_vmemmap or its successor; calls without work are left out.",
+    ),
+}
+
+PROBE_ATTACHED = Metric(
+    "hvo_probe_attached",
+    GAUGE,
+    ("step", "symbol", "attach"),
+    "1 when the step's probe is attached, to which kernel function and how; 0 when it is not.",
+)
+PROBE_MISSED = Metric(
+    "hvo_probe_missed",
+    COUNTER,
+    ("step",),
+    "Operations that the probes saw begin but could not follow to the end.",
+)
+EVENTS_LOST = Metric(
+    "hvo_events_lost", COUNTER, ("where",), "Event stream records lost, by place of loss."
+)
+POOL_HUGEPAGES = Metric(
+    "hvo_pool_hugepages",
+    GAUGE,
+    (*_PAGE, "state"),
+    "Huge pages in the pool: total, free or surplus, from /sys/devices/system/node.",
+)
+ENABLED = Metric(
+    "hvo_enabled", GAUGE, (), "The HVO switch as the kernel has it (vm.hugetlb_optimize_vmemmap)."
+)
+MEMMAP_PAGES = Metric(
+    "hvo_memmap_pages",
+    GAUGE,
+    ("kind",),
+    "Page frames that hold struct pages: nr_memmap_boot_pages (boot) and nr_memmap_pages "
+    "(runtime) of /proc/vmstat.",
+)
+BACKEND_INFO = Metric(
+    "hvo_backend_info",
+    GAUGE,
+    ("backend", "kernel", "mode"),
+    "Where the numbers come from; mode is simulated when no kernel was looked at.",
+)
+BUILD_INFO = Metric("hvo_build_info", GAUGE, ("version", "python"), "This exporter's build.")
+
+ALL: tuple[Metric, ...] = (
+    *TOTALS.values(),
+    *DURATIONS.values(),
+    PROBE_ATTACHED,
+    PROBE_MISSED,
+    EVENTS_LOST,
+    POOL_HUGEPAGES,
+    ENABLED,
+    MEMMAP_PAGES,
+    BACKEND_INFO,
+    BUILD_INFO,
+)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command as its user runs it: a process, its output and its exit code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from probes.counters import reduce
+from probes.events import unpack_all
+
+HVOSCOPE = [sys.executable, "-c", "from exporter.cli import main; main()"]
+REPOSITORY = Path(__file__).parents[2]
+
+
+def hvoscope(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*HVOSCOPE, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=REPOSITORY,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("serve --backend ebpf", "'ebpf' is not one of 'bcc', 'sim'"),
+        ("serve --web.listen-address here", "'here' is no HOST:PORT"),
+        ("serve --web.listen-address 127.0.0.1:99999", "ports end at 65535"),
+        ("serve --web.listen-address 192.0.2.1:0 --backend sim", "can't listen on 192.0.2.1"),
+        ("serve --web.telemetry-path /-/metrics", "must start with / and be neither"),
+        ("simulate", "give either --op (one or more) or --scenario COUNT"),
+        ("simulate --scenario 3 --op hvo.on", "not an operation: 'hvo.on'"),
+        ("simulate --kernel 4.4 --op hvo.on", "'4.4' is not one of"),
+        ("trace --count 0", "0 is not in the range x>=1"),
+        ("tarce", "No such command 'tarce'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments: str, said: str) -> None:
+    ran = hvoscope(*(word.replace("hvo.on", "hvo-on") for word in arguments.split()))
+    assert ran.returncode == 2
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("hvoscope: error: ")
+    assert said.replace("hvo.on", "hvo-on") in line
+    assert ran.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        ("shrink 2MB 3", "shrink 2MB 3: the pool has 0 pages"),
+        ("grow 3MB 1", "this kernel has huge pages of 2MB, 1GB"),
+        ("grow 1GB 1025", "more than 1024GB of huge pages"),
+    ],
+)
+def test_an_impossible_operation(operation: str, said: str) -> None:
+    ran = hvoscope("simulate", "--op", operation)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert said in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("kernel", "ptes_2mb", "ptes_1gb", "head"),
+    [
+        ("v17", 0, 0, 0),
+        ("v17-enabled", 138, 4094, 0),
+        ("5.14", 138, 4094, 0),
+        ("5.18", 161, 4095, 0),
+        ("6.2", 184, 4096, 23),
+        ("6.7", 184, 4096, 23),
+        ("7.1", 184, 4096, 23),
+    ],
+)
+def test_simulate_json(kernel: str, ptes_2mb: int, ptes_1gb: int, head: int) -> None:
+    ran = hvoscope(
+        "simulate", "--kernel", kernel, "--op", "grow 2MB 23", "--op", "grow 1GB 1", "--json"
+    )
+    assert ran.returncode == 0, ran.stderr
+    metrics = json.loads(ran.stdout)["metrics"]
+
+    def value(name: str, **labels: str) -> float:
+        return sum(
+            float(m["value"])
+            for m in metrics
+            if m["name"] == name and labels.items() <= m["labels"].items()
+        )
+
+    assert value("hvo_optimize_calls_total", size="2MB") == 23
+    assert value("hvo_ptes_remapped_total", size="2MB") == ptes_2mb
+    assert value("hvo_frames_freed_total", size="1GB") == ptes_1gb
+    assert value("hvo_frames_allocated_total", size="2MB", cause="head") == head
+    assert value("hvo_hugepages_skipped_total") == (24 if kernel == "v17" else 0)
+
+
+def test_simulate_table_shows_what_happened() -> None:
+    ran = hvoscope("simulate", "--op", "grow 2MB 23", "--op", "shrink 2MB 23")
+    rows = [line.split() for line in ran.stdout.splitlines()]
+    assert ["hvo_ptes_remapped_total", "size=2MB", "node=0", "138"] in rows
+    assert ["hvo_ptes_restored_total", "size=2MB", "node=0", "138"] in rows
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    def events(seed: str, name: str) -> bytes:
+        path = tmp_path / name
+        ran = hvoscope("simulate", "--scenario", "10", "--seed", seed, "--events", str(path))
+        assert ran.returncode == 0, ran.stderr
+        return path.read_bytes()
+
+    first = events("7", "a")
+    assert first == events("7", "b")
+    assert first != events("8", "c")
+    assert (reduce(unpack_all(first)).total("optimize_calls") or 0) > 0
+
+
+def test_trace_of_the_simulator() -> None:
+    ran = hvoscope("trace", "--backend", "sim", "--count", "5", "--json")
+    assert ran.returncode == 0, ran.stderr
+    kinds = [json.loads(line)["kind"] for line in ran.stdout.splitlines()]
+    assert kinds == ["optimize_enter", "remap_range", "remap_pte", "remap_pte", "remap_pte"]
+    assert "SIMULATED" in ran.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = [*HVOSCOPE, "trace", "--backend", "sim"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY
+    ) as process:
+        assert process.stdout and process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_version_is_the_distributions() -> None:
+    assert hvoscope("--version").stdout == "hvoscope, version 0.1.0\n"
