@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from probes.accounting import Pool
-from probes.backend import STEPS, BackendError, Info, ProbeStatus, Status
-from probes.counters import Counters, PageKey, Reducer
+from probes.backend import BackendError, Info, ProbeStatus, Status
+from probes.counters import DURATIONS, PAGE_DURATIONS, Counters, PageKey, Reducer
 from probes.events import RECORD, Event, Kind
 from probes.operations import Operation
 from sim_backend.errors import KernelBug, OperationError
@@ -20,7 +20,9 @@ Wait = Callable[[threading.Event, float], object]
 Sink = Callable[[bytes], object]
 """Takes blocks of whole records."""
 
-_COUNTED = frozenset({Kind.OPTIMIZE_ENTER, Kind.OPTIMIZE_EXIT, Kind.RESTORE_EXIT})
+_UNCOUNTED = frozenset({Kind.REMAP_RANGE, Kind.REMAP_PTE, Kind.RESTORE_PTE})
+"""Kinds that carry no totals, and are most of all events."""
+
 _BLOCK_BYTES = 512 * RECORD.size
 _IDLE_SECONDS = 0.5
 
@@ -61,7 +63,7 @@ class SimBackend:
         self._queue = RecordQueue(queue_records) if stream else None
         self._sink = sink
         self._pending = bytearray()
-        self._reducer = Reducer(self._keys())
+        self._reducer = self._new_reducer()
         self._reducer_lock = threading.Lock()
         self._kernel_lock = threading.Lock()
         self._stopping = threading.Event()
@@ -85,7 +87,7 @@ class SimBackend:
         self._started = True
         self._problem = ""
         self._stopping.clear()
-        self._reducer = Reducer(self._keys())
+        self._reducer = self._new_reducer()
         if self._queue is not None and self._queue.closed:
             self._queue = RecordQueue(self._queue_records)
         if self._steps is not None:
@@ -128,7 +130,7 @@ class SimBackend:
         return self._queue.blocks(_IDLE_SECONDS)
 
     def status(self) -> Status:
-        """Every step is seen; only the queue can lose anything."""
+        """Every step that the kernel has is seen; only the queue can lose anything."""
         problem = self._problem if self._started else "not started"
         ready = not problem
         symbols = self._kernel.generation.symbols
@@ -136,10 +138,12 @@ class SimBackend:
         return Status(
             ready=ready,
             probes=tuple(
-                ProbeStatus(step, ready, symbols[step], attached, problem) for step in STEPS
+                ProbeStatus(step, ready, symbol, attached, problem)
+                for step, symbol in symbols.items()
             ),
             problem=problem,
-            missed=dict.fromkeys(STEPS, 0),
+            missed=dict.fromkeys(symbols, 0),
+            map_errors={},
             lost={} if self._queue is None else {"queue": self._queue.lost},
         )
 
@@ -159,6 +163,10 @@ class SimBackend:
         """Frames with struct pages, ``boot`` and ``runtime``."""
         return self._kernel.memmap_pages()
 
+    def _new_reducer(self) -> Reducer:
+        batched = "batch" in self._kernel.generation.symbols
+        return Reducer(self._keys(), DURATIONS if batched else PAGE_DURATIONS)
+
     def _keys(self) -> Iterator[PageKey]:
         for size in self._kernel.huge_page_sizes:
             for node in range(self._kernel.nodes):
@@ -177,7 +185,7 @@ class SimBackend:
             self._problem = f"the scenario broke off: {error}"
 
     def _emit(self, event: Event) -> None:
-        if event.kind in _COUNTED:
+        if event.kind not in _UNCOUNTED:
             with self._reducer_lock:
                 self._reducer.add((event,))
         if self._queue is not None or self._sink is not None:

@@ -63,11 +63,12 @@ def check_conservation(m: Machine, memmap_at_attach: int | None) -> None:
     books = books_of(m)
     tails = {page.pfn for page in m.vmemmap_tails.values()}
     mapped = set(m.init_mm.mapped_frames()) - tails
-    boot = sum(1 for pfn in mapped if m.memory.is_reserved(pfn))
+    reserved = m.memory.reserved_frames()
+    boot = len(mapped & reserved)
     _equal("boot frames that vmemmap is mapped to", boot, books.nr_memmap_boot_pages)
     _equal("other frames that vmemmap is mapped to", len(mapped) - boot, books.nr_memmap_pages)
     tables = list(m.init_mm.table_frames())
-    boot_tables = sum(1 for pfn in tables if m.memory.is_reserved(pfn))
+    boot_tables = len(reserved.intersection(tables))
     _equal("MemTotal and frames of memblock", books.mem_total + boot + boot_tables, books.total)
     used = books.memmap + books.vmemmap_tails + books.page_tables + books.hugetlb + books.held
     _equal("frames in use and free", used + books.free, books.total)

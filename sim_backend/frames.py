@@ -7,6 +7,7 @@ what boot left behind, so that a machine of many gigabytes stays small.
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from sim_backend.errors import vm_bug_on_page
@@ -74,6 +75,10 @@ class Memblock:
         self._reserved.reverse()
         yield self.start, self.low
         yield from self._holes
+
+    def frames(self) -> Iterator[int]:
+        """Every frame that it handed out."""
+        return chain.from_iterable(range(run.start, run.end) for run in self._reserved)
 
     def magic(self, pfn: int) -> int:
         """The bootmem magic that ``pfn`` had at boot; 0 if memblock did not hand it out."""
@@ -213,10 +218,10 @@ class Memory:
             page = self._pages[pfn] = Page(pfn, node.nid, node.memblock.magic(pfn))
         return page
 
-    def is_reserved(self, pfn: int) -> bool:
-        """PG_reserved of ``pfn``: it came from memblock and was never freed."""
-        page = self._pages.get(pfn)
-        return self.node_of(pfn).memblock.magic(pfn) != 0 if page is None else page.reserved
+    def reserved_frames(self) -> set[int]:
+        """Frames with PG_reserved: they came from memblock and were never freed."""
+        frames = {pfn for node in self.nodes for pfn in node.memblock.frames()}
+        return frames.difference(pfn for pfn, page in self._pages.items() if not page.reserved)
 
     def alloc_pages(self, nid: int, order: int) -> int | None:
         """Take 2^order frames of node ``nid`` and return the first; None if there are none."""

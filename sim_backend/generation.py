@@ -50,7 +50,8 @@ class Generation:
     reserved_pages: int
     """vmemmap pages of a huge page that keep a frame of their own."""
     symbols: Mapping[str, str]
-    """By step of ``probes.backend.STEPS``; ``remap_range`` is also the hook of its event."""
+    """By step of ``probes.backend.STEPS``, those that it has; ``remap_range`` is also the hook of
+    that event."""
     feature: bool = True
     """False: free_vmemmap_pages_per_hpage returns zero whatever the size."""
     mapping: VmemmapMapping = VmemmapMapping.PMD
@@ -73,9 +74,12 @@ _SEED_SYMBOLS = _symbols("free_huge_page_vmemmap", "vmemmap_remap_free", "alloc_
 _PAGE_SYMBOLS = _symbols(
     "hugetlb_vmemmap_optimize", "vmemmap_remap_range", "hugetlb_vmemmap_restore"
 )
-_FOLIO_SYMBOLS = _symbols(
-    "__hugetlb_vmemmap_optimize_folio", "vmemmap_remap_range", "__hugetlb_vmemmap_restore_folio"
-)
+_FOLIO_SYMBOLS = {
+    "batch": "hugetlb_vmemmap_optimize_folios",
+    **_symbols(
+        "__hugetlb_vmemmap_optimize_folio", "vmemmap_remap_range", "__hugetlb_vmemmap_restore_folio"
+    ),
+}
 
 _ALL = (
     Generation(

@@ -91,6 +91,7 @@ def hugetlb_vmemmap_split_folio(m: Machine, h: Hstate, folio: HugePage) -> int:
 
 def hugetlb_vmemmap_optimize_folios(m: Machine, h: Hstate, folios: Iterable[HugePage]) -> None:
     """Optimise every folio: split all, remap all, then free all that became free."""
+    m.trace.batch_enter(m.task, h.order)
     for folio in folios:
         if hugetlb_vmemmap_split_folio(m, h, folio) == -ENOMEM:
             break  # remapping frees memory, and can split what is left
@@ -104,6 +105,7 @@ def hugetlb_vmemmap_optimize_folios(m: Machine, h: Hstate, folios: Iterable[Huge
             __hugetlb_vmemmap_optimize_folio(m, h, folio, pages, flush=False)
     m.flush_tlb()
     free_vmemmap_page_list(m, pages)
+    m.trace.batch_exit()
 
 
 def hugetlb_vmemmap_restore_folio(m: Machine, h: Hstate, folio: HugePage) -> int:

@@ -73,14 +73,10 @@ class Tracer:
         self._range_hook = range_hook
         self._emit: Emit | None = None
         self._operation: _Operation | None = None
+        self._batch: _Operation | None = None
         self._sequence: dict[int, int] = {}
         self.net_freed_frames = 0
         """Frames freed less frames allocated, by the events since ``attach``."""
-
-    @property
-    def attached(self) -> bool:
-        """Whether anybody listens."""
-        return self._emit is not None
 
     def attach(self, emit: Emit) -> None:
         """Send events to ``emit`` from now on. Raises ``ValueError`` when somebody else listens."""
@@ -93,15 +89,28 @@ class Tracer:
     def detach(self) -> None:
         """Send no more events."""
         self._emit = None
-        self._operation = None
+        self._operation = self._batch = None
+
+    def batch_enter(self, task: Task, order: int) -> None:
+        """Entry of the function for a list of huge pages of one order, on any nodes."""
+        self._batch = _Operation(task, Target(0, 0, order, -1), False, Reason.NONE)
+        self._enter(self._batch, Kind.BATCH_ENTER)
+
+    def batch_exit(self) -> None:
+        """Return of the function for lists."""
+        batch, self._batch = self._batch, None
+        if batch is not None:
+            self._exit(batch, Kind.BATCH_EXIT, Outcome(ptes=batch.ptes))
 
     def optimize_enter(self, task: Task, target: Target, reason: Reason) -> None:
         """Entry of the per-page function. ``reason`` holds if it turns out to do nothing."""
-        self._enter(_Operation(task, target, False, reason), Kind.OPTIMIZE_ENTER)
+        self._operation = _Operation(task, target, False, reason)
+        self._enter(self._operation, Kind.OPTIMIZE_ENTER)
 
     def restore_enter(self, task: Task, target: Target) -> None:
         """Entry of the way back."""
-        self._enter(_Operation(task, target, True, Reason.NONE), Kind.RESTORE_ENTER)
+        self._operation = _Operation(task, target, True, Reason.NONE)
+        self._enter(self._operation, Kind.RESTORE_ENTER)
 
     def vmemmap_remap_free(self, start: int, end: int, reuse: int) -> None:
         """Entry of vmemmap_remap_free."""
@@ -137,6 +146,8 @@ class Tracer:
             outcome = Outcome(ret, operation.ptes, operation.ptes, operation.head_remapped)
         else:
             outcome = Outcome(reason=operation.reason)
+        if self._batch is not None:
+            self._batch.ptes += outcome.ptes
         self._exit(operation, Kind.OPTIMIZE_EXIT, outcome)
 
     def restore_exit(self, ret: int) -> None:
@@ -148,9 +159,6 @@ class Tracer:
         self._exit(operation, Kind.RESTORE_EXIT, Outcome(ret, ptes, 0, ptes))
 
     def _enter(self, operation: _Operation, kind: Kind) -> None:
-        if self._emit is None:
-            return
-        self._operation = operation
         self._send(operation, kind, (operation.target.start, operation.target.end, 0))
         operation.since_ns = self._clock.now_ns
 

@@ -59,7 +59,7 @@ def test_it_is_a_backend_and_a_state() -> None:
 
 
 def test_status_before_while_and_after() -> None:
-    backend = SimBackend(kernel("6.2"))
+    backend = SimBackend(kernel("6.7"))
     before = backend.status()
     assert (before.ready, before.problem) == (False, "not started")
     assert not any(probe.attached or probe.attach for probe in before.probes)
@@ -68,10 +68,11 @@ def test_status_before_while_and_after() -> None:
     status = backend.status()
     assert (status.ready, status.problem) == (True, "")
     assert [(p.step, p.symbol) for p in status.probes] == [
-        ("optimize", "hugetlb_vmemmap_optimize"),
+        ("batch", "hugetlb_vmemmap_optimize_folios"),
+        ("optimize", "__hugetlb_vmemmap_optimize_folio"),
         ("remap_range", "vmemmap_remap_range"),
         ("remap_pte", "vmemmap_remap_pte"),
-        ("restore", "hugetlb_vmemmap_restore"),
+        ("restore", "__hugetlb_vmemmap_restore_folio"),
         ("restore_pte", "vmemmap_restore_pte"),
     ]
     assert all(p.attached and p.attach == "simulated" and not p.reason for p in status.probes)
@@ -90,6 +91,19 @@ def test_symbols_of_the_seed(generation: str) -> None:
         "alloc_huge_page_vmemmap",
         "vmemmap_restore_pte",
     ]
+
+
+@pytest.mark.parametrize("generation", ["6.0", "6.2"])
+def test_symbols_between(generation: str) -> None:
+    status = SimBackend(kernel(generation)).status()
+    assert {probe.step: probe.symbol for probe in status.probes} == {
+        "optimize": "hugetlb_vmemmap_optimize",
+        "remap_range": "vmemmap_remap_range",
+        "remap_pte": "vmemmap_remap_pte",
+        "restore": "hugetlb_vmemmap_restore",
+        "restore_pte": "vmemmap_restore_pte",
+    }
+    assert "batch" not in status.missed
 
 
 def test_zeros_are_there_from_the_start() -> None:
@@ -165,6 +179,25 @@ def test_start_again_counts_from_zero() -> None:
         assert backend.counters().total("optimize_calls") == 23
         assert events[0].sequence == 0
         assert len(events) == 23 * 9
+
+
+def test_a_scenario_goes_on_after_a_pause() -> None:
+    grown = [threading.Event(), threading.Event()]
+
+    def story() -> Iterator[Step]:
+        yield 0.0, GROW
+        grown[0].set()
+        yield 3600.0, SHRINK  # cut short by the first stop, and not made up for
+        yield 0.0, GROW
+        grown[1].set()
+
+    backend = SimBackend(kernel(), story())
+    for event in grown:
+        backend.start()
+        assert event.wait(30)
+        backend.stop()
+        assert backend.counters().total("hugepages_optimized") == 23
+        assert backend.counters().total("hugepages_restored") == 0
 
 
 def test_a_kernel_that_is_traced_already() -> None:

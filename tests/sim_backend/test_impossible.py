@@ -52,6 +52,11 @@ def test_how_much_was_done() -> None:
     assert kernel.operate(Operation("hvo", on=False)) == 0
 
 
+def test_the_smallest_machine() -> None:
+    kernel = SimKernel(cpus_per_node=1, memory_per_node=128 * MIB, huge_page_sizes=(8 * KIB,))
+    assert kernel.operate(Operation("grow", 8 * KIB, 3)) == 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -120,6 +120,7 @@ def test_pressure_ends() -> None:
     traced.kernel.check_conservation()
     with pytest.raises(ValueError, match="100 free frames, not 101"):
         traced.kernel.hold_memory(0, leave=101)
+    assert traced.kernel.hold_memory(0, leave=100) == 0
     traced.kernel.release_memory()
     assert traced.free_frames() == free
 

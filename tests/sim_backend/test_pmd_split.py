@@ -7,6 +7,7 @@ import pytest
 
 from probes.events import Kind
 from probes.geometry import GIB
+from sim_backend.hugetlb_vmemmap_folios import hugetlb_vmemmap_optimize_folio
 from tests.sim_backend.harness import Traced, big
 
 SPLITTING = ("5.14", "5.18", "6.0", "6.2", "6.7", "7.1")
@@ -80,6 +81,28 @@ def test_half_way_without_memory_all_is_rolled_back(generation: str) -> None:
     kept = {m.pfn for m in now} & {m.pfn for m in before}
     assert len(kept) == 4096 - heads
     assert traced.kernel.books().memmap == untouched.kernel.books().memmap
+
+
+@pytest.mark.parametrize(("generation", "tails"), [("6.7", 0), ("7.1", 1)])
+def test_half_way_without_memory_a_copied_head_stays(generation: str, tails: int) -> None:
+    # In a list all splitting comes first; so the page is optimised by itself, as in a fault.
+    traced = Traced(generation, sizes=(1 * GIB,), memory=4 * GIB, hvo=False)
+    traced.run("grow 1GB 1", "hvo on")
+    (page,) = traced.pages(1 * GIB)
+    before, memmap = traced.vmemmap(page, 4096), traced.kernel.books().memmap
+    traced.kernel.hold_memory(0, leave=tails + 1 + 3)
+    machine = traced.kernel.machine
+    hugetlb_vmemmap_optimize_folio(machine, machine.hstates[0], page)
+    assert len(traced.of(Kind.REMAP_PTE)) == 3 * 512
+    assert traced.of(Kind.OPTIMIZE_EXIT)[-1].ret == -ENOMEM
+    assert not page.vmemmap_optimized
+    after = traced.vmemmap(page, 4096)
+    assert all(mapping.writable for mapping in after)
+    assert len({mapping.pfn for mapping in after}) == 4096
+    assert len({m.pfn for m in after} & {m.pfn for m in before}) == 4095
+    assert after[0].pfn not in {mapping.pfn for mapping in before}
+    assert traced.kernel.books().memmap == memmap
+    traced.kernel.check_conservation()
 
 
 @pytest.mark.parametrize(

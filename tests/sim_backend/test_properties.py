@@ -4,12 +4,13 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes.counters import PageKey, Reducer, reduce
+from probes.counters import DURATIONS, PAGE_DURATIONS, PageKey, Reducer, reduce
 from probes.events import unpack_all
 from probes.geometry import KIB, MIB
 from probes.operations import Operation
 from sim_backend.backend import SimBackend
 from sim_backend.errors import OperationError
+from sim_backend.generation import GENERATIONS
 from sim_backend.kernel import SimKernel
 from tests.sim_backend.harness import ALL
 
@@ -85,8 +86,10 @@ def test_records_reduce_to_the_counters(generation: str, todo: list[Operation]) 
     backend.stop()
     events = list(unpack_all(b"".join(backend.records())))
     keys = [PageKey(order, node) for order in (4, 9, 13) for node in (0, 1)]
-    assert reduce(events, keys) == counters
-    in_parts = Reducer(keys)
+    batched = "batch" in GENERATIONS[generation].symbols
+    durations = DURATIONS if batched else PAGE_DURATIONS
+    assert reduce(events, keys, durations) == counters
+    in_parts = Reducer(keys, durations)
     for event in events:
         in_parts.add([event])
     assert in_parts.snapshot() == counters

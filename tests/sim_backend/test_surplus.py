@@ -4,6 +4,7 @@
 import pytest
 
 from probes.events import Event, Kind
+from sim_backend.hugetlb import free_hpage_workfn
 from sim_backend.hugetlb_surplus import alloc_surplus_huge_page, exit_mmap, map_huge_pages
 from tests.sim_backend.harness import ALL, OPTIMIZING, Traced, big
 
@@ -58,6 +59,19 @@ def test_the_pool_shrinks_under_a_running_task() -> None:
     assert (h.persistent_huge_pages, h.surplus_huge_pages) == (3, 2)
     exit_mmap(machine, h, pages)
     assert (h.nr_huge_pages, h.surplus_huge_pages) == (3, 0)
+
+
+def test_a_surplus_page_that_the_kworker_cannot_restore_stays() -> None:
+    traced = Traced("v17-enabled")
+    machine = traced.kernel.machine
+    (h,) = machine.hstates
+    pages, _ = map_huge_pages(machine, h, 1)
+    traced.kernel.hold_memory(0, leave=5)
+    exit_mmap(machine, h, pages)
+    assert (h.nr_huge_pages, h.surplus_huge_pages) == (0, 0)
+    free_hpage_workfn(machine)
+    assert (h.nr_huge_pages, h.free_huge_pages, h.surplus_huge_pages) == (1, 1, 1)
+    assert traced.total("restore_failures", "ENOMEM") == 1
 
 
 def test_growing_takes_pages_out_of_surplus_first() -> None:
