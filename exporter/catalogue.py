@@ -88,6 +88,13 @@ DURATIONS: dict[str, Metric] = {
         ("size",),
         "Time inside free_huge_page_vmemmap or its successor; skipped calls are left out.",
     ),
+    "batch": Metric(
+        "hvo_optimize_batch_duration_seconds",
+        HISTOGRAM,
+        ("size",),
+        "Time inside hugetlb_vmemmap_optimize_folios, a whole list at once (Linux 6.7 and later); "
+        "lists with nothing to do are left out.",
+    ),
     "restore": Metric(
         "hvo_restore_duration_seconds",
         HISTOGRAM,
@@ -106,7 +113,14 @@ PROBE_MISSED = Metric(
     "hvo_probe_missed",
     COUNTER,
     ("step",),
-    "Operations that the probes saw begin but could not follow to the end.",
+    "Hits that the kernel dropped: programs it would not run (recursion_misses) and returns that "
+    "never came.",
+)
+MAP_ERRORS = Metric(
+    "hvo_map_errors",
+    COUNTER,
+    ("map",),
+    "Operations that found no room in a BPF map, so that they are not counted.",
 )
 EVENTS_LOST = Metric(
     "hvo_events_lost", COUNTER, ("where",), "Event stream records lost, by place of loss."
@@ -127,6 +141,13 @@ MEMMAP_PAGES = Metric(
     "Page frames that hold struct pages: nr_memmap_boot_pages (boot) and nr_memmap_pages "
     "(runtime) of /proc/vmstat.",
 )
+ACCOUNTING_DRIFT = Metric(
+    "hvo_accounting_drift_frames",
+    GAUGE,
+    (),
+    "Net frames freed as the probes counted them, less the fall of nr_memmap_pages and "
+    "nr_memmap_boot_pages, since attach; 0 is right (Linux 6.11 and later).",
+)
 BACKEND_INFO = Metric(
     "hvo_backend_info",
     GAUGE,
@@ -140,10 +161,12 @@ ALL: tuple[Metric, ...] = (
     *DURATIONS.values(),
     PROBE_ATTACHED,
     PROBE_MISSED,
+    MAP_ERRORS,
     EVENTS_LOST,
     POOL_HUGEPAGES,
     ENABLED,
     MEMMAP_PAGES,
+    ACCOUNTING_DRIFT,
     BACKEND_INFO,
     BUILD_INFO,
 )

@@ -10,17 +10,20 @@ from typing import Any, BinaryIO
 
 import click
 
-from exporter import daemon, simulate, trace
-from exporter.sources import BACKENDS, Source, make_source
+from exporter import check, daemon, simulate, trace
+from exporter.sources import BACKENDS, Choice, Source, make_source
 from exporter.web import Address, parse_address
 from probes import preflight
 from probes.backend import BackendError
 from probes.host import Host
+from probes.live.handover import ATTACHES, AUTO
+from probes.live.plan import FULL, MODES
 from probes.operations import Operation, parse_operation
 from sim_backend.generation import GENERATIONS
 
 DEFAULT_ADDRESS = "127.0.0.1:10917"
 
+EXIT_NOT_READY = 1
 EXIT_USAGE = 2
 
 
@@ -57,11 +60,41 @@ def _source_options(command: Callable[..., None]) -> Callable[..., None]:
             help="Kernel generation to simulate.",
         ),
         click.option(
+            "--probe.attach",
+            "attach",
+            type=click.Choice(ATTACHES),
+            default=AUTO,
+            show_default=True,
+            help="How to attach; auto is fentry where the kernel can.",
+        ),
+        click.option(
+            "--probe.mode",
+            "mode",
+            type=click.Choice(MODES),
+            default=FULL,
+            show_default=True,
+            help="full: a probe on every PTE. range: the same counts at less cost.",
+        ),
+        click.option(
             "--backend",
             type=click.Choice(BACKENDS),
             default="bcc",
             show_default=True,
             help="bcc: this machine's kernel, needs root. sim: a simulated kernel.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _path_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that choose whose /proc and /sys are read, as from inside a container."""
+    for option in (
+        click.option(
+            "--path.sysfs", "sys_", type=click.Path(path_type=Path), default="/sys", help="/sys."
+        ),
+        click.option(
+            "--path.procfs", "proc", type=click.Path(path_type=Path), default="/proc", help="/proc."
         ),
     ):
         command = option(command)
@@ -94,19 +127,14 @@ def cli() -> None:
     show_default=True,
     help="Path of the metrics.",
 )
-@click.option(
-    "--path.procfs", "proc", type=click.Path(path_type=Path), default="/proc", help="/proc."
-)
-@click.option("--path.sysfs", "sys_", type=click.Path(path_type=Path), default="/sys", help="/sys.")
+@_path_options
 def serve(
     *,
-    backend: str,
-    generation: str,
-    seed: int,
     address: Address,
     telemetry_path: str,
     proc: Path,
     sys_: Path,
+    **choice: Any,
 ) -> None:
     """Serve metrics to Prometheus.
 
@@ -120,8 +148,8 @@ def serve(
     """
     _log_to_stderr()
     host = Host(proc=proc, sys=sys_)
-    source = make_source(backend, host, generation, seed)
-    if backend == "bcc" and (off := preflight.switched_off(host)):
+    source = make_source(Choice(**choice), host)
+    if choice["backend"] == "bcc" and (off := preflight.switched_off(host)):
         daemon.log.warning("%s", off)
     try:
         daemon.serve(source.backend, source.state, address, telemetry_path)
@@ -196,9 +224,7 @@ def simulate_command(
 @_source_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option("--count", type=click.IntRange(min=1), help="Stop after this many events.")
-def trace_command(
-    *, backend: str, generation: str, seed: int, as_json: bool, count: int | None
-) -> None:
+def trace_command(*, as_json: bool, count: int | None, **choice: Any) -> None:
     """Print every event as it happens: a table, or JSON lines.
 
     \b
@@ -206,7 +232,7 @@ def trace_command(
       hvoscope trace
       hvoscope trace --backend sim --count 20 --json
     """
-    source = make_source(backend, Host(), generation, seed, stream=True)
+    source = make_source(Choice(**choice), Host(), stream=True)
     if source.backend.info.mode == "simulated":
         click.echo("hvoscope: these events are SIMULATED", err=True)
     try:
@@ -223,6 +249,33 @@ def trace_command(
         for where, lost in source.backend.status().lost.items():
             if lost:
                 click.echo(f"hvoscope: {lost} events lost ({where})", err=True)
+
+
+@cli.command("check")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_path_options
+def check_command(*, as_json: bool, proc: Path, sys_: Path) -> None:
+    """Say what will work on this machine, what will not, and how to mend it.
+
+    Reads files only, and needs no root; what it can't read it calls unknown.
+
+    \b
+    Exit codes:
+      0  ready: probes will attach and HVO can work, even if it is switched off now (a warning)
+      1  not ready: something keeps probes from attaching or HVO from ever working (a problem)
+      2  wrong usage
+
+    \b
+    Examples:
+      hvoscope check
+      hvoscope check --json
+    """
+    findings = preflight.examine(Host(proc=proc, sys=sys_))
+    if as_json:
+        click.echo(check.to_json(findings))
+    else:
+        click.echo(check.to_table(findings, check.terminal_width()))
+    raise click.exceptions.Exit(0 if preflight.is_ready(findings) else EXIT_NOT_READY)
 
 
 def _print_events(source: Source, as_json: bool, count: int | None) -> None:

@@ -14,7 +14,7 @@ from prometheus_client.core import (
 
 from exporter import catalogue
 from exporter.catalogue import COUNTER
-from probes.accounting import State
+from probes.accounting import Drift, State
 from probes.backend import Backend
 from probes.counters import BUCKETS_NS, Counters, Histogram
 from probes.geometry import size_label
@@ -25,10 +25,11 @@ Samples = Iterable[tuple[tuple[str, ...], float]]
 class HvoCollector:
     """A prometheus_client collector. What can't be observed gives no family, or no sample."""
 
-    def __init__(self, backend: Backend, state: State) -> None:
+    def __init__(self, backend: Backend, state: State, drift: Drift) -> None:
         """Collect from ``backend`` and ``state``; nothing is kept between scrapes."""
         self._backend = backend
         self._state = state
+        self._drift = drift
 
     def collect(self) -> Iterator[Metric]:
         """One scrape."""
@@ -69,6 +70,8 @@ class HvoCollector:
         )
         missed = [((step,), float(n)) for step, n in status.missed.items()]
         yield from _family(catalogue.PROBE_MISSED, missed)
+        errors = [((name,), float(n)) for name, n in status.map_errors.items()]
+        yield from _family(catalogue.MAP_ERRORS, errors)
         lost = [((where,), float(n)) for where, n in status.lost.items()]
         yield from _family(catalogue.EVENTS_LOST, lost)
 
@@ -85,6 +88,11 @@ class HvoCollector:
         pages = self._state.memmap_pages()
         yield from _family(
             catalogue.MEMMAP_PAGES, [((kind,), float(n)) for kind, n in pages.items()]
+        )
+
+        drift = self._drift.frames()
+        yield from _family(
+            catalogue.ACCOUNTING_DRIFT, [] if drift is None else [((), float(drift))]
         )
 
     def _identity(self) -> Iterator[Metric]:

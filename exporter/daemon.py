@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from exporter import landing
 from exporter.collector import HvoCollector
 from exporter.web import Address, Readiness, Server, make_app
-from probes.accounting import State
+from probes.accounting import Drift, State
 from probes.backend import Backend, BackendError
 
 log = logging.getLogger("hvoscope")
@@ -33,7 +33,8 @@ def serve(backend: Backend, state: State, address: Address, telemetry_path: str)
     The port is bound before anything is attached, so that a busy port leaves nothing behind.
     """
     registry = CollectorRegistry()
-    registry.register(HvoCollector(backend, state))
+    drift = Drift(backend, state)
+    registry.register(HvoCollector(backend, state, drift))
 
     def readiness() -> Readiness:
         status = backend.status()
@@ -50,6 +51,7 @@ def serve(backend: Backend, state: State, address: Address, telemetry_path: str)
             _catch_signals()
             log.info("listening on %s", address._replace(port=server.server_port).url)
             _attach(backend)
+            drift.mark()
             threading.Event().wait()
         except _Terminated:
             _ignore_signals()

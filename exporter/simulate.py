@@ -9,6 +9,7 @@ from typing import BinaryIO
 from prometheus_client.core import Metric
 
 from exporter.collector import HvoCollector
+from probes.accounting import Drift
 from probes.geometry import GIB, size_label
 from probes.operations import Operation
 from sim_backend.backend import SimBackend
@@ -27,11 +28,13 @@ def run(
     Raises ``ValueError`` for an operation that the machine can't do, and ``OSError`` of ``events``.
     """
     backend = SimBackend(kernel, sink=events.write if events else None)
+    drift = Drift(backend, backend)
     backend.start()
+    drift.mark()
     try:
         for operation in operations:
             backend.operate(operation)
-        return list(HvoCollector(backend, backend).collect())
+        return list(HvoCollector(backend, backend, drift).collect())
     finally:
         backend.stop()
 

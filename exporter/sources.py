@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Choose where events and state come from. Everything behind this is the same for all of them."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from probes.accounting import KernelState, State
 from probes.backend import Backend
 from probes.host import Host
 from probes.live.backend import LiveBackend
+from probes.live.handover import AUTO
+from probes.live.plan import FULL
 from sim_backend.backend import SimBackend
 from sim_backend.scenario import default_kernel, default_scenario
 
@@ -20,12 +23,23 @@ class Source(NamedTuple):
     state: State
 
 
-def make_source(
-    name: str, host: Host, generation: str, seed: int, *, stream: bool = False
-) -> Source:
-    """Make the source called ``name``, one of ``BACKENDS``; nothing is started yet."""
-    if name == "bcc":
-        return Source(LiveBackend(host, stream=stream), KernelState(host))
-    kernel = default_kernel(generation, seed)
-    simulated = SimBackend(kernel, default_scenario(seed), stream=stream)
+@dataclass(frozen=True)
+class Choice:
+    """What the command line says about the source."""
+
+    backend: str
+    """One of ``BACKENDS``."""
+    mode: str = FULL
+    attach: str = AUTO
+    generation: str = "v17-enabled"
+    seed: int = 1
+
+
+def make_source(choice: Choice, host: Host, *, stream: bool = False) -> Source:
+    """Make the chosen source; nothing is started yet."""
+    if choice.backend == "bcc":
+        live = LiveBackend(host, mode=choice.mode, attach=choice.attach, stream=stream)
+        return Source(live, KernelState(host))
+    kernel = default_kernel(choice.generation, choice.seed)
+    simulated = SimBackend(kernel, default_scenario(choice.seed), stream=stream)
     return Source(simulated, simulated)

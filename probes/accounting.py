@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from probes.counters import Counters
 from probes.geometry import KIB
 from probes.host import Host, online_nodes, read_text
 
@@ -17,6 +18,9 @@ _POOL_FILES: Mapping[str, str] = {
     "surplus": "surplus_hugepages",
 }
 """Per node (Documentation/admin-guide/mm/hugetlbpage.rst). Reserved pages belong to no node."""
+
+
+_TRIES = 5
 
 
 class Pool(NamedTuple):
@@ -44,6 +48,59 @@ class State(Protocol):
 def huge_page_sizes(host: Host) -> tuple[int, ...]:
     """Huge page sizes that the kernel has, in bytes, ascending; empty without hugetlbfs."""
     return tuple(sorted(_sizes_in(host.sys / "kernel/mm/hugepages")))
+
+
+class Counting(Protocol):
+    """Whoever has counters; a ``probes.backend.Backend`` does."""
+
+    def counters(self) -> Counters:
+        """Totals since the start."""
+
+
+class Drift:
+    """The probes' count held against the kernel's own: two sources, one truth.
+
+    Frames freed leave the memmap: net frames freed plus memmap frames never changes, unless a probe
+    missed something, or something else moves the memmap (memory hotplug, device memory).
+    """
+
+    def __init__(self, counting: Counting, state: State) -> None:
+        """Nothing is read before ``mark``."""
+        self._counting = counting
+        self._state = state
+        self._baseline: int | None = None
+
+    def mark(self) -> None:
+        """Take what is so now as right: call it once the probes are attached."""
+        self._baseline = self._sum()
+
+    def frames(self) -> int | None:
+        """Net frames freed that the kernel does not account for; 0 is right.
+
+        None where kernel or probes do not show enough, and while the counters move too fast. In
+        the midst of a batch it is not 0: its frames are freed at its end (Linux 6.7).
+        """
+        now = self._sum()
+        return None if now is None or self._baseline is None else now - self._baseline
+
+    def _sum(self) -> int | None:
+        for _ in range(_TRIES):
+            before = self._net_freed()
+            memmap = self._state.memmap_pages()
+            if before is None or set(memmap) != {"boot", "runtime"}:
+                return None
+            if self._net_freed() == before:
+                return before + sum(memmap.values())
+        return None
+
+    def _net_freed(self) -> int | None:
+        counters = self._counting.counters()
+        freed = counters.total("frames_freed")
+        head = counters.total("frames_allocated", "head")
+        restored = counters.total("frames_allocated", "restore")
+        if freed is None or head is None or restored is None:
+            return None
+        return freed - head - restored
 
 
 class KernelState:

@@ -7,8 +7,15 @@ from typing import Protocol
 
 from probes.counters import Counters
 
-STEPS: tuple[str, ...] = ("optimize", "remap_range", "remap_pte", "restore", "restore_pte")
-"""The semantic steps, in the order in which the kernel takes them."""
+STEPS: tuple[str, ...] = (
+    "batch",
+    "optimize",
+    "remap_range",
+    "remap_pte",
+    "restore",
+    "restore_pte",
+)
+"""The semantic steps, from the outside in."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class Status:
     """Hits that the kernel dropped, by step."""
     lost: Mapping[str, int] = field(default_factory=dict)
     """Records lost, by place of loss."""
+    map_errors: Mapping[str, int] = field(default_factory=dict)
+    """Operations that found no room in a BPF map, by map."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,8 @@ SLOTS: tuple[Slot, ...] = (
 )
 """Counted per huge page size and NUMA node. The order is the order of the BPF array."""
 
-DURATIONS: tuple[str, ...] = ("optimize", "restore")
+PAGE_DURATIONS: tuple[str, ...] = ("optimize", "restore")
+DURATIONS: tuple[str, ...] = (*PAGE_DURATIONS, "batch")
 """Timed per huge page size: calls that did or tried something. A call that found nothing to do
 (skipped, or a page that was never optimised) returns at once and would only dilute the figure."""
 
@@ -94,9 +95,13 @@ def bucket_of(duration_ns: int) -> int:
     return bisect_left(BUCKETS_NS, duration_ns)
 
 
-def reduce(events: Iterable[Event], keys: Iterable[PageKey] = ()) -> Counters:
-    """Count ``events``. ``keys`` get zeros even where no event names them."""
-    reducer = Reducer(keys)
+def reduce(
+    events: Iterable[Event],
+    keys: Iterable[PageKey] = (),
+    durations: Iterable[str] = PAGE_DURATIONS,
+) -> Counters:
+    """Count ``events``. ``keys`` and ``durations`` get zeros even where no event names them."""
+    reducer = Reducer(keys, durations)
     reducer.add(events)
     return reducer.snapshot()
 
@@ -104,7 +109,11 @@ def reduce(events: Iterable[Event], keys: Iterable[PageKey] = ()) -> Counters:
 class Reducer:
     """``reduce`` in instalments, for a stream that goes on."""
 
-    def __init__(self, keys: Iterable[PageKey] = ()) -> None:
+    def __init__(
+        self, keys: Iterable[PageKey] = (), durations: Iterable[str] = PAGE_DURATIONS
+    ) -> None:
+        """``durations`` has ``batch`` for a kernel that hands over lists (Linux 6.7)."""
+        self._durations = tuple(durations)
         self._totals: dict[tuple[Slot, PageKey], int] = {}
         self._buckets: dict[tuple[str, int], list[int]] = {}
         self._sums: dict[tuple[str, int], int] = {}
@@ -120,6 +129,8 @@ class Reducer:
                 self._optimize_exit(event)
             elif event.kind == Kind.RESTORE_EXIT:
                 self._restore_exit(event)
+            elif event.kind == Kind.BATCH_EXIT and event.ptes:
+                self._time(event, "batch")
 
     def snapshot(self) -> Counters:
         """Return the counters as they stand."""
@@ -156,9 +167,12 @@ class Reducer:
     def _know(self, key: PageKey) -> None:
         for slot in SLOTS:
             self._totals.setdefault((slot, key), 0)
-        for direction in DURATIONS:
-            self._buckets.setdefault((direction, key.order), [0] * (len(BUCKETS_NS) + 1))
-            self._sums.setdefault((direction, key.order), 0)
+        for direction in self._durations:
+            self._know_duration(direction, key.order)
+
+    def _know_duration(self, direction: str, order: int) -> None:
+        self._buckets.setdefault((direction, order), [0] * (len(BUCKETS_NS) + 1))
+        self._sums.setdefault((direction, order), 0)
 
     def _count(self, event: Event, family: str, detail: str, amount: int) -> None:
         key = PageKey(event.order, event.node)
@@ -167,5 +181,6 @@ class Reducer:
         self._totals[Slot(family, detail), key] += amount
 
     def _time(self, event: Event, direction: str) -> None:
+        self._know_duration(direction, event.order)
         self._buckets[direction, event.order][bucket_of(event.duration_ns)] += 1
         self._sums[direction, event.order] += event.duration_ns

@@ -24,6 +24,8 @@ class Kind(IntEnum):
     RESTORE_ENTER = 5
     RESTORE_EXIT = 6
     RESTORE_PTE = 7
+    BATCH_ENTER = 8
+    BATCH_EXIT = 9
 
 
 class Reason(IntEnum):
@@ -77,13 +79,14 @@ class Event(NamedTuple):
     start, end       vmemmap addresses: of the whole huge page (OPTIMIZE_*, RESTORE_*), of the
                      range handed to the range function (REMAP_RANGE), of one page (*_PTE)
     reuse            the address whose frame is shared (REMAP_RANGE); 0 where not an argument
-    duration_ns      time inside the per-page function (*_EXIT)
+    duration_ns      time inside the function (*_EXIT)
     ret              the function's return value, a negative errno on failure (*_EXIT)
     pid, tgid, comm  the task (pid is the thread's id, as in the kernel)
-    ptes             PTEs remapped or restored by a successful operation (*_EXIT)
+    ptes             PTEs remapped or restored by a successful operation, or by all of a batch
+                     (*_EXIT)
     frames_freed     frames given back (OPTIMIZE_EXIT)
     frames_allocated frames taken: a new head page or the restored frames (*_EXIT)
-    cpu, node        CPU that ran the step; NUMA node of the huge page
+    cpu, node        CPU that ran the step; NUMA node of the huge page, -1 for a BATCH_*
     order            huge page size as a power of two of base pages
     reason           a ``Reason`` (OPTIMIZE_EXIT)
     ================ ===================================================================
@@ -163,9 +166,10 @@ def canonical(events: Iterable[Event]) -> Iterator[CanonicalEvent]:
     for event in events:
         if event.kind in (Kind.OPTIMIZE_ENTER, Kind.RESTORE_ENTER):
             base[event.pid] = event.start
-        if event.pid not in base:
+        batch = event.kind in (Kind.BATCH_ENTER, Kind.BATCH_EXIT)
+        if event.pid not in base and not batch:
             continue
-        head = base[event.pid]
+        head = 0 if batch else base[event.pid]
         yield CanonicalEvent(
             kind=Kind(event.kind),
             order=event.order,

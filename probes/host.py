@@ -8,12 +8,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Host:
-    """Roots of the files that readers look at, and the kernel's release."""
+    """Roots of the files that readers look at, the kernel's release and the machine's kind."""
 
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
     modules: Path = Path("/lib/modules")
     release: str = field(default_factory=lambda: os.uname().release)
+    machine: str = field(default_factory=lambda: os.uname().machine)
+    boot: Path = Path("/boot")
 
 
 def read_text(path: Path) -> str | None:

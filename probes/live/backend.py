@@ -9,14 +9,22 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 
 from probes.backend import STEPS, BackendError, Info, ProbeStatus, Status
 from probes.counters import Counters
-from probes.host import Host
-from probes.live.handover import Handover, Request, receive_handover, send_request
+from probes.host import Host, read_text
+from probes.live.handover import (
+    AUTO,
+    KPROBE,
+    Handover,
+    Request,
+    receive_handover,
+    send_request,
+)
 from probes.live.layout import Layout
-from probes.live.plan import observed_slots
+from probes.live.plan import FULL, observed_durations, observed_slots
 from probes.live.ring import RingReader
 
 LOADER_TIMEOUT_S = 120
@@ -29,9 +37,24 @@ _STDERR_TAIL = 300
 class LiveBackend:
     """Counts and streams what the running kernel does (``probes.backend.Backend``)."""
 
-    def __init__(self, host: Host | None = None, *, stream: bool = False) -> None:
-        """Prepare only. ``stream`` asks for the event stream beside the counters."""
+    def __init__(
+        self,
+        host: Host | None = None,
+        *,
+        mode: str = FULL,
+        attach: str = AUTO,
+        stream: bool = False,
+    ) -> None:
+        """Prepare only.
+
+        ``mode`` is one of ``plan.MODES``, ``attach`` one of ``handover.ATTACHES``. ``stream`` asks
+        for the event stream beside the counters.
+        """
         self._host = host or Host()
+        self._mode = mode
+        # Under a kprobe nothing else runs on the CPU, so that sequence numbers have no gap but a
+        # loss; a trampoline leaves preemption on.
+        self._attach = KPROBE if stream and attach == AUTO else attach
         self._stream = stream
         self._handover = Handover()
         self._memory: mmap.mmap | None = None
@@ -45,12 +68,14 @@ class LiveBackend:
     @property
     def info(self) -> Info:
         """Name, running kernel and probe mode."""
-        return Info("bcc", self._host.release, "full", os.sysconf("SC_PAGE_SIZE"))
+        return Info("bcc", self._host.release, self._mode, os.sysconf("SC_PAGE_SIZE"))
 
     def start(self) -> None:
         """Run the loader and map what it hands over. Raises ``BackendError``."""
         try:
-            self._handover = _run_loader(Request.of(self._host, stream=self._stream))
+            self._handover = _run_loader(
+                Request.of(self._host, mode=self._mode, attach=self._attach, stream=self._stream)
+            )
         except BackendError as error:
             self._handover = Handover(problem=str(error))
         except OSError as error:
@@ -92,7 +117,12 @@ class LiveBackend:
         block = self._block()
         if not block:
             return Counters()
-        return self._layout.counters(block, observed_slots(self._attached()))
+        attached = self._attached()
+        return self._layout.counters(
+            block,
+            observed_slots(attached, self._mode),
+            observed_durations(attached, self._mode),
+        )
 
     def records(self) -> Iterator[bytes]:
         """Blocks of event records until ``stop``; an empty one after a quiet tenth of a second."""
@@ -112,18 +142,29 @@ class LiveBackend:
         if not block:
             return Status(False, probes, self._handover.problem or "not started")
         seen = self._layout.diagnostics(block)
-        missed = {
-            step: seen[f"missed_{step}"] + seen[f"unfollowed_{step}"]
-            for step in ("optimize", "restore")
-        }
+        missed = self._recursion_misses()
+        for step in ("optimize", "restore"):
+            missed[step] += seen[f"missed_{step}"]
         detached = [f"{p.step}: {p.reason}" for p in probes if not p.attached]
         return Status(
             ready=not detached,
             probes=probes,
             problem="; ".join(detached),
             missed={step: n for step, n in missed.items() if step in self._attached()},
+            map_errors={"operations": seen["map_errors"]},
             lost={"ring": seen["stream_lost"]} if self._stream else {},
         )
+
+    def _recursion_misses(self) -> Counter[str]:
+        """Hits on which the kernel would not run a program, by step (Linux 5.12 and later)."""
+        misses = Counter(dict.fromkeys(STEPS, 0))
+        for name, descriptor in self._handover.descriptors.items():
+            if name.startswith("program:"):
+                info = read_text(self._host.proc / f"self/fdinfo/{descriptor}") or ""
+                for line in info.splitlines():
+                    if line.startswith("recursion_misses:"):
+                        misses[name.split(":")[1]] += int(line.split()[1])
+        return misses
 
     def _attached(self) -> frozenset[str]:
         return frozenset(p.step for p in self._handover.probes if p.attached)
@@ -152,7 +193,8 @@ def _run_loader(request: Request) -> Handover:
     with ours, tempfile.TemporaryFile() as stderr:
         with theirs:
             loader = subprocess.Popen(
-                [sys.executable, "-m", "probes.live.loader", str(theirs.fileno())],
+                # -P: the folder it is started in must have no say in what root imports.
+                [sys.executable, "-P", "-m", "probes.live.loader", str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

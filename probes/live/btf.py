@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few facts that the probes need of kernel structs, read from BTF instead of headers.
+"""The few facts that the probes need of structs and functions, read from BTF, not from headers.
 
-Format: Documentation/bpf/btf.rst. Only structs, unions and arrays are kept; everything else is
-stepped over.
+Format: Documentation/bpf/btf.rst. Structs, unions, arrays and functions are kept; everything else
+is stepped over.
 """
 
 import struct
@@ -15,7 +15,7 @@ _TYPE = struct.Struct("<III")
 _ARRAY = struct.Struct("<III")
 _MEMBER = struct.Struct("<III")
 
-_KIND_ARRAY, _KIND_STRUCT, _KIND_UNION = 3, 4, 5
+_KIND_ARRAY, _KIND_STRUCT, _KIND_UNION, _KIND_FUNC, _KIND_PROTO = 3, 4, 5, 12, 13
 # Bytes behind the common 12: (fixed, per element of vlen), by kind.
 _TAIL = {
     1: (4, 0),  # INT
@@ -29,8 +29,8 @@ _TAIL = {
     9: (0, 0),  # VOLATILE
     10: (0, 0),  # CONST
     11: (0, 0),  # RESTRICT
-    12: (0, 0),  # FUNC
-    13: (0, 8),  # FUNC_PROTO
+    _KIND_FUNC: (0, 0),
+    _KIND_PROTO: (0, 8),
     14: (4, 0),  # VAR
     15: (0, 12),  # DATASEC
     16: (0, 0),  # FLOAT
@@ -54,13 +54,15 @@ class _Struct:
 
 
 class Btf:
-    """The structs and arrays of one BTF blob."""
+    """The structs, arrays and functions of one BTF blob."""
 
     def __init__(self, blob: bytes) -> None:
         """Parse ``blob``; ``ValueError`` when it is not BTF or ends too soon."""
         self._by_name: dict[str, _Struct] = {}
         self._structs: dict[int, _Struct] = {}
         self._array_lengths: dict[int, int] = {}
+        self._functions: dict[str, int] = {}
+        self._parameters: dict[int, int] = {}
         try:
             self._parse(blob)
         except (struct.error, KeyError, IndexError) as error:
@@ -82,6 +84,10 @@ class Btf:
     def length(self, struct_name: str, member: str) -> int:
         """Elements of an array member; ``KeyError`` when there is none of that name."""
         return self._array_lengths[self._find(self._by_name[struct_name], member)[1]]
+
+    def parameters(self, function: str) -> int:
+        """How many parameters a function has; ``KeyError`` when BTF does not describe it."""
+        return self._parameters[self._functions[function]]
 
     def _find(self, where: _Struct, name: str) -> tuple[int, int]:
         for member in where.members:
@@ -115,6 +121,10 @@ class Btf:
                 self._structs[type_id] = found
                 if name:
                     self._by_name.setdefault(name, found)
+            elif kind == _KIND_FUNC:
+                self._functions[_string(strings, name_at)] = size
+            elif kind == _KIND_PROTO:
+                self._parameters[type_id] = count
             fixed, each = _TAIL[kind]
             at += fixed + each * count
             type_id += 1

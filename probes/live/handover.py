@@ -14,14 +14,19 @@ from typing import Any
 from probes.backend import ProbeStatus
 from probes.host import Host
 
+AUTO, KPROBE, FENTRY = ATTACHES = ("auto", "kprobe", "fentry")
+"""How to attach: ``auto`` is fentry where kernel, BTF and BCC can, kprobe elsewhere."""
+
 _LARGEST = 1 << 16
 _MAX_DESCRIPTORS = 64
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the loader is asked for: a stream or not, and which machine (``probes.host.Host``)."""
+    """What the loader is asked for, and on which machine (``probes.host.Host``)."""
 
+    mode: str
+    attach: str
     stream: bool
     proc: str
     sys: str
@@ -29,9 +34,10 @@ class Request:
     release: str
 
     @classmethod
-    def of(cls, host: Host, *, stream: bool) -> "Request":
+    def of(cls, host: Host, *, mode: str, attach: str, stream: bool) -> "Request":
         """Make a request; sockets carry no paths, so they go as text."""
-        return cls(stream, str(host.proc), str(host.sys), str(host.modules), host.release)
+        roots = (str(host.proc), str(host.sys), str(host.modules))
+        return cls(mode, attach, stream, *roots, host.release)
 
     @property
     def host(self) -> Host:
@@ -50,7 +56,8 @@ class Handover:
     cpus: int = 0
     stream_bytes: int = 0
     descriptors: dict[str, int] = field(default_factory=dict)
-    """``counters``, ``events`` (with a stream) and ``link:...`` for each attached function."""
+    """``counters``, ``events`` (with a stream); ``link:FUNCTION`` and ``program:STEP:FUNCTION`` for
+    each BPF function that is attached."""
 
     def close(self) -> None:
         """Close every descriptor; the kernel then removes what hung on them."""

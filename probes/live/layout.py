@@ -13,16 +13,16 @@ from probes.geometry import Geometry
 DIAGNOSTICS: tuple[str, ...] = (
     "missed_optimize",
     "missed_restore",
-    "unfollowed_optimize",
-    "unfollowed_restore",
+    "map_errors",
     "stream_lost",
     "sequence",
 )
-"""Per CPU, of the program itself: exits that never came; operations it could not follow (no room
-in its state map, or a size or node that the layout does not know); records that the full ring
-refused; the number of records tried."""
+"""Per CPU, of the program itself: exits that never came; operations it could not follow, for want
+of room in its state map or of a counter for their size or node; records that the full ring refused;
+the number of records tried."""
 
 _WORDS_PER_CACHE_LINE = 8
+
 _NR_BUCKETS = len(BUCKETS_NS) + 1
 
 
@@ -70,6 +70,7 @@ class Layout:
             (
                 *(f"#define {slot_name(slot)} {i}" for i, slot in enumerate(SLOTS)),
                 *(f"#define HVO_DIAG_{name.upper()} {i}" for i, name in enumerate(DIAGNOSTICS)),
+                *(f"#define HVO_DURATION_{name.upper()} {i}" for i, name in enumerate(DURATIONS)),
                 f"#define HVO_CPUS {self.cpus}",
                 f"#define HVO_NODES {self.nodes}",
                 f"#define HVO_SIZES {len(self.orders)}",
@@ -95,8 +96,10 @@ class Layout:
         words = memory[: self.size].cast("Q").tolist()
         return [sum(words[i :: self.block_words]) for i in range(self.block_words)]
 
-    def counters(self, block: list[int], observed: frozenset[Slot]) -> Counters:
-        """Decode a summed block. Slots that are not ``observed`` stay out of the result."""
+    def counters(
+        self, block: list[int], observed: frozenset[Slot], durations: frozenset[str]
+    ) -> Counters:
+        """Decode a summed block. Slots and durations not observed stay out of the result."""
         totals: dict[tuple[Slot, PageKey], int] = {}
         for size_index, order in enumerate(self.orders):
             for node in range(self.nodes):
@@ -104,24 +107,20 @@ class Layout:
                 for i, slot in enumerate(SLOTS):
                     if slot in observed:
                         totals[slot, PageKey(order, node)] = block[row + i]
-        return Counters(totals, self._durations(block, observed))
+        return Counters(totals, self._durations(block, durations))
 
     def diagnostics(self, block: list[int]) -> Mapping[str, int]:
         """Decode the program's own counters, by name."""
         return dict(zip(DIAGNOSTICS, block, strict=False))
 
     def _durations(
-        self, block: list[int], observed: frozenset[Slot]
+        self, block: list[int], observed: frozenset[str]
     ) -> dict[tuple[str, int], Histogram]:
-        timed = {
-            "optimize": Slot("hugepages_optimized"),
-            "restore": Slot("hugepages_restored"),
-        }
         histograms = {}
         at = self._durations_at
         for direction in DURATIONS:
             for order in self.orders:
-                if timed[direction] in observed:
+                if direction in observed:
                     counts = tuple(block[at : at + _NR_BUCKETS])
                     histograms[direction, order] = Histogram(counts, block[at + _NR_BUCKETS])
                 at += _NR_BUCKETS + 1

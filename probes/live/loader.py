@@ -10,30 +10,39 @@ Run as ``python -m probes.live.loader SOCKET_DESCRIPTOR``; ``probes.live.backend
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from probes import preflight
 from probes.accounting import huge_page_sizes
-from probes.backend import STEPS, ProbeStatus
+from probes.backend import STEPS
 from probes.geometry import Geometry
 from probes.host import Host, possible_cpus, possible_nodes
+from probes.live.attach import Attacher, AttachError
 from probes.live.bcc_import import BccMissingError, import_bcc
 from probes.live.btf import Btf
-from probes.live.handover import Handover, Request, receive_request, send_handover
+from probes.live.handover import (
+    AUTO,
+    FENTRY,
+    KPROBE,
+    Handover,
+    Request,
+    receive_request,
+    send_handover,
+)
 from probes.live.layout import Layout
-from probes.live.plan import CANDIDATES, Candidate, choose, find_switch
-from probes.live.program import STREAM_PAGES, kernel_facts, source
+from probes.live.plan import find_switch, make_plan
+from probes.live.program import (
+    STREAM_PAGES,
+    KernelFacts,
+    entry_points,
+    kernel_facts,
+    source,
+)
 from probes.live.symbols import read_symbols
 
-# Functions of hvo.bpf.c by step: at entry, and at return (empty: none).
-_FUNCTIONS: Mapping[str, tuple[str, str]] = {
-    "optimize": ("optimize_enter", "optimize_exit"),
-    "remap_range": ("remap_range_enter", "remap_range_exit"),
-    "remap_pte": ("remap_pte", ""),
-    "restore": ("restore_enter", "restore_exit"),
-    "restore_pte": ("restore_pte", ""),
-}
+# Inside out: an operation that is seen to begin must be seen whole.
+_ATTACH_ORDER = ("restore_pte", "remap_pte", "remap_range", "restore", "optimize", "batch")
 
 
 class LoadError(Exception):
@@ -46,26 +55,51 @@ def load(request: Request) -> Handover:
     found = preflight.obstacles(host)
     if found:
         raise LoadError("; ".join(map(str, found)))
+    bcc = _import_bcc()
+    btf = _read_btf(host)
+    fentry = request.attach != KPROBE and bcc.BPF.support_kfunc()
+    if request.attach == FENTRY and not fentry:
+        raise LoadError(
+            "fentry asked for, but this kernel or BCC has none: use --probe.attach auto"
+        )
+    try:
+        return _load_as(request, bcc, btf, fentry=fentry)
+    except AttachError as error:
+        if request.attach != AUTO or not fentry:
+            raise LoadError(str(error)) from error
+    return _load_as(request, bcc, btf, fentry=False)
+
+
+def _load_as(request: Request, bcc: ModuleType, btf: Btf, *, fentry: bool) -> Handover:
+    """Compile and attach, all or nothing as far as trampolines are concerned.
+
+    Raises ``LoadError``, and ``AttachError`` when a trampoline could not be attached.
+    """
     page_size = os.sysconf("SC_PAGE_SIZE")
-    symbols = read_symbols(host.proc / "kallsyms")
-    plan = choose(symbols)
-    layout = _layout(host, page_size)
+    symbols = read_symbols(request.host.proc / "kallsyms")
+    plan = make_plan(symbols, request.mode)
+    layout = _layout(request.host, page_size)
+    points = {step.step: entry_points(step, btf, fentry) for step in plan}
     text = source(
-        _facts(host),
+        _facts(btf),
         layout,
         page_size,
-        plan,
+        [point for step in points.values() for point in step],
         switch=find_switch(symbols),
         stream=request.stream,
+        steps=points.keys(),
     )
-    bpf = _compile(text)
+    bpf = _compile(bcc, text)
     handover = Handover(orders=layout.orders, nodes=layout.nodes, cpus=layout.cpus)
     handover.descriptors["counters"] = bpf["counters"].map_fd
     if request.stream:
         handover.descriptors["events"] = bpf["events"].map_fd
         handover.stream_bytes = STREAM_PAGES * page_size
-    for step in STEPS:
-        handover.probes.append(_attach_step(bpf, step, plan[step], handover.descriptors))
+    by_step = {step.step: step for step in plan}
+    attacher = Attacher(bcc, bpf)
+    for name in sorted(by_step, key=_ATTACH_ORDER.index):
+        handover.probes += attacher.attach(by_step[name], points[name], handover.descriptors)
+    handover.probes.sort(key=lambda probe: STEPS.index(probe.step))
     return handover
 
 
@@ -84,62 +118,42 @@ def _layout(host: Host, page_size: int) -> Layout:
     )
 
 
-def _facts(host: Host) -> Any:
+def _read_btf(host: Host) -> Btf:
     path = host.sys / "kernel/btf/vmlinux"
     try:
-        return kernel_facts(Btf.read(path))
+        return Btf.read(path)
     except OSError as error:
         raise LoadError(
             f"{path} can't be read ({error.strerror}): the kernel needs CONFIG_DEBUG_INFO_BTF"
         ) from error
-    except (KeyError, ValueError) as error:
-        raise LoadError(f"{path} does not describe {error}: hvoscope can't read it") from error
+    except ValueError as error:
+        raise LoadError(f"{path}: {error}: hvoscope can't read it") from error
 
 
-def _compile(text: str) -> Any:
+def _facts(btf: Btf) -> KernelFacts:
     try:
-        bcc = import_bcc()
+        return kernel_facts(btf)
+    except KeyError as error:
+        raise LoadError(f"the kernel's BTF does not describe {error}") from error
+
+
+def _import_bcc() -> ModuleType:
+    try:
+        return import_bcc()
     except BccMissingError as error:
         raise LoadError(str(error)) from error
+
+
+def _compile(bcc: ModuleType, text: str) -> Any:
+    class Program(bcc.BPF):  # type: ignore[misc, name-defined]  # BCC has no types
+        def _trace_autoload(self) -> None:
+            """Attach nothing by itself: the order matters."""
+
     try:
         # Headers newer than BCC make its clang warn; nobody here can act on that.
-        return bcc.BPF(text=text.encode(), cflags=["-Wno-everything"])
+        return Program(text=text.encode(), cflags=["-Wno-everything"])
     except Exception as error:  # BCC raises bare Exception; the cause is on stderr
         raise LoadError(f"BCC could not compile the probes ({error})") from error
-
-
-def _attach_step(
-    bpf: Any, step: str, chosen: Candidate | None, descriptors: dict[str, int]
-) -> ProbeStatus:
-    if chosen is None:
-        names = ", ".join(candidate.symbol for candidate in CANDIDATES[step])
-        return ProbeStatus(step, False, reason=f"the kernel has none of: {names}")
-    links: dict[str, int] = {}
-    try:
-        enter, leave = _FUNCTIONS[step]
-        if leave:  # first, so that no entry is seen whose return is not
-            links[f"link:{leave}"] = _attach(bpf, chosen.symbol, leave, at_return=True)
-        links[f"link:{enter}"] = _attach(bpf, chosen.symbol, enter, at_return=False)
-    except Exception as error:  # BCC raises bare Exception
-        for descriptor in links.values():
-            os.close(descriptor)
-        return ProbeStatus(step, False, chosen.symbol, reason=_one_line(error))
-    descriptors.update(links)
-    return ProbeStatus(step, True, chosen.symbol, "kprobe")
-
-
-def _attach(bpf: Any, symbol: str, function: str, *, at_return: bool) -> int:
-    """Attach one function and return the descriptor that keeps it attached."""
-    attach = bpf.attach_kretprobe if at_return else bpf.attach_kprobe
-    attach(event=symbol, fn_name=function)
-    for functions in bpf.kprobe_fds.values():
-        if function.encode() in functions:
-            return int(functions[function.encode()])
-    raise LookupError(f"BCC attached {function} but shows no descriptor for it")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or repr(error)
 
 
 def main() -> None:

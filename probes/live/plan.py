@@ -1,14 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kernel function stands for which semantic step: one table, newest names first.
+"""Which kernel functions stand for which semantic step: one table, newest names first.
 
 Chosen by what the kernel has, never by its version. The next kernel generation is a line here.
 """
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from probes.backend import STEPS
 from probes.counters import SLOTS, Slot
+
+FULL, RANGE = MODES = ("full", "range")
+"""``full`` sees every PTE; ``range`` takes the count from the range walk, several times cheaper."""
+
+
+class Role(Enum):
+    """What is asked of a function; ``program.py`` has the C that answers."""
+
+    OPTIMIZE = auto()
+    """Entry and return of one huge page's optimisation, which returns nothing."""
+    OPTIMIZE_ERRNO = auto()
+    """The same, returning 0 or a negative errno."""
+    OPTIMIZE_RETURN = auto()
+    """Only that return: the entry is another function's."""
+    REMAP_FREE = auto()
+    """Entry and return of the range function that is given start, end and reuse."""
+    REMAP_RANGE = auto()
+    """Entry and return of the range function that is given start, end and a walk."""
+    REMAP_PTE = auto()
+    """Entry."""
+    RESTORE = auto()
+    """Entry and return of one huge page's restore, returning 0 or a negative errno."""
+    RESTORE_PTE = auto()
+    """Entry."""
+    BATCH = auto()
+    """Entry and return of a whole list's optimisation."""
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A kernel function, and what is asked of it."""
+
+    symbol: str
+    role: Role
 
 
 @dataclass(frozen=True)
@@ -16,35 +52,45 @@ class Candidate:
     """A function that may stand for a step."""
 
     symbol: str
-    returns_errno: bool = False
-    """The function itself says whether it failed (else the range function does)."""
-    has_walk: bool = False
-    """Its third argument is a struct vmemmap_remap_walk, not the reuse address."""
+    role: Role
+    inlined_into: str = ""
+    """Caller that a compiler may give a copy of this function's first lines (``.part.N``)."""
 
 
 CANDIDATES: Mapping[str, tuple[Candidate, ...]] = {
+    "batch": (
+        # Linux 6.7, commit c5ad3233ead5 and its series (hugetlb: batch ...)
+        Candidate("hugetlb_vmemmap_optimize_folios", Role.BATCH),
+    ),
     "optimize": (
+        # Linux 6.7, commit c5ad3233ead5: static, under the single and the batched entry alike
+        Candidate(
+            "__hugetlb_vmemmap_optimize_folio",
+            Role.OPTIMIZE_ERRNO,
+            inlined_into="hugetlb_vmemmap_optimize_folio",
+        ),
         # Linux 6.0
-        Candidate("hugetlb_vmemmap_optimize"),
+        Candidate("hugetlb_vmemmap_optimize", Role.OPTIMIZE),
         # Linux 5.19
-        Candidate("hugetlb_vmemmap_free"),
+        Candidate("hugetlb_vmemmap_free", Role.OPTIMIZE),
         # Linux 5.14, and the seed (patch v17 3/9)
-        Candidate("free_huge_page_vmemmap"),
+        Candidate("free_huge_page_vmemmap", Role.OPTIMIZE),
     ),
     "remap_range": (
         # Linux 5.14 to 5.19, global in mm/sparse-vmemmap.c, and the seed. From 6.0 on it is static
         # in mm/hugetlb_vmemmap.c and inlined into its one caller.
-        Candidate("vmemmap_remap_free", returns_errno=True),
-        # In every build from 5.15 on: what vmemmap_remap_free calls.
-        Candidate("vmemmap_remap_range", returns_errno=True, has_walk=True),
+        Candidate("vmemmap_remap_free", Role.REMAP_FREE),
+        # Every build from 5.15 on: what vmemmap_remap_free calls.
+        Candidate("vmemmap_remap_range", Role.REMAP_RANGE),
     ),
-    "remap_pte": (Candidate("vmemmap_remap_pte"),),
+    "remap_pte": (Candidate("vmemmap_remap_pte", Role.REMAP_PTE),),
     "restore": (
-        Candidate("hugetlb_vmemmap_restore", returns_errno=True),  # Linux 6.0
-        Candidate("hugetlb_vmemmap_alloc", returns_errno=True),  # Linux 5.19
-        Candidate("alloc_huge_page_vmemmap", returns_errno=True),  # Linux 5.14
+        Candidate("__hugetlb_vmemmap_restore_folio", Role.RESTORE),  # Linux 6.7
+        Candidate("hugetlb_vmemmap_restore", Role.RESTORE),  # Linux 6.0
+        Candidate("hugetlb_vmemmap_alloc", Role.RESTORE),  # Linux 5.19
+        Candidate("alloc_huge_page_vmemmap", Role.RESTORE),  # Linux 5.14
     ),
-    "restore_pte": (Candidate("vmemmap_restore_pte"),),
+    "restore_pte": (Candidate("vmemmap_restore_pte", Role.RESTORE_PTE),),
 }
 
 SWITCHES: tuple[str, ...] = (
@@ -53,23 +99,61 @@ SWITCHES: tuple[str, ...] = (
 )
 """The variable behind the boot parameter and the sysctl; one byte is enough to read it."""
 
-_OPTIMIZED = frozenset({"optimize", "remap_range", "remap_pte"})
-_RESTORED = frozenset({"restore", "restore_pte"})
-_NEEDS: Mapping[Slot, frozenset[str]] = {
-    Slot("optimize_calls"): frozenset({"optimize"}),
-    Slot("frames_allocated", "restore"): _RESTORED,
-    Slot("hugepages_restored"): _RESTORED,
-    Slot("ptes_restored"): _RESTORED,
-    Slot("restore_failures", "ENOMEM"): frozenset({"restore"}),
-    Slot("restore_failures", "other"): frozenset({"restore"}),
+# Steps that a mode does without: the walk's own count replaces the probe on each PTE.
+_LEFT_OUT: Mapping[str, frozenset[str]] = {
+    FULL: frozenset(),
+    RANGE: frozenset({"remap_pte", "restore_pte"}),
 }
 
+# Kernels before 6.7 hand over one page at a time.
+_OPTIONAL = frozenset({"batch"})
 
-def choose(symbols: Collection[str]) -> dict[str, Candidate | None]:
-    """Pick for each step the newest candidate that the kernel has; None where it has none."""
-    return {
-        step: next((c for c in CANDIDATES[step] if c.symbol in symbols), None) for step in STEPS
+# What the counts need, by mode. A batch is only described, never counted on.
+_OPTIMIZED = {
+    FULL: frozenset({"optimize", "remap_range", "remap_pte"}),
+    RANGE: frozenset({"optimize", "remap_range"}),
+}
+_RESTORED = {
+    FULL: frozenset({"restore", "restore_pte"}),
+    RANGE: frozenset({"restore", "remap_range"}),
+}
+_RESTORE_SLOTS = frozenset(
+    {
+        Slot("frames_allocated", "restore"),
+        Slot("hugepages_restored"),
+        Slot("ptes_restored"),
     }
+)
+
+# The compiler's variants of a function (GCC's -fipa-*; clang's ThinLTO renames statics .llvm.N).
+_VARIANT = re.compile(r"\.(isra|constprop|part|llvm)\.\d+")
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """How a step will be observed: hooks, or the reason why there are none."""
+
+    step: str
+    hooks: tuple[Hook, ...] = ()
+    reason: str = ""
+
+
+def make_plan(symbols: Collection[str], mode: str = FULL) -> tuple[StepPlan, ...]:
+    """Choose the hooks of every step of ``mode``, in the order of ``STEPS``.
+
+    A step that this kernel does not have at all, as batches before 6.7, is left out.
+    """
+    steps = [_plan_step(step, symbols, mode) for step in STEPS if step not in _LEFT_OUT[mode]]
+    return tuple(
+        s for s in steps if s.hooks or s.step not in _OPTIONAL or s.reason != _absent(s.step)
+    )
+
+
+def has_hvo(symbols: Collection[str]) -> bool:
+    """Tell whether the kernel optimises huge pages, even where no function of it can be hooked."""
+    known = [*CANDIDATES["optimize"], *CANDIDATES["batch"]]
+    wanted = {name for c in known for name in (c.symbol, c.inlined_into) if name}
+    return any(name in wanted or _VARIANT.split(name)[0] in wanted for name in symbols)
 
 
 def find_switch(symbols: Mapping[str, int]) -> int:
@@ -77,7 +161,73 @@ def find_switch(symbols: Mapping[str, int]) -> int:
     return next((symbols[name] for name in SWITCHES if symbols.get(name)), 0)
 
 
-def observed_slots(attached: Collection[str]) -> frozenset[Slot]:
+def observed_slots(attached: Collection[str], mode: str = FULL) -> frozenset[Slot]:
     """What can be counted with these steps attached; everything else must stay absent."""
     steps = frozenset(attached)
-    return frozenset(slot for slot in SLOTS if _NEEDS.get(slot, _OPTIMIZED) <= steps)
+    return frozenset(slot for slot in SLOTS if _needs(slot, mode) <= steps)
+
+
+def observed_durations(attached: Collection[str], mode: str = FULL) -> frozenset[str]:
+    """Which durations are observed with these steps attached."""
+    needs = {
+        "optimize": _OPTIMIZED[mode],
+        "restore": _RESTORED[mode],
+        "batch": _OPTIMIZED[mode] | {"batch"},
+    }
+    return frozenset(name for name, steps in needs.items() if steps <= frozenset(attached))
+
+
+def _needs(slot: Slot, mode: str) -> frozenset[str]:
+    if slot.family == "optimize_calls":
+        return frozenset({"optimize"})
+    if slot.family == "restore_failures":
+        return frozenset({"restore"})
+    return (_RESTORED if slot in _RESTORE_SLOTS else _OPTIMIZED)[mode]
+
+
+def _plan_step(step: str, symbols: Collection[str], mode: str) -> StepPlan:
+    candidates: Iterable[Candidate] = CANDIDATES[step]
+    if step == "remap_range" and mode == RANGE:  # only the walk says how many PTEs it did
+        candidates = [c for c in candidates if c.role is Role.REMAP_RANGE]
+    reasons = []
+    for candidate in candidates:
+        hooks, reason = _hooks_of(candidate, symbols)
+        if hooks:
+            return StepPlan(step, hooks)
+        reasons.append(reason)
+    found = [reason for reason in reasons if reason]
+    return StepPlan(step, reason="; ".join(found) or _absent(step))
+
+
+def _absent(step: str) -> str:
+    names = ", ".join(candidate.symbol for candidate in CANDIDATES[step])
+    return f"the kernel has none of: {names}"
+
+
+def _hooks_of(candidate: Candidate, symbols: Collection[str]) -> tuple[tuple[Hook, ...], str]:
+    """Hooks on one candidate, or why it can't be used (empty: the kernel does not have it)."""
+    name = candidate.symbol
+    variants = sorted(s for s in symbols if s.startswith(f"{name}.") and _is_variant(s, name))
+    parts = [v for v in variants if ".part." in v]
+    rewritten = [v for v in variants if v not in parts]
+    if rewritten:
+        # .isra and .constprop change or drop arguments, so neither may be read there; and a plain
+        # function beside them sees only some of the calls.
+        return (), f"the compiler rewrote {name} as {', '.join(rewritten)}"
+    if name not in symbols:
+        return (), f"only {parts[0]} is left of {name}" if parts else ""
+    hooks = [Hook(name, candidate.role)]
+    if parts:
+        caller = candidate.inlined_into
+        if caller not in symbols:
+            return (), f"{name} is bypassed through {parts[0]}"
+        # The caller has the head of the function inlined and goes on in .part (GCC on Linux 7.2):
+        # its entry stands for the entry, and .part alone knows the return value.
+        hooks += [Hook(caller, Role.OPTIMIZE)]
+        hooks += [Hook(part, Role.OPTIMIZE_RETURN) for part in parts]
+    return tuple(hooks), ""
+
+
+def _is_variant(symbol: str, name: str) -> bool:
+    """Suffixes of the compiler, in any order and number; ``.cold`` is no entry of its own."""
+    return _VARIANT.sub("", symbol) == name

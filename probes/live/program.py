@@ -1,17 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The text of the BPF program for one kernel: fixed C, behind definitions made from its BTF."""
+"""The text of the BPF program for one kernel.
 
-from collections.abc import Mapping
+The fixed C (``bpf/hvo.bpf.c``) stands between definitions made from the kernel's BTF and an entry
+point for each hook of the plan.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
 from probes.geometry import Geometry
 from probes.live.btf import Btf
 from probes.live.layout import Layout
-from probes.live.plan import Candidate
+from probes.live.plan import Hook, Role, StepPlan
 
 STREAM_PAGES = 256
 """Ring buffer of the event stream, in pages; a power of two. 1 MiB holds about 10,000 records."""
+
+# What a role does at entry and at return; arguments by number, rc the return value.
+_BODIES: Mapping[Role, tuple[str, str]] = {
+    Role.OPTIMIZE: ("on_enter({0}, {1}, 0);", "on_exit(0);"),
+    Role.OPTIMIZE_ERRNO: ("on_enter({0}, {1}, 0);", "on_return({rc}, 0); on_exit(0);"),
+    Role.OPTIMIZE_RETURN: ("", "on_return({rc}, 0);"),
+    Role.REMAP_FREE: ("on_range_enter({0}, {1}, {2}, 0);", "on_range_exit({rc});"),
+    Role.REMAP_RANGE: ("on_range_enter({0}, {1}, 0, {2});", "on_range_exit({rc});"),
+    Role.REMAP_PTE: ("on_pte({1}, HVO_REMAP_PTE);", ""),
+    Role.RESTORE: ("on_enter({0}, {1}, 1);", "on_return({rc}, 1); on_exit(1);"),
+    Role.RESTORE_PTE: ("on_pte({1}, HVO_RESTORE_PTE);", ""),
+    Role.BATCH: ("on_batch_enter({0});", "on_batch_exit();"),
+}
 
 
 @dataclass(frozen=True)
@@ -22,16 +39,32 @@ class KernelFacts:
     page_flags: int
     struct_page_size: int
     nodes_shift: int
+    walk_nr_walked: int
+    walk_head: int
+    """Of walk->vmemmap_head, or of walk->reuse_page before it (Linux 7.1, stable 6.12)."""
+    walk_skips: bool
+    """With reuse_page, a walk that has none takes it from its first PTE and skips that."""
     walk_reuse_addr: int
-    """-1 where struct vmemmap_remap_walk has no such member (Linux 7.1 and later)."""
+    """-1 where struct vmemmap_remap_walk has no such member."""
+
+
+@dataclass(frozen=True)
+class EntryPoint:
+    """One BPF function: which kernel function it goes on, where, and how."""
+
+    name: str
+    """Of a kprobe's function. A trampoline's is made by BCC's macro, from the symbol."""
+    symbol: str
+    at_return: bool
+    fentry: bool
+    text: str
+    """Its C."""
 
 
 def kernel_facts(btf: Btf) -> KernelFacts:
     """Read the facts from BTF. Raises ``KeyError`` naming the struct or member that is missing."""
-    try:
-        reuse_addr = btf.offset("vmemmap_remap_walk", "reuse_addr")
-    except KeyError:
-        reuse_addr = -1
+    walk = "vmemmap_remap_walk"
+    skips = _has(btf, walk, "reuse_page")
     # MAX_NUMNODES is no type, but this array of hstate has that many elements (1 << NODES_SHIFT).
     max_nodes = btf.length("hstate", "nr_huge_pages_node")
     return KernelFacts(
@@ -39,7 +72,23 @@ def kernel_facts(btf: Btf) -> KernelFacts:
         page_flags=btf.offset("page", "flags"),
         struct_page_size=btf.size("page"),
         nodes_shift=max_nodes.bit_length() - 1,
-        walk_reuse_addr=reuse_addr,
+        walk_nr_walked=btf.offset(walk, "nr_walked"),
+        walk_head=btf.offset(walk, "reuse_page" if skips else "vmemmap_head"),
+        walk_skips=skips,
+        walk_reuse_addr=btf.offset(walk, "reuse_addr") if _has(btf, walk, "reuse_addr") else -1,
+    )
+
+
+def entry_points(step: StepPlan, btf: Btf, fentry: bool) -> tuple[EntryPoint, ...]:
+    """Entry points of a step's hooks, in the order in which to attach them.
+
+    Innermost function first, return before entry: so none is seen to begin whose end is not.
+    ``fentry`` asks for trampolines where BTF describes the function, kprobes elsewhere.
+    """
+    return tuple(
+        point
+        for number, hook in reversed(list(enumerate(step.hooks)))
+        for point in _of_hook(hook, f"{step.step}_{number}", btf, fentry)
     )
 
 
@@ -47,23 +96,25 @@ def source(
     facts: KernelFacts,
     layout: Layout,
     page_size: int,
-    plan: Mapping[str, Candidate | None],
+    points: Iterable[EntryPoint],
     *,
     switch: int,
     stream: bool,
+    steps: Collection[str],
 ) -> str:
     """Return the C text for BCC. ``switch`` is the address of the kernel's switch, or 0."""
-    range_hook, optimize = plan["remap_range"], plan["optimize"]
     definitions = {
         "HVO_PAGE_SIZE": page_size,
         "HVO_STRUCT_PAGE_SIZE": facts.struct_page_size,
         "HVO_HSTATE_ORDER": facts.hstate_order,
         "HVO_PAGE_FLAGS": facts.page_flags,
+        "HVO_WALK_NR_WALKED": facts.walk_nr_walked,
+        "HVO_WALK_HEAD": facts.walk_head,
+        "HVO_WALK_SKIPS": int(facts.walk_skips),
         "HVO_WALK_REUSE_ADDR": facts.walk_reuse_addr,
         "HVO_NODES_SHIFT": facts.nodes_shift,
         "HVO_SWITCH": f"{switch:#x}ULL",
-        "HVO_RANGE_HAS_WALK": int(range_hook is not None and range_hook.has_walk),
-        "HVO_OPTIMIZE_RETURNS": int(optimize is not None and optimize.returns_errno),
+        "HVO_PTE_PROBES": int("remap_pte" in steps),
         "HVO_STREAM": int(stream),
         "HVO_STREAM_PAGES": STREAM_PAGES,
     }
@@ -76,5 +127,47 @@ def source(
             *(f"#define {name} ({value})" for name, value in definitions.items()),
             layout.declare(geometry),
             (folder / "hvo.bpf.c").read_text(),
+            *(point.text for point in points),
         )
     )
+
+
+def _has(btf: Btf, struct_name: str, member: str) -> bool:
+    try:
+        btf.offset(struct_name, member)
+    except KeyError:
+        return False
+    return True
+
+
+def _of_hook(hook: Hook, name: str, btf: Btf, fentry: bool) -> list[EntryPoint]:
+    try:
+        parameters = btf.parameters(hook.symbol)
+    except KeyError:
+        fentry = False
+    points = []
+    for body, at_return in reversed(list(zip(_BODIES[hook.role], (False, True), strict=True))):
+        if not body:
+            continue
+        function = f"{name}_{'return' if at_return else 'enter'}"
+        if fentry:
+            text = _trampoline(hook.symbol, parameters, at_return, body)
+        else:
+            text = _kprobe(function, body)
+        points.append(EntryPoint(function, hook.symbol, at_return, fentry, text))
+    return points
+
+
+def _kprobe(function: str, body: str) -> str:
+    arguments = [f"PT_REGS_PARM{i + 1}(ctx)" for i in range(3)]
+    body = body.format(*arguments, rc="(int)PT_REGS_RC(ctx)")
+    return f"int {function}(struct pt_regs *ctx) {{ {body} return 0; }}"
+
+
+def _trampoline(symbol: str, parameters: int, at_return: bool, body: str) -> str:
+    declared = [f"void *a{i}" for i in range(parameters)]
+    if at_return and "{rc}" in body:
+        declared.append("void *rc")
+    macro = "KRETFUNC_PROBE" if at_return else "KFUNC_PROBE"
+    body = body.format(*(f"(u64)a{i}" for i in range(3)), rc="(int)(long)rc")
+    return f"{macro}({', '.join((symbol, *declared))}) {{ {body} return 0; }}"

@@ -5,7 +5,7 @@ from probes.counters import DURATIONS, SLOTS
 
 ALLOWED_LABELS = {
     *("size", "node", "reason", "error", "cause", "step", "symbol", "attach", "where", "state"),
-    *("kind", "backend", "kernel", "mode", "version", "python"),
+    *("map", "kind", "backend", "kernel", "mode", "version", "python"),
 }
 
 

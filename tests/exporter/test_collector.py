@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from exporter import catalogue
 from exporter.collector import HvoCollector
-from probes.accounting import KernelState
+from probes.accounting import Drift, KernelState
 from probes.backend import Backend
 from probes.host import Host
 from probes.live.backend import LiveBackend
@@ -17,10 +17,12 @@ from sim_backend.backend import SimBackend
 from sim_backend.kernel import SimKernel
 
 
-def scrape(backend: Backend, state: SimBackend | KernelState) -> dict[str, float]:
+def scrape(
+    backend: Backend, state: SimBackend | KernelState, drift: Drift | None = None
+) -> dict[str, float]:
     """The samples of a real scrape, by ``name{labels}``."""
     registry = CollectorRegistry()
-    registry.register(HvoCollector(backend, state))
+    registry.register(HvoCollector(backend, state, drift or Drift(backend, state)))
     lines = generate_latest(registry).decode().splitlines()
     return {
         line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
@@ -31,10 +33,12 @@ def scrape(backend: Backend, state: SimBackend | KernelState) -> dict[str, float
 
 def simulated(*operations: str, generation: str = "v17-enabled") -> dict[str, float]:
     backend = SimBackend(SimKernel(generation, nodes=2, seed=3), stream=True)
+    drift = Drift(backend, backend)
     backend.start()
+    drift.mark()
     for text in operations:
         backend.operate(parse_operation(text))
-    samples = scrape(backend, backend)
+    samples = scrape(backend, backend, drift)
     backend.stop()
     return samples
 
@@ -86,19 +90,32 @@ def test_a_simulated_page_is_unmistakable() -> None:
     samples = simulated()
     assert samples['hvo_backend_info{backend="sim",kernel="v17-enabled",mode="simulated"}'] == 1
     attached = [k for k in samples if k.startswith("hvo_probe_attached")]
-    assert len(attached) == 5
+    assert len(attached) == 5  # this generation has no batches
     assert all('attach="simulated"' in k for k in attached)
 
 
 def test_names_and_labels_are_the_catalogues() -> None:
     known = {metric.name: set(metric.labels) for metric in catalogue.ALL}
     seen = set()
-    for key in simulated("grow 2MB 1"):
+    # 6.7 has all there is, but map errors: a simulation has no map.
+    for key in simulated("grow 2MB 1", generation="6.7"):
         name = re.sub(r"_(total|bucket|sum|count)$", "", key.partition("{")[0])
         labels = set(re.findall(r'(\w+)="', key)) - {"le"}
         assert labels == known[name], key
         seen.add(name)
-    assert seen == set(known)
+    assert seen == set(known) - {"hvo_map_errors"}
+
+
+def test_probes_and_kernel_agree() -> None:
+    samples = simulated("grow 2MB 23", "shrink 2MB 3", "grow 1GB 1", generation="7.1")
+    assert samples["hvo_accounting_drift_frames"] == 0
+
+
+def test_batches_exist_where_the_kernel_batches() -> None:
+    batched = simulated("grow 2MB 23", generation="6.7")
+    assert batched['hvo_optimize_batch_duration_seconds_count{size="2MB"}'] == 1
+    assert batched['hvo_optimize_batch_duration_seconds_count{size="1GB"}'] == 0
+    assert not [key for key in simulated("grow 2MB 23") if "batch" in key]
 
 
 def test_without_probes_or_state_everything_but_the_build_is_absent(tmp_path: Path) -> None:

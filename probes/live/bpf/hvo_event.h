@@ -16,6 +16,8 @@ enum hvo_kind {
 	HVO_RESTORE_ENTER = 5,
 	HVO_RESTORE_EXIT = 6,
 	HVO_RESTORE_PTE = 7,
+	HVO_BATCH_ENTER = 8,
+	HVO_BATCH_EXIT = 9,
 };
 
 enum hvo_reason {

@@ -8,7 +8,7 @@ import pytest
 from probes.live.btf import Btf
 from probes.live.program import KernelFacts, kernel_facts
 
-INT, PTR, ARRAY, STRUCT, UNION, ENUM64 = 1, 2, 3, 4, 5, 19
+INT, PTR, ARRAY, STRUCT, UNION, FUNC, FUNC_PROTO, ENUM64 = 1, 2, 3, 4, 5, 12, 13, 19
 
 
 class Blob:
@@ -47,18 +47,43 @@ def kernel(walk_members: tuple[tuple[str, int, int], ...]) -> bytes:
     blob.struct("", 8, ("flags", 1, 0), kind=UNION)  # 5
     blob.struct("page", 64, ("", 5, 8))  # 6: flags within an anonymous union at 8
     blob.struct("vmemmap_remap_walk", 40, *walk_members)  # 7
+    blob.add(FUNC_PROTO, "", 1, bytes(3 * 8), 3)  # 8
+    blob.add(FUNC, "vmemmap_remap_range", 8)  # 9
     return blob.bytes()
 
 
+UNTIL_7_0 = (
+    ("remap_pte", 1, 0),
+    ("nr_walked", 1, 8),
+    ("reuse_page", 1, 16),
+    ("reuse_addr", 1, 24),
+)
+FROM_7_1 = (("remap_pte", 1, 0), ("nr_walked", 1, 8), ("vmemmap_head", 1, 16))
+
+
 def test_the_facts_that_the_probes_need() -> None:
-    btf = Btf(kernel((("remap_pte", 1, 0), ("reuse_addr", 1, 24))))
-    assert kernel_facts(btf) == KernelFacts(
-        hstate_order=40, page_flags=8, struct_page_size=64, nodes_shift=10, walk_reuse_addr=24
+    assert kernel_facts(Btf(kernel(UNTIL_7_0))) == KernelFacts(
+        hstate_order=40,
+        page_flags=8,
+        struct_page_size=64,
+        nodes_shift=10,
+        walk_nr_walked=8,
+        walk_head=16,
+        walk_skips=True,
+        walk_reuse_addr=24,
     )
 
 
-def test_a_walk_without_a_reuse_address() -> None:
-    assert kernel_facts(Btf(kernel((("vmemmap_head", 1, 16),)))).walk_reuse_addr == -1
+def test_the_walk_that_is_given_its_head() -> None:
+    facts = kernel_facts(Btf(kernel(FROM_7_1)))
+    assert (facts.walk_head, facts.walk_skips, facts.walk_reuse_addr) == (16, False, -1)
+
+
+def test_parameters_of_a_function() -> None:
+    btf = Btf(kernel(()))
+    assert btf.parameters("vmemmap_remap_range") == 3
+    with pytest.raises(KeyError, match="no_such_function"):
+        btf.parameters("no_such_function")
 
 
 def test_what_is_not_there_is_named() -> None:

@@ -29,9 +29,9 @@ def pair() -> Iterator[Pair]:
 
 def test_a_request_arrives(pair: Pair) -> None:
     host = Host(Path("/p"), Path("/s"), Path("/m"), "6.1.0-test")
-    send_request(pair[0], Request.of(host, stream=True))
+    send_request(pair[0], Request.of(host, mode="range", attach="fentry", stream=True))
     received = receive_request(pair[1])
-    assert received.stream
+    assert (received.mode, received.attach, received.stream) == ("range", "fentry", True)
     assert received.host == host
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from probes.counters import BUCKETS_NS, SLOTS, PageKey, Slot, bucket_of
+from probes.counters import BUCKETS_NS, DURATIONS, SLOTS, PageKey, Slot, bucket_of
 from probes.geometry import Geometry
 from probes.live.layout import DIAGNOSTICS, Layout, slot_name
 from tests.ctool import run_c
@@ -62,7 +62,7 @@ def test_blocks_of_all_cpus_add_up_and_decode() -> None:
         words[base + len(DIAGNOSTICS) + 2 * len(SLOTS)] = 10 + cpu  # calls, 1GB, node 0
         words[base + len(DIAGNOSTICS) + 4 * len(SLOTS)] = 5  # optimize, 2MB, first bucket
     block = LAYOUT.sum_blocks(memory)
-    counters = LAYOUT.counters(block, frozenset(SLOTS))
+    counters = LAYOUT.counters(block, frozenset(SLOTS), frozenset(DURATIONS))
     assert LAYOUT.diagnostics(block)["missed_optimize"] == 3
     nonzero = {key: n for key, n in counters.totals.items() if n}
     assert nonzero == {(Slot("optimize_calls"), PageKey(18, 0)): 33}
@@ -72,9 +72,9 @@ def test_blocks_of_all_cpus_add_up_and_decode() -> None:
 
 def test_what_is_not_observed_is_absent() -> None:
     block = [0] * LAYOUT.block_words
-    counters = LAYOUT.counters(block, frozenset({Slot("optimize_calls")}))
+    counters = LAYOUT.counters(block, frozenset({Slot("optimize_calls")}), frozenset({"restore"}))
     assert {slot for slot, _ in counters.totals} == {Slot("optimize_calls")}
-    assert counters.durations == {}
+    assert set(counters.durations) == {("restore", 9), ("restore", 18)}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
+import pytest
+
 from probes.backend import STEPS
 from probes.counters import SLOTS, Slot
-from probes.live.plan import CANDIDATES, choose, find_switch, observed_slots
+from probes.live.plan import (
+    CANDIDATES,
+    FULL,
+    RANGE,
+    Hook,
+    Role,
+    find_switch,
+    has_hvo,
+    make_plan,
+    observed_durations,
+    observed_slots,
+)
 
 SEED = {
     "free_huge_page_vmemmap",
@@ -18,38 +31,113 @@ DEBIAN_6_1 = {
     "vmemmap_remap_pte",
     "vmemmap_restore_pte",
 }
+FOLIOS = {
+    "hugetlb_vmemmap_optimize_folios",
+    "hugetlb_vmemmap_optimize_folio",
+    "__hugetlb_vmemmap_optimize_folio",
+    "__hugetlb_vmemmap_restore_folio",
+    "vmemmap_remap_range",
+    "vmemmap_remap_pte",
+    "vmemmap_restore_pte",
+}
 
 
-def symbols_of(available: set[str]) -> list[str]:
-    return [chosen.symbol if chosen else "-" for chosen in choose(available).values()]
+def hooks(symbols: set[str], mode: str = FULL) -> dict[str, list[str]]:
+    return {plan.step: [hook.symbol for hook in plan.hooks] for plan in make_plan(symbols, mode)}
 
 
 def test_the_seeds_own_functions_are_chosen_where_they_exist() -> None:
-    assert symbols_of(SEED) == [
-        "free_huge_page_vmemmap",
-        "vmemmap_remap_free",
-        "vmemmap_remap_pte",
-        "alloc_huge_page_vmemmap",
-        "vmemmap_restore_pte",
-    ]
+    assert hooks(SEED) == {
+        "optimize": ["free_huge_page_vmemmap"],
+        "remap_range": ["vmemmap_remap_free"],
+        "remap_pte": ["vmemmap_remap_pte"],
+        "restore": ["alloc_huge_page_vmemmap"],
+        "restore_pte": ["vmemmap_restore_pte"],
+    }
 
 
 def test_successors_are_chosen_where_they_were_renamed_or_inlined() -> None:
-    assert symbols_of(DEBIAN_6_1) == [
-        "hugetlb_vmemmap_optimize",
-        "vmemmap_remap_range",
-        "vmemmap_remap_pte",
-        "hugetlb_vmemmap_restore",
-        "vmemmap_restore_pte",
-    ]
+    assert hooks(DEBIAN_6_1) == {
+        "optimize": ["hugetlb_vmemmap_optimize"],
+        "remap_range": ["vmemmap_remap_range"],
+        "remap_pte": ["vmemmap_remap_pte"],
+        "restore": ["hugetlb_vmemmap_restore"],
+        "restore_pte": ["vmemmap_restore_pte"],
+    }
 
 
-def test_a_step_without_a_function_is_none() -> None:
-    assert symbols_of({"vmemmap_remap_pte"}) == ["-", "-", "vmemmap_remap_pte", "-", "-"]
+def test_batches_are_a_step_where_the_kernel_has_them() -> None:
+    assert hooks(FOLIOS)["batch"] == ["hugetlb_vmemmap_optimize_folios"]
+
+
+def test_range_mode_has_no_probe_on_a_pte_and_always_the_walk() -> None:
+    assert hooks(SEED, RANGE) == {
+        "optimize": ["free_huge_page_vmemmap"],
+        "remap_range": ["vmemmap_remap_range"],
+        "restore": ["alloc_huge_page_vmemmap"],
+    }
+
+
+def test_a_bypassed_function_is_followed_into_its_part() -> None:
+    (optimize,) = (
+        plan
+        for plan in make_plan({*FOLIOS, "__hugetlb_vmemmap_optimize_folio.part.0"})
+        if plan.step == "optimize"
+    )
+    assert optimize.hooks == (
+        Hook("__hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE_ERRNO),
+        Hook("hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE),
+        Hook("__hugetlb_vmemmap_optimize_folio.part.0", Role.OPTIMIZE_RETURN),
+    )
+
+
+def test_a_part_whose_caller_is_unknown_can_not_be_followed() -> None:
+    (remap_pte,) = (
+        plan for plan in make_plan({*SEED, "vmemmap_remap_pte.part.0"}) if plan.step == "remap_pte"
+    )
+    assert remap_pte.hooks == ()
+    assert remap_pte.reason == "vmemmap_remap_pte is bypassed through vmemmap_remap_pte.part.0"
+
+
+@pytest.mark.parametrize("suffix", [".isra.0", ".constprop.0", ".isra.0.constprop.12"])
+@pytest.mark.parametrize("beside_the_plain_one", [True, False])
+def test_arguments_that_the_compiler_rewrote_are_not_trusted(
+    suffix: str, beside_the_plain_one: bool
+) -> None:
+    symbols = {*SEED, f"vmemmap_restore_pte{suffix}"}
+    if not beside_the_plain_one:
+        symbols.remove("vmemmap_restore_pte")
+    (plan,) = (plan for plan in make_plan(symbols) if plan.step == "restore_pte")
+    assert plan.hooks == ()
+    assert plan.reason == f"the compiler rewrote vmemmap_restore_pte as vmemmap_restore_pte{suffix}"
+
+
+@pytest.mark.parametrize(
+    "other", ["vmemmap_remap_pte.cold", "__pfx_vmemmap_remap_pte", "vmemmap_remap_pte_x.isra.0"]
+)
+def test_what_is_no_entry_of_the_function_changes_nothing(other: str) -> None:
+    assert hooks({*SEED, other}) == hooks(SEED)
+
+
+def test_a_step_without_a_function_says_what_was_looked_for() -> None:
+    (plan,) = (plan for plan in make_plan({"vmemmap_remap_pte"}) if plan.step == "remap_range")
+    assert plan.hooks == ()
+    assert plan.reason == "the kernel has none of: vmemmap_remap_free, vmemmap_remap_range"
 
 
 def test_every_step_has_candidates() -> None:
     assert tuple(CANDIDATES) == STEPS
+
+
+def test_roles_are_all_different() -> None:
+    assert len(Role.__members__) == len(set(Role)) == 9
+
+
+def test_has_hvo() -> None:
+    assert has_hvo({"free_huge_page_vmemmap"})
+    assert has_hvo({"__hugetlb_vmemmap_optimize_folio.part.0"})
+    assert has_hvo({"hugetlb_vmemmap_optimize_folio"})  # with the rest inlined
+    assert not has_hvo({"vmemmap_populate", "hugetlb_vmemmap_init"})
 
 
 def test_the_switch() -> None:
@@ -61,11 +149,13 @@ def test_the_switch() -> None:
 
 def test_with_every_step_attached_all_is_observed() -> None:
     assert observed_slots(STEPS) == frozenset(SLOTS)
+    assert observed_slots(["optimize", "remap_range", "restore"], RANGE) == frozenset(SLOTS)
+    assert observed_durations(STEPS) == {"optimize", "restore", "batch"}
 
 
 def test_without_the_pte_probe_only_calls_and_the_way_back_are_observed() -> None:
-    observed = observed_slots(["optimize", "remap_range", "restore", "restore_pte"])
-    assert observed == {
+    steps = ["batch", "optimize", "remap_range", "restore", "restore_pte"]
+    assert observed_slots(steps) == {
         Slot("optimize_calls"),
         Slot("frames_allocated", "restore"),
         Slot("hugepages_restored"),
@@ -73,7 +163,9 @@ def test_without_the_pte_probe_only_calls_and_the_way_back_are_observed() -> Non
         Slot("restore_failures", "ENOMEM"),
         Slot("restore_failures", "other"),
     }
+    assert observed_durations(steps) == {"restore"}
 
 
 def test_with_nothing_attached_nothing_is_observed() -> None:
     assert observed_slots([]) == frozenset()
+    assert observed_durations([]) == frozenset()

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Print what preflight found: one screen for people, one JSON object for programs."""
+
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+
+import click
+
+from probes.preflight import Finding, Verdict, is_ready
+
+_MARKS = {
+    Verdict.OK: ("ok", "green"),
+    Verdict.WARNING: ("warn", "yellow"),
+    Verdict.PROBLEM: ("FAIL", "red"),
+    Verdict.UNKNOWN: ("?", "cyan"),
+}
+_MARK_WIDTH, _NAME_WIDTH = 5, 14
+_INDENT = " " * (_MARK_WIDTH + _NAME_WIDTH)
+_FIX_INDENT = " " * _MARK_WIDTH
+
+
+def to_json(findings: Sequence[Finding]) -> str:
+    """One object: ``{"ready": ..., "findings": [{"name", "verdict", "what", "fix"}, ...]}``."""
+    return json.dumps(
+        {"ready": is_ready(findings), "findings": [finding._asdict() for finding in findings]}
+    )
+
+
+def to_table(findings: Sequence[Finding], width: int | None) -> str:
+    """A line per finding, its fix below, and the sum of it all; long lines wrapped at ``width``."""
+    lines = [line for finding in findings for line in _rows(finding, width)]
+    return "\n".join((*lines, *_wrapped(_sum(findings), "", width)))
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal; None where stdout is none, as lines then are better left whole."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _rows(finding: Finding, width: int | None) -> Iterator[str]:
+    mark, colour = _MARKS[finding.verdict]
+    first, *rest = _wrapped(finding.what, _INDENT, width)
+    yield (
+        click.style(f"{mark:<{_MARK_WIDTH}}", fg=colour)
+        + f"{finding.name:<{_NAME_WIDTH}}"
+        + first.removeprefix(_INDENT)
+    )
+    yield from rest
+    if finding.fix:
+        yield from _wrapped(f"fix: {finding.fix}", _FIX_INDENT, width)
+
+
+def _wrapped(text: str, indent: str, width: int | None) -> list[str]:
+    if width is None:
+        return [indent + text]
+    return textwrap.wrap(
+        text,
+        max(width, len(_INDENT) + 20),
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _sum(findings: Sequence[Finding]) -> str:
+    """The last line: ready or not, and what to do first."""
+    if not is_ready(findings):
+        return f"Not ready: {_count_and_fix(findings, Verdict.PROBLEM)}"
+    if any(finding.verdict is Verdict.WARNING for finding in findings):
+        return f"Ready, with {_count_and_fix(findings, Verdict.WARNING)}"
+    return "Ready. Next: hvoscope serve"
+
+
+def _count_and_fix(findings: Sequence[Finding], verdict: Verdict) -> str:
+    found = [finding for finding in findings if finding.verdict is verdict]
+    count = f"{len(found)} {verdict}{'s' if len(found) > 1 else ''}."
+    fix = next((finding.fix for finding in found if finding.fix), "")
+    first_way = fix.partition(" (")[0]  # in parentheses stand others
+    return f"{count} First: {first_way}" if fix else count

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What will work on this machine, what will not, and how to mend it.
+
+Needs no privilege, and changes nothing: everything here reads files.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from probes.host import Host
+from probes.live.bcc_import import DISTRO_PACKAGES
+from probes.preflight import attach, hvo, kernel
+from probes.preflight.facts import Facts
+from probes.preflight.finding import Finding, Verdict
+
+__all__ = ["Finding", "Verdict", "examine", "is_ready", "obstacles", "switched_off"]
+
+Check = Callable[[Facts], Finding | None]
+
+# What follows from another check's subject stands after it.
+_BUILT: tuple[Check, ...] = (kernel.architecture, kernel.config, kernel.hvo)
+_SAVING: tuple[Check, ...] = (
+    hvo.struct_page,
+    hvo.boot_parameter,
+    hvo.switch,
+    hvo.hotplug,
+    hvo.pools,
+)
+_ATTACHING: tuple[Check, ...] = (
+    attach.lockdown,
+    attach.kprobes,
+    attach.btf,
+    attach.headers,
+    attach.bcc,
+    attach.privileges,
+)
+
+
+def examine(host: Host, distro_packages: Path = DISTRO_PACKAGES) -> tuple[Finding, ...]:
+    """Run every check, in the order in which they read best."""
+    facts = Facts(host, distro_packages)
+    found = _run((*_BUILT, *_SAVING, *_ATTACHING, attach.addresses), facts)
+    return (*found, *attach.steps(facts))
+
+
+def is_ready(findings: Iterable[Finding]) -> bool:
+    """Whether every probe will attach and HVO can work; it may still be switched off."""
+    return all(finding.verdict is not Verdict.PROBLEM for finding in findings)
+
+
+def obstacles(host: Host, distro_packages: Path = DISTRO_PACKAGES) -> list[Finding]:
+    """Everything that will keep probes from attaching; empty when nothing is in sight."""
+    found = _run((*_BUILT, *_ATTACHING), Facts(host, distro_packages))
+    return [finding for finding in found if finding.verdict is Verdict.PROBLEM]
+
+
+def switched_off(host: Host) -> Finding | None:
+    """HVO is there but off: probes attach and will count nothing but skipped pages."""
+    finding = hvo.switch(Facts(host))
+    return finding if finding and finding.verdict is Verdict.WARNING else None
+
+
+def _run(checks: Iterable[Check], facts: Facts) -> list[Finding]:
+    return [finding for check in checks if (finding := check(facts))]

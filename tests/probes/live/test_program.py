@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+import re
+
+import pytest
+
+from probes.live.btf import Btf
+from probes.live.layout import Layout
+from probes.live.plan import Hook, Role, StepPlan
+from probes.live.program import KernelFacts, entry_points, source
+from tests.probes.live.test_btf import FROM_7_1, kernel
+
+BTF = Btf(kernel(FROM_7_1))
+RANGE = StepPlan("remap_range", (Hook("vmemmap_remap_range", Role.REMAP_RANGE),))
+FOLLOWED = StepPlan(
+    "optimize",
+    (
+        Hook("plain", Role.OPTIMIZE_ERRNO),
+        Hook("caller", Role.OPTIMIZE),
+        Hook("plain.part.0", Role.OPTIMIZE_RETURN),
+    ),
+)
+
+
+def test_returns_before_entries_and_the_innermost_function_first() -> None:
+    points = entry_points(FOLLOWED, BTF, fentry=False)
+    assert [(point.symbol, point.at_return) for point in points] == [
+        ("plain.part.0", True),
+        ("caller", True),
+        ("caller", False),
+        ("plain", True),
+        ("plain", False),
+    ]
+
+
+def test_kprobes_read_registers() -> None:
+    leave, enter = entry_points(RANGE, BTF, fentry=False)
+    assert enter.text == (
+        "int remap_range_0_enter(struct pt_regs *ctx) { on_range_enter(PT_REGS_PARM1(ctx), "
+        "PT_REGS_PARM2(ctx), 0, PT_REGS_PARM3(ctx)); return 0; }"
+    )
+    assert leave.text == (
+        "int remap_range_0_return(struct pt_regs *ctx) "
+        "{ on_range_exit((int)PT_REGS_RC(ctx)); return 0; }"
+    )
+
+
+def test_trampolines_name_the_functions_own_parameters() -> None:
+    leave, enter = entry_points(RANGE, BTF, fentry=True)
+    assert enter.text == (
+        "KFUNC_PROBE(vmemmap_remap_range, void *a0, void *a1, void *a2) "
+        "{ on_range_enter((u64)a0, (u64)a1, 0, (u64)a2); return 0; }"
+    )
+    assert leave.text == (
+        "KRETFUNC_PROBE(vmemmap_remap_range, void *a0, void *a1, void *a2, void *rc) "
+        "{ on_range_exit((int)(long)rc); return 0; }"
+    )
+
+
+def test_what_btf_does_not_describe_gets_a_kprobe() -> None:
+    points = entry_points(FOLLOWED, BTF, fentry=True)
+    assert not any(point.fentry for point in points)
+
+
+@pytest.mark.parametrize(("steps", "probes"), [({"remap_pte"}, 1), ({"remap_range"}, 0)])
+def test_every_definition_that_the_program_asks_for_is_made(steps: set[str], probes: int) -> None:
+    facts = KernelFacts(40, 8, 64, 10, 8, 16, False, -1)
+    text = source(facts, Layout((9,), 1, 1), 4096, (), switch=0x10, stream=True, steps=steps)
+    asked = set(re.findall(r"\bHVO_[A-Z_]+\b", text.partition("#include <uapi/linux/ptrace.h>")[2]))
+    made = set(re.findall(r"#define (HVO_\w+)", text)) | set(re.findall(r"\t(HVO_\w+) =", text))
+    assert asked - made == set()
+    assert f"#define HVO_PTE_PROBES ({probes})\n" in text
+    assert "#define HVO_SWITCH (0x10ULL)\n" in text
+    assert "#define HVO_WALK_REUSE_ADDR (-1)\n" in text
