@@ -5,6 +5,7 @@ It judges nothing; the host's tests read its notes. ``python -m tests.kernel.wor
 """
 
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -36,6 +37,9 @@ OPERATIONS = (
     "shrink 1GB 1",
 )
 
+MAP_HUGETLB = 0x40000
+"""include/uapi/asm-generic/mman-common.h; Python's mmap has no name for it."""
+
 ADDRESS = "127.0.0.1:10917"
 HVOSCOPE = str(Path(sys.executable).with_name("hvoscope"))
 SWITCH = Path("/proc/sys/vm/hugetlb_optimize_vmemmap")
@@ -46,22 +50,57 @@ Notes = dict[str, Any]
 
 def perform(operation: Operation) -> None:
     """Do one operation on the running kernel."""
-    if operation.verb == "hvo":
-        SWITCH.write_text("1" if operation.on else "0")
-        return
-    pool = Path(f"/sys/kernel/mm/hugepages/hugepages-{operation.size // KIB}kB/nr_hugepages")
-    change = operation.pages if operation.verb == "grow" else -operation.pages
-    pool.write_text(str(int(pool.read_text()) + change))
+    pool = Path(f"/sys/kernel/mm/hugepages/hugepages-{operation.size // KIB}kB")
+    match operation.verb:
+        case "hvo":
+            SWITCH.write_text("1" if operation.on else "0")
+        case "grow":
+            _resize(pool, operation.pages)
+        case "shrink":
+            _resize(pool, -operation.pages)
+        case "demote":
+            (pool / "demote").write_text(str(operation.pages))
+        case "overcommit":
+            _overcommit(pool, operation)
+
+
+def _resize(pool: Path, change: int) -> None:
+    count = pool / "nr_hugepages"
+    count.write_text(str(int(count.read_text()) + change))
+
+
+def _overcommit(pool: Path, operation: Operation) -> None:
+    """Fault pages in beyond an empty pool; a kworker frees them after the last unmap."""
+    limit = pool / "nr_overcommit_hugepages"
+    before = limit.read_text()
+    limit.write_text(str(operation.pages))
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_HUGETLB
+    with mmap.mmap(-1, operation.pages * operation.size, flags=flags) as memory:
+        for page in range(operation.pages):
+            memory[page * operation.size] = 1
+    wait_for(lambda: (pool / "nr_hugepages").read_text() == "0\n", 30)
+    limit.write_text(before)
+
+
+def memmap_pages() -> int | None:
+    """nr_memmap_pages + nr_memmap_boot_pages; None before Linux 6.11."""
+    lines = Path("/proc/vmstat").read_text().splitlines()
+    found = [int(line.split()[1]) for line in lines if line.startswith("nr_memmap_")]
+    return sum(found) if found else None
 
 
 def kernels_own() -> Notes:
-    """What the kernel itself accounts: MemTotal in kB, and each node's pools."""
+    """What the kernel itself accounts: MemTotal in kB, memmap pages, and each node's pools."""
     memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     pools = {
         f"{path.parts[-4]} {path.parts[-2]}": int(path.read_text())
         for path in Path("/sys/devices/system/node").glob("node*/hugepages/*/nr_hugepages")
     }
-    return {"memtotal_kib": int(memory["MemTotal"].split()[0]), "pools": pools}
+    return {
+        "memtotal_kib": int(memory["MemTotal"].split()[0]),
+        "memmap_pages": memmap_pages(),
+        "pools": pools,
+    }
 
 
 def get(path: str) -> tuple[int, str]:

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The README's table of kernels: ``python -m tests.kernel.matrix [--notes FOLDER] [LEG ...]``.
+
+A row of Markdown for each leg: what test_modes.py expects, what the probes counted in every mode
+and way to attach, and what the kernel accounts. Legs are booted, several at once where memory and
+CPUs allow, unless FOLDER has their notes (from ``HVOSCOPE_NOTES=FOLDER make test-kernel``).
+"""
+
+import json
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tests.kernel import legs
+from tests.kernel.test_counts import EXPECTED
+from tests.kernel.test_modes import DONE, counters_of, net_frames, observe
+
+SHOWN = ("grow 2MB 23", "grow 2MB 509", "grow 1GB 1")
+GUEST_MIB = 9 * 1024
+"""Memory of a guest and its helpers."""
+
+_HEADER = (
+    "| kernel | functions | attach | "
+    + " | ".join(f"{operation}: PTEs, net frames (expected)" for operation in SHOWN)
+    + " | kernel's accounting | seconds |"
+)
+
+
+def guests_at_once() -> int:
+    """As many as memory holds and two CPUs each can drive; one at least."""
+    memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free_mib = int(memory["MemAvailable"].split()[0]) // 1024
+    return max(1, min(free_mib // GUEST_MIB, (os.cpu_count() or 1) // 2))
+
+
+def notes_of(leg: str, folder: Path) -> dict[str, Any]:
+    """What the guest of a leg wrote, or writes now."""
+    kept = folder / leg / "modes.json"
+    if kept.is_file():
+        notes: dict[str, Any] = json.loads(kept.read_text())
+        return notes
+    return observe(legs.provide(leg), folder / leg, cycles="1")
+
+
+def row(leg: str, notes: dict[str, Any]) -> str:
+    """One kernel's line."""
+    health = notes["count"]["health"]
+    symbols = dict.fromkeys(
+        symbol for way in health.values() for step, symbol, _ in way["probes"] if step != "batch"
+    )
+    attaches = dict.fromkeys(how for way in health.values() for _, _, how in way["probes"])
+    cells = [
+        f"{leg}, {notes['release']}",
+        ", ".join(f"`{symbol}`" for symbol in symbols),
+        ", ".join(attaches),
+        *(_counted(leg, notes, operation) for operation in SHOWN),
+        _oracle(notes),
+        f"{notes['seconds']:.0f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _counted(leg: str, notes: dict[str, Any], operation: str) -> str:
+    """PTEs and net frames of one operation, the same in every way or said to differ."""
+    steps = notes["count"]["steps"]
+    at = next(i for i, step in enumerate(steps) if step["op"] == operation)
+    seen = {
+        (_change(steps, at, way, "ptes_remapped"), _net_change(steps, at, way))
+        for way in steps[at]["counters"]
+    }
+    should_be = counters_of(DONE[operation], EXPECTED[leg])
+    ptes = sum(n for (family, _, _), n in should_be.items() if family == "ptes_remapped")
+    expected = f"({ptes}, {net_frames(should_be)})"
+    return f"{' or '.join(f'{p}, {n}' for p, n in sorted(seen))} {expected}"
+
+
+def _net_change(steps: list[dict[str, Any]], at: int, way: str) -> int:
+    freed = _change(steps, at, way, "frames_freed")
+    return freed - _change(steps, at, way, "frames_allocated")
+
+
+def _change(steps: list[dict[str, Any]], at: int, way: str, family: str) -> int:
+    def total(step: dict[str, Any]) -> int:
+        return sum(n for name, *_, n in step.get("counters", {}).get(way, ()) if name == family)
+
+    return total(steps[at]) - total(steps[at - 1])
+
+
+def _oracle(notes: dict[str, Any]) -> str:
+    steps = notes["count"]["steps"]
+    drifts = {drift for step in steps[1:] for drift in step["drift"].values()}
+    if drifts == {None}:
+        return "MemTotal, equal"
+    return f"nr_memmap_*, drift {' '.join(str(drift) for drift in sorted(drifts))}"
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[LEG ...]")
+@click.option("--notes", type=click.Path(path_type=Path), help="Folder of notes to read or write.")
+def main(names: tuple[str, ...], notes: Path | None) -> None:
+    """Print the table; every leg where HVO works unless some are named."""
+    chosen = names or tuple(legs.under_test())
+    with tempfile.TemporaryDirectory(prefix="hvo-matrix-") as scratch:
+        folder = notes or Path(scratch)
+        with ThreadPoolExecutor(guests_at_once()) as pool:
+            observed = list(pool.map(lambda leg: notes_of(leg, folder), chosen))
+    rows = [row(leg, seen) for leg, seen in zip(chosen, observed, strict=True)]
+    click.echo("\n".join((_HEADER, "|---" * (_HEADER.count("|") - 1) + "|", *rows)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in the guest: every probe mode and attach type at once, over everything a pool can do.
+
+``python -m tests.kernel.modes FOLDER [CYCLES]`` writes modes.json. It judges nothing.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from probes.accounting import Drift, KernelState
+from probes.host import Host
+from probes.live.backend import LiveBackend
+from probes.live.handover import FENTRY, KPROBE
+from probes.live.plan import FULL, RANGE
+from probes.operations import parse_operation
+from tests.kernel.workload import (
+    Notes,
+    exporter,
+    get,
+    kernels_own,
+    kprobes,
+    perform,
+    plain,
+    wait_for,
+)
+
+WAYS = tuple((mode, attach) for mode in (FULL, RANGE) for attach in (KPROBE, FENTRY))
+
+OPERATIONS = (
+    "hvo on",
+    # Nothing is given back before all has grown: memory that was never optimised before is what
+    # makes MemTotal rise by every frame that is freed.
+    "grow 2MB 23",
+    "grow 2MB 509",
+    "grow 1GB 1",
+    "shrink 2MB 23",
+    "shrink 2MB 509",
+    "shrink 1GB 1",
+    "overcommit 2MB 5",
+    # Optimised pages stay so when the switch goes off, and are restored all the same.
+    "grow 2MB 3",
+    "hvo off",
+    "grow 2MB 2",
+    "shrink 2MB 5",
+    "hvo on",
+    "grow 1GB 1",
+    "demote 1GB 1",
+    "shrink 2MB 512",
+)
+
+
+def count_every_way() -> Notes:
+    """All backends watch the same operations."""
+    with ExitStack() as stack:
+        watchers = {}
+        for mode, attach in WAYS:
+            backend = LiveBackend(mode=mode, attach=attach)
+            backend.start()
+            stack.callback(backend.stop)
+            drift = Drift(backend, KernelState(Host()))
+            drift.mark()
+            watchers[f"{mode} {attach}"] = (backend, drift)
+        steps = [{"op": "", "kernel": kernels_own()}]
+        for text in OPERATIONS:
+            perform(parse_operation(text))
+            step: Notes = {"op": text, "kernel": kernels_own(), "counters": {}, "drift": {}}
+            for way, (backend, drift) in watchers.items():
+                step["counters"][way] = plain(backend.counters())["totals"]
+                step["drift"][way] = drift.frames()
+            steps.append(step)
+        health = {
+            way: {
+                "probes": [[p.step, p.symbol, p.attach] for p in backend.status().probes],
+                "missed": dict(backend.status().missed),
+                "map_errors": dict(backend.status().map_errors),
+                "batches": [
+                    [key[1], sum(histogram.counts)]
+                    for key, histogram in backend.counters().durations.items()
+                    if key[0] == "batch"
+                ],
+            }
+            for way, (backend, _) in watchers.items()
+        }
+    return {"steps": steps, "health": health, "kprobes_after": kprobes()}
+
+
+def die(out: Path) -> Notes:
+    """kill -9 while probes are attached."""
+    with exporter(out / "serve-killed.log") as process:
+        wait_for(lambda: get("/-/ready")[0] == 200)
+        before = kprobes()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    return {"before": before, "after": kprobes(), "exit_code": process.returncode}
+
+
+def start_and_stop(cycles: int) -> Notes:
+    """Attach and detach over and over, by kprobes, which the kernel lists."""
+    attached = 0
+    for _ in range(cycles):
+        backend = LiveBackend(mode=RANGE, attach=KPROBE)
+        backend.start()
+        attached += bool(kprobes())
+        backend.stop()
+    return {"cycles": cycles, "attached": attached, "kprobes_after": kprobes()}
+
+
+def main() -> None:
+    """Do all of it and write modes.json."""
+    out = Path(sys.argv[1])
+    cycles = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    notes = {
+        "release": os.uname().release,
+        "count": count_every_way(),
+        "die": die(out),
+        "start_and_stop": start_and_stop(cycles),
+        "seconds": time.monotonic(),  # since the boot
+    }
+    (out / "modes.json").write_text(json.dumps(notes))
+
+
+if __name__ == "__main__":
+    main()

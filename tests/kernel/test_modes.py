@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Both probe modes and both ways to attach, on every kernel: the same exact counters."""
+
+import itertools
+import json
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.kernel.kernels import Kernel, Kernels
+from tests.kernel.legs import under_test
+from tests.kernel.modes import OPERATIONS, WAYS
+from tests.kernel.qemu import run_in_guest
+from tests.kernel.test_counts import EXPECTED, Expected
+
+pytestmark = pytest.mark.kernel
+
+GUEST_TIMEOUT_S = 1200
+CYCLES = os.environ.get("HVOSCOPE_CYCLES", "3")
+"""Times that the probes are attached and detached; each compiles anew under emulation."""
+
+ORDER_2MB, ORDER_1GB = 9, 18
+
+
+class Pages(NamedTuple):
+    """What an operation does, in huge pages: of 2 MB, then of 1 GB."""
+
+    optimized: int = 0
+    skipped: int = 0
+    restored: int = 0
+    optimized_1gb: int = 0
+    restored_1gb: int = 0
+
+
+DONE = {
+    "hvo on": Pages(),
+    "hvo off": Pages(),
+    "grow 2MB 23": Pages(optimized=23),
+    "grow 2MB 509": Pages(optimized=509),
+    "grow 1GB 1": Pages(optimized_1gb=1),
+    "shrink 2MB 23": Pages(restored=23),
+    "shrink 2MB 509": Pages(restored=509),
+    "shrink 1GB 1": Pages(restored_1gb=1),
+    "overcommit 2MB 5": Pages(optimized=5, restored=5),
+    "grow 2MB 3": Pages(optimized=3),
+    "grow 2MB 2": Pages(skipped=2),  # switched off before
+    "shrink 2MB 5": Pages(restored=3),  # the two were never optimised
+    "demote 1GB 1": Pages(optimized=512, restored_1gb=1),
+    "shrink 2MB 512": Pages(restored=512),
+}
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The guest's notes, and what this kernel should have done."""
+
+    notes: dict[str, Any]
+    expected: Expected
+
+
+@pytest.fixture(scope="module", params=[leg for leg in under_test() if leg in EXPECTED])
+def seen(
+    request: pytest.FixtureRequest, kernels: Kernels, tmp_path_factory: pytest.TempPathFactory
+) -> Observation:
+    """One boot of each kernel."""
+    kept = os.environ.get("HVOSCOPE_NOTES")
+    out = Path(kept) / request.param if kept else tmp_path_factory.mktemp(request.param)
+    notes = observe(kernels(request.param), out, CYCLES)
+    return Observation(notes, EXPECTED[request.param])
+
+
+def observe(kernel: Kernel, out: Path, cycles: str) -> dict[str, Any]:
+    """Boot ``kernel``, let the guest do its work, and return its notes (also in ``out``)."""
+    command = (sys.executable, "-m", "tests.kernel.modes", str(out), cycles)
+    run = run_in_guest(kernel, command, out=out, timeout_s=GUEST_TIMEOUT_S)
+    assert run.exit_code == 0, run.stderr
+    notes: dict[str, Any] = json.loads((out / "modes.json").read_text())
+    return notes
+
+
+def counters_of(pages: Pages, expected: Expected) -> Counter[tuple[str, str, int]]:
+    """What must be counted for ``pages``, by family, detail and order."""
+    counted: Counter[tuple[str, str, int]] = Counter()
+    for order, ptes, optimized, skipped, restored in (
+        (ORDER_2MB, expected.ptes_2mb, pages.optimized, pages.skipped, pages.restored),
+        (ORDER_1GB, expected.ptes_1gb, pages.optimized_1gb, 0, pages.restored_1gb),
+    ):
+        back = ptes - expected.head
+        counted["optimize_calls", "", order] = optimized + skipped
+        counted["hugepages_optimized", "", order] = optimized
+        counted["hugepages_skipped", "off", order] = skipped
+        counted["ptes_remapped", "", order] = optimized * ptes
+        counted["frames_freed", "", order] = optimized * ptes
+        counted["frames_allocated", "head", order] = optimized * expected.head
+        counted["frames_allocated", "restore", order] = restored * back
+        counted["hugepages_restored", "", order] = restored
+        counted["ptes_restored", "", order] = restored * back
+    return +counted
+
+
+def net_frames(counted: Counter[tuple[str, str, int]]) -> int:
+    """Frames freed less frames allocated."""
+    return sum(
+        n if family == "frames_freed" else -n if family == "frames_allocated" else 0
+        for (family, _, _), n in counted.items()
+    )
+
+
+@pytest.mark.parametrize("way", [f"{mode} {attach}" for mode, attach in WAYS])
+def test_every_operation_is_counted_exactly(seen: Observation, way: str) -> None:
+    should_be: Counter[tuple[str, str, int]] = Counter()
+    for step in seen.notes["count"]["steps"][1:]:
+        should_be += counters_of(DONE[step["op"]], seen.expected)
+        counted: Counter[tuple[str, str, int]] = Counter()
+        for family, detail, order, _, n in step["counters"][way]:
+            counted[family, detail, order] += n
+        assert +counted == should_be, step["op"]
+
+
+def test_the_kernel_accounts_the_same(seen: Observation) -> None:
+    steps = seen.notes["count"]["steps"]
+    compared = 0
+    for before, step in itertools.pairwise(steps):
+        net = net_frames(counters_of(DONE[step["op"]], seen.expected))
+        if step["kernel"]["memmap_pages"] is not None:
+            fall = before["kernel"]["memmap_pages"] - step["kernel"]["memmap_pages"]
+            assert fall == net, step["op"]
+            assert set(step["drift"].values()) == {0}, step["op"]
+            compared += 1
+        else:
+            assert set(step["drift"].values()) == {None}
+    # nr_memmap_* came with Linux 6.11, the new head page with 6.2.
+    assert compared == (len(OPERATIONS) if seen.expected.head else 0)
+
+
+@pytest.mark.parametrize("operation", ["grow 2MB 23", "grow 2MB 509", "grow 1GB 1"])
+def test_memtotal_rises_by_every_frame_of_fresh_memory(seen: Observation, operation: str) -> None:
+    steps = seen.notes["count"]["steps"]
+    at = next(i for i, step in enumerate(steps) if step["op"] == operation)
+    kib = steps[at]["kernel"]["memtotal_kib"] - steps[at - 1]["kernel"]["memtotal_kib"]
+    counted = counters_of(DONE[operation], seen.expected)
+    freed = sum(n for (family, _, _), n in counted.items() if family == "frames_freed")
+    assert kib == 4 * freed
+
+
+def test_attached_as_asked_and_nothing_missed(seen: Observation) -> None:
+    for mode, attach in WAYS:
+        health = seen.notes["count"]["health"][f"{mode} {attach}"]
+        # The part of a split function is not in BTF: a kprobe even where the rest is fentry.
+        attached = {how for _, symbol, how in health["probes"] if ".part." not in symbol}
+        assert attached == {attach}
+        steps = {step for step, _, _ in health["probes"]}
+        assert ("remap_pte" in steps) == (mode == "full")
+        assert set(health["missed"].values()) == {0}
+        assert health["map_errors"] == {"operations": 0}
+
+
+def test_batches(seen: Observation) -> None:
+    for health in seen.notes["count"]["health"].values():
+        if seen.expected.head:
+            # Of 2 MB: four that grew while it was on, and the demoted page's. Of 1 GB: two.
+            assert sorted(health["batches"]) == [[ORDER_2MB, 4], [ORDER_1GB, 2]]
+        else:
+            assert health["batches"] == []
+
+
+def test_kill_9_leaves_no_probe_behind(seen: Observation) -> None:
+    died = seen.notes["die"]
+    assert died["exit_code"] == -9
+    assert died["after"] == ""
+
+
+def test_starting_and_stopping_leaves_no_probe_behind(seen: Observation) -> None:
+    cycles = seen.notes["start_and_stop"]
+    assert cycles["attached"] == cycles["cycles"] == int(CYCLES)
+    assert cycles["kprobes_after"] == seen.notes["count"]["kprobes_after"] == ""
