@@ -27,8 +27,8 @@ from probes.live.layout import Layout
 from probes.live.plan import FULL, observed_durations, observed_slots
 from probes.live.ring import RingReader
 
-LOADER_TIMEOUT_S = 120
-"""Compiling takes seconds; an emulated machine needs many of them."""
+LOADER_TIMEOUT_S = 300
+"""Compiling takes seconds; a busy emulated machine has needed a hundred."""
 
 _POLL_MS = 100
 _STDERR_TAIL = 300

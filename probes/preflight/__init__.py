@@ -49,8 +49,11 @@ def is_ready(findings: Iterable[Finding]) -> bool:
 
 
 def obstacles(host: Host, distro_packages: Path = DISTRO_PACKAGES) -> list[Finding]:
-    """Everything that will keep probes from attaching; empty when nothing is in sight."""
-    found = _run((*_BUILT, *_ATTACHING), Facts(host, distro_packages))
+    """Everything that keeps probes from attaching, or from ever having anything to count.
+
+    Empty when nothing is in sight.
+    """
+    found = _run((*_BUILT, hvo.struct_page, *_ATTACHING), Facts(host, distro_packages))
     return [finding for finding in found if finding.verdict is Verdict.PROBLEM]
 
 

@@ -45,6 +45,7 @@ def kernels(pytestconfig: pytest.Config) -> Kernels:
     def get(name: str) -> Kernel:
         with or_skip(), capture.global_and_fixture_disabled():
             Host.find()  # before minutes of building for a guest that cannot be
+            tools.require("bcc")  # the guest uses the host's
             return legs.provide(name)
         raise AssertionError("or_skip never returns after an error")
 

@@ -11,20 +11,22 @@ from tests.kernel.cache import Cache
 from tests.kernel.kernels import Kernel
 from tests.kernel.progress import run, say
 
-# The cloud flavour has all that a virtual machine needs and a quarter of the size.
-_METAPACKAGES = ("linux-image-cloud-amd64", "linux-headers-cloud-amd64")
+# It has all that a virtual machine needs and a quarter of the size of the others.
+_FLAVOUR = "cloud-amd64"
 # Of newer kernels the image package is empty and names three others. What else the packages depend
 # on serves to install them or to build modules.
 _OURS = tuple(f"linux-{part}-" for part in ("image", "base", "binary", "modules", "headers"))
 
 
-def provide(name: str, suite: Suite, cache: Cache, append: str = "") -> Kernel:
-    """The suite's newest cloud kernel with its headers."""
+def provide(
+    name: str, suite: Suite, cache: Cache, append: str = "", flavour: str = _FLAVOUR
+) -> Kernel:
+    """The suite's newest kernel of a flavour, with its headers."""
     apt = Apt(cache, suite)
-    version = apt.candidate(_METAPACKAGES[0])
+    version = apt.candidate(f"linux-image-{flavour}")
 
     def make(into: Path) -> None:
-        apt.unpack(packages(apt), into)
+        apt.unpack(packages(apt, flavour), into)
         release = _release(into)
         run("depmod", [tools.require("depmod"), "-b", str(into), release])
         say(f"{name}: {release} of Debian {suite.name}, {version}")
@@ -33,17 +35,18 @@ def provide(name: str, suite: Suite, cache: Cache, append: str = "") -> Kernel:
     return _kernel(name, tree, append)
 
 
-def packages(apt: Apt) -> list[str]:
+def packages(apt: Apt, flavour: str = _FLAVOUR) -> list[str]:
     """The packages that hold files: all that the metapackages lead to."""
+    metapackages = [f"linux-{part}-{flavour}" for part in ("image", "headers")]
     found: list[str] = []
-    ahead = list(_METAPACKAGES)
+    ahead = list(metapackages)
     while ahead:
         package = ahead.pop(0)
         if package in found or not package.startswith(_OURS):
             continue
         found.append(package)
         ahead += apt.depends(package)
-    return [package for package in found if package not in _METAPACKAGES]
+    return [package for package in found if package not in metapackages]
 
 
 def _release(tree: Path) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tests.kernel import debian, patched
@@ -13,6 +13,7 @@ from tests.kernel.cache import Cache
 from tests.kernel.kernels import Kernel
 
 _BOOKWORM = Suite("bookworm")
+_BULLSEYE = Suite("bullseye")
 _TRIXIE = Suite("trixie")
 _SID = Suite("sid", security=False, check_valid_until=False)
 
@@ -27,6 +28,8 @@ class Leg:
     suite: Suite
     provide: Provider
     append: str = ""
+    works: bool = True
+    """The kernel optimises huge pages; without, the product must say why it does not."""
 
 
 LEGS = {
@@ -34,6 +37,13 @@ LEGS = {
     "debian-6.1": Leg("Debian bookworm, as it is", _BOOKWORM, debian.provide),
     "debian-6.12": Leg("Debian trixie, as it is", _TRIXIE, debian.provide),
     "debian-sid": Leg("Debian sid, as it is", _SID, debian.provide),
+    "debian-5.10": Leg("Debian bullseye, before HVO", _BULLSEYE, debian.provide, works=False),
+    "patched-slob": Leg(
+        "the patched kernel with a struct page of 56 bytes",
+        _BOOKWORM,
+        patched.provide,
+        works=False,
+    ),
 }
 
 
@@ -43,9 +53,9 @@ def provide(name: str, cache: Cache | None = None) -> Kernel:
     return leg.provide(name, leg.suite, cache or Cache(), leg.append)
 
 
-def under_test() -> list[str]:
-    """Names of the legs that the tests run on: all, or those in `$HVOSCOPE_LEGS`."""
-    names = os.environ.get("HVOSCOPE_LEGS", ",".join(LEGS)).split(",")
+def under_test(*, works: bool = True, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Names of the legs where HVO works (or does not): all, or those in `$HVOSCOPE_LEGS`."""
+    names = environ.get("HVOSCOPE_LEGS", ",".join(LEGS)).split(",")
     if unknown := [name for name in names if name not in LEGS]:
         raise ValueError(f"HVOSCOPE_LEGS names unknown legs {unknown}; there are {list(LEGS)}")
-    return names
+    return [name for name in names if LEGS[name].works == works]

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from tests.kernel import legs
+from tests.kernel import legs, tools
 from tests.kernel.test_counts import EXPECTED
 from tests.kernel.test_modes import DONE, counters_of, net_frames, observe
 
@@ -43,6 +43,7 @@ def notes_of(leg: str, folder: Path) -> dict[str, Any]:
     if kept.is_file():
         notes: dict[str, Any] = json.loads(kept.read_text())
         return notes
+    tools.require("bcc")
     return observe(legs.provide(leg), folder / leg, cycles="1")
 
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from probes.accounting import Drift, KernelState
+from probes.counters import Counters
 from probes.host import Host
 from probes.live.backend import LiveBackend
 from probes.live.handover import FENTRY, KPROBE
@@ -68,6 +69,7 @@ def count_every_way() -> Notes:
         steps = [{"op": "", "kernel": kernels_own()}]
         for text in OPERATIONS:
             perform(parse_operation(text))
+            settle([backend for backend, _ in watchers.values()])
             step: Notes = {"op": text, "kernel": kernels_own(), "counters": {}, "drift": {}}
             for way, (backend, drift) in watchers.items():
                 step["counters"][way] = plain(backend.counters())["totals"]
@@ -87,6 +89,14 @@ def count_every_way() -> Notes:
             for way, (backend, _) in watchers.items()
         }
     return {"steps": steps, "health": health, "kprobes_after": kprobes()}
+
+
+def settle(backends: list[LiveBackend]) -> None:
+    """Wait until nobody counts any more: a kworker frees surplus pages after they left the pool."""
+    seen: list[Counters] = []
+    while (now := [backend.counters() for backend in backends]) != seen:
+        seen = now
+        time.sleep(0.5)
 
 
 def die(out: Path) -> Notes:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.kernel.progress import CommandError, run, run_long, say
 
 _SOURCE = "linux-source-6.1"  # what the edits fit; the package moves on with 6.1.y
 _CONFIG = Path(__file__).with_suffix(".config")
+"""Options of every leg built here; a file of the leg's own name, if there is one, comes on top."""
 _RECIPE = 1  # count up when the steps below change what they make
 # All that BCC's includes reach.
 _HEADERS = ("include", "arch/x86/include", "Makefile", ".config")
@@ -27,14 +29,15 @@ def provide(name: str, suite: Suite, cache: Cache, append: str = "") -> Kernel:
     """The kernel, built now (some minutes) unless its inputs are those of a build in the cache."""
     tools.require_all(tools.BUILD)
     apt = Apt(cache, suite)
+    config = requested_config(name)
     key = digest(
         source=apt.candidate(_SOURCE),
         edits=[str(edit) for edit in EDITS],
-        config=_CONFIG.read_text(),
+        config=config,
         compiler=run("gcc --version", ["gcc", "--version"]).splitlines()[0],
         recipe=_RECIPE,
     )
-    tree = cache.entry(f"{name}-{key}", lambda into: _make(apt, into))
+    tree = cache.entry(f"{name}-{key}", lambda into: _make(apt, config, into))
     release = (tree / "release").read_text().strip()
     headers = tree / "headers"
     return Kernel(
@@ -45,6 +48,28 @@ def provide(name: str, suite: Suite, cache: Cache, append: str = "") -> Kernel:
         links=tuple((f"/lib/modules/{release}/{at}", headers) for at in ("build", "source")),
         append=append,
     )
+
+
+def requested_config(name: str) -> str:
+    """The options of a leg: patched.config, and over it what `<name>.config` says otherwise."""
+    own = _CONFIG.with_name(f"{name}.config")
+    base = _CONFIG.read_text()
+    if own == _CONFIG or not own.exists():
+        return base
+    return override(base, own.read_text())
+
+
+def override(base: str, fragment: str) -> str:
+    """`base` without the options that `fragment` names, and then `fragment`."""
+    named = {option_of(line) for line in fragment.splitlines()} - {""}
+    kept = [line for line in base.splitlines() if option_of(line) not in named]
+    return "\n".join([*kept, fragment])
+
+
+def option_of(line: str) -> str:
+    """The option that a line of a configuration sets or unsets; empty for any other line."""
+    found = re.match(r"(?:# )?(CONFIG_\w+)(?:=| is not set)", line)
+    return found[1] if found else ""
 
 
 def missing_options(requested: str, config: str) -> list[str]:
@@ -64,11 +89,11 @@ def missing_options(requested: str, config: str) -> list[str]:
     return missing
 
 
-def _make(apt: Apt, into: Path) -> None:
+def _make(apt: Apt, config: str, into: Path) -> None:
     work = into / "work"
     source = _unpack(apt, work)
     apply_all(source, EDITS)
-    _configure(source)
+    _configure(source, config)
     jobs = len(os.sched_getaffinity(0))
     log = into / "build.log"
     say(f"building the patched kernel with {jobs} jobs; this takes minutes, once")
@@ -93,11 +118,13 @@ def _unpack(apt: Apt, work: Path) -> Path:
     return source
 
 
-def _configure(source: Path) -> None:
-    merge = ["scripts/kconfig/merge_config.sh", "-m", ".config", str(_CONFIG)]
+def _configure(source: Path, config: str) -> None:
+    requested = source / "requested.config"
+    requested.write_text(config)
+    merge = ["scripts/kconfig/merge_config.sh", "-m", ".config", requested.name]
     for command in ([*_MAKE, "tinyconfig"], merge, [*_MAKE, "olddefconfig"]):
         run(" ".join(command), command, cwd=source)
-    if missing := missing_options(_CONFIG.read_text(), (source / ".config").read_text()):
+    if missing := missing_options(config, (source / ".config").read_text()):
         raise CommandError(f"{_CONFIG.name}: the kernel does not take {', '.join(missing)}")
 
 

@@ -79,14 +79,12 @@ def test_without_root_the_missing_package_is_named(monkeypatch: pytest.MonkeyPat
         tools.require_all(("there", "gone"))
 
 
-def test_legs_under_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HVOSCOPE_LEGS", raising=False)
-    assert legs.under_test() == list(legs.LEGS)
-    monkeypatch.setenv("HVOSCOPE_LEGS", "patched")
-    assert legs.under_test() == ["patched"]
-    monkeypatch.setenv("HVOSCOPE_LEGS", "patched,nothing")
+def test_legs_under_test() -> None:
+    assert legs.under_test(environ={}) == ["patched", "debian-6.1", "debian-6.12", "debian-sid"]
+    assert legs.under_test(works=False, environ={}) == ["debian-5.10", "patched-slob"]
+    assert legs.under_test(environ={"HVOSCOPE_LEGS": "patched,debian-5.10"}) == ["patched"]
     with pytest.raises(ValueError, match=r"unknown legs \['nothing'\]"):
-        legs.under_test()
+        legs.under_test(environ={"HVOSCOPE_LEGS": "patched,nothing"})
 
 
 def test_a_leg_passes_its_boot_parameters_on(monkeypatch: pytest.MonkeyPatch) -> None:

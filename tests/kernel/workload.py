@@ -43,7 +43,7 @@ MAP_HUGETLB = 0x40000
 ADDRESS = "127.0.0.1:10917"
 HVOSCOPE = str(Path(sys.executable).with_name("hvoscope"))
 SWITCH = Path("/proc/sys/vm/hugetlb_optimize_vmemmap")
-READY_TIMEOUT_S = 180
+READY_TIMEOUT_S = 300
 
 Notes = dict[str, Any]
 

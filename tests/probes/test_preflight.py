@@ -69,8 +69,12 @@ def test_all_obstacles_are_told_at_once(tmp_path: Path) -> None:
     assert names == ["hvo", "kprobes", "btf", "headers", "bcc", "privileges"]
 
 
-def test_what_only_saves_nothing_is_no_obstacle(tmp_path: Path) -> None:
-    assert said(tmp_path, {SYSCTL: None, BTF: btf(56)}) == []
+def test_a_struct_page_that_hvo_refuses_is_an_obstacle(tmp_path: Path) -> None:
+    (obstacle,) = said(tmp_path, {SYSCTL: None, BTF: btf(56)})
+    assert "56 bytes, no power of two" in obstacle
+
+
+def test_what_only_saves_nothing_now_is_no_obstacle(tmp_path: Path) -> None:
     assert said(tmp_path, {SYSCTL: "0\n"}) == []
 
 

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Symbol tables of real kernels and builds, and the hooks that a person would choose for each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from probes.live.plan import FULL, RANGE, Hook, Role, StepPlan, find_switch, has_hvo, make_plan
+from probes.live.symbols import read_symbols
+
+FOLDER = Path(__file__).parents[2] / "data" / "kallsyms"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.txt"))
+
+
+def step(name: str, *hooks: tuple[str, Role], reason: str = "") -> StepPlan:
+    """A step with its hooks; a reason need only be part of the real one."""
+    return StepPlan(name, tuple(Hook(*hook) for hook in hooks), reason)
+
+
+REMAP_RANGE = step("remap_range", ("vmemmap_remap_range", Role.REMAP_RANGE))
+REMAP_FREE = step("remap_range", ("vmemmap_remap_free", Role.REMAP_FREE))
+REMAP_PTE = step("remap_pte", ("vmemmap_remap_pte", Role.REMAP_PTE))
+RESTORE_PTE = step("restore_pte", ("vmemmap_restore_pte", Role.RESTORE_PTE))
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What must come of a table."""
+
+    full: tuple[StepPlan, ...]
+    range: tuple[StepPlan, ...]
+    has_hvo: bool = True
+    switch: bool = True
+    """The address of the kernel's switch is there to read."""
+
+
+# The seed's names.
+_SEED_OPTIMIZE = step("optimize", ("free_huge_page_vmemmap", Role.OPTIMIZE))
+_SEED_RESTORE = step("restore", ("alloc_huge_page_vmemmap", Role.RESTORE))
+SEED = Expected(
+    full=(_SEED_OPTIMIZE, REMAP_FREE, REMAP_PTE, _SEED_RESTORE, RESTORE_PTE),
+    range=(_SEED_OPTIMIZE, REMAP_RANGE, _SEED_RESTORE),
+)
+
+# Linux 6.1: the range function is inlined, its callee is not.
+_OPTIMIZE_6_1 = step("optimize", ("hugetlb_vmemmap_optimize", Role.OPTIMIZE))
+_RESTORE_6_1 = step("restore", ("hugetlb_vmemmap_restore", Role.RESTORE))
+LINUX_6_1 = Expected(
+    full=(_OPTIMIZE_6_1, REMAP_RANGE, REMAP_PTE, _RESTORE_6_1, RESTORE_PTE),
+    range=(_OPTIMIZE_6_1, REMAP_RANGE, _RESTORE_6_1),
+)
+HIDDEN_6_1 = Expected(LINUX_6_1.full, LINUX_6_1.range, switch=False)
+# Static, but a function of its own again: start, end and reuse are what they were.
+NOT_INLINED_6_1 = Expected(
+    full=(_OPTIMIZE_6_1, REMAP_FREE, REMAP_PTE, _RESTORE_6_1, RESTORE_PTE),
+    range=LINUX_6_1.range,
+)
+
+# Linux 6.7 and later: folios, one by one and in batches.
+_BATCH = step("batch", ("hugetlb_vmemmap_optimize_folios", Role.BATCH))
+_OPTIMIZE_FOLIO = step("optimize", ("__hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE_ERRNO))
+_RESTORE_FOLIO = step("restore", ("__hugetlb_vmemmap_restore_folio", Role.RESTORE))
+FOLIO = Expected(
+    full=(_BATCH, _OPTIMIZE_FOLIO, REMAP_RANGE, REMAP_PTE, _RESTORE_FOLIO, RESTORE_PTE),
+    range=(_BATCH, _OPTIMIZE_FOLIO, REMAP_RANGE, _RESTORE_FOLIO),
+)
+# No CONFIG_KALLSYMS_ALL, so no data.
+FOLIO_WITHOUT_DATA = Expected(FOLIO.full, FOLIO.range, switch=False)
+
+# Debian's 7.2: single pages go from the caller straight to .part.0, batches through the function.
+_OPTIMIZE_PART = step(
+    "optimize",
+    ("__hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE_ERRNO),
+    ("hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE),
+    ("__hugetlb_vmemmap_optimize_folio.part.0", Role.OPTIMIZE_RETURN),
+)
+FOLIO_PART = Expected(
+    full=(_BATCH, _OPTIMIZE_PART, REMAP_RANGE, REMAP_PTE, _RESTORE_FOLIO, RESTORE_PTE),
+    range=(_BATCH, _OPTIMIZE_PART, REMAP_RANGE, _RESTORE_FOLIO),
+)
+
+NO_HVO = Expected(
+    full=tuple(
+        step(name, reason="the kernel has none of: ")
+        for name in ("optimize", "remap_range", "remap_pte", "restore", "restore_pte")
+    ),
+    range=tuple(
+        step(name, reason="the kernel has none of: ")
+        for name in ("optimize", "remap_range", "restore")
+    ),
+    has_hvo=False,
+    switch=False,
+)
+
+EXPECTED: Mapping[str, Expected] = {
+    "patched": SEED,
+    "patched-slob": SEED,  # has it all, and never uses it
+    "debian-5.10": NO_HVO,
+    "debian-6.1": LINUX_6_1,
+    "debian-6.1-hidden": HIDDEN_6_1,
+    "debian-6.1-rt": LINUX_6_1,
+    "debian-6.1-traced": LINUX_6_1,
+    "debian-6.12": FOLIO,
+    "debian-6.12-backport": FOLIO,
+    "debian-6.12-rt": FOLIO,
+    "cloud-6.18": FOLIO_WITHOUT_DATA,
+    "debian-7.2": FOLIO_PART,
+    "debian-7.2-amd64": FOLIO_PART,
+    "debian-7.3": FOLIO,
+    "debian-7.3-rt": FOLIO,
+}
+
+
+@pytest.mark.parametrize("mode", [FULL, RANGE])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_plan(name: str, mode: str) -> None:
+    plan = make_plan(read_symbols(FOLDER / f"{name}.txt"), mode)
+    wanted = EXPECTED[name].full if mode == FULL else EXPECTED[name].range
+    assert [(s.step, s.hooks) for s in plan] == [(s.step, s.hooks) for s in wanted]
+    for chosen, expected in zip(plan, wanted, strict=True):
+        assert expected.reason in chosen.reason
+        assert bool(chosen.reason) == (not chosen.hooks)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whether_the_kernel_has_hvo(name: str) -> None:
+    assert has_hvo(read_symbols(FOLDER / f"{name}.txt")) == EXPECTED[name].has_hvo
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_where_the_switch_is(name: str) -> None:
+    assert bool(find_switch(read_symbols(FOLDER / f"{name}.txt"))) == EXPECTED[name].switch
+
+
+def test_every_table_is_judged_and_there() -> None:
+    assert sorted(EXPECTED) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_table_says_where_it_comes_from(name: str) -> None:
+    header, *symbols = (FOLDER / f"{name}.txt").read_text().splitlines()
+    assert header.startswith("# ")
+    assert len(header.split("; ")) >= 4
+    assert all(len(line.split()) in (3, 4) and "vmemmap" in line.split()[2] for line in symbols)
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [".isra.", ".constprop.", ".part.", ".cold", ".llvm.", " __pfx_", "0000000000000000 ", "\t["],
+)
+def test_the_tables_have_what_compilers_and_kernels_do_to_names(mark: str) -> None:
+    assert any(mark in (FOLDER / f"{name}.txt").read_text() for name in NAMES)
