@@ -55,10 +55,14 @@ class Candidate:
     role: Role
     inlined_into: str = ""
     """Caller that a compiler may give a copy of this function's first lines (``.part.N``)."""
+    renamed_only: bool = False
+    """Wanted only under a name that ThinLTO made: other files then call it past its caller."""
 
 
 CANDIDATES: Mapping[str, tuple[Candidate, ...]] = {
     "batch": (
+        # Linux 6.15: what the list's entries for boot time and later have in common
+        Candidate("__hugetlb_vmemmap_optimize_folios", Role.BATCH, renamed_only=True),
         # Linux 6.7, commit c5ad3233ead5 and its series (hugetlb: batch ...)
         Candidate("hugetlb_vmemmap_optimize_folios", Role.BATCH),
     ),
@@ -200,7 +204,7 @@ def _plan_step(step: str, symbols: Collection[str], mode: str) -> StepPlan:
 
 
 def _absent(step: str) -> str:
-    names = ", ".join(candidate.symbol for candidate in CANDIDATES[step])
+    names = ", ".join(c.symbol for c in CANDIDATES[step] if not c.renamed_only)
     return f"the kernel has none of: {names}"
 
 
@@ -208,6 +212,11 @@ def _hooks_of(candidate: Candidate, symbols: Collection[str]) -> tuple[tuple[Hoo
     """Hooks on one candidate, or why it can't be used (empty: the kernel does not have it)."""
     name = candidate.symbol
     variants = sorted(s for s in symbols if s.startswith(f"{name}.") and _is_variant(s, name))
+    if name not in symbols and len(variants) == 1 and ".llvm." in variants[0]:
+        # clang's ThinLTO made a static visible to other files: another name, the same arguments.
+        return (Hook(variants[0], candidate.role),), ""
+    if candidate.renamed_only:
+        return (), ""
     parts = [v for v in variants if ".part." in v]
     rewritten = [v for v in variants if v not in parts]
     if rewritten:

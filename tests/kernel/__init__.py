@@ -8,6 +8,9 @@ cache.py      where all that is kept      tools.py     what the host must have
 qemu.py       run_in_guest()              guest.py     initramfs (cpio.py, modules.py, guest-*.sh)
 conftest.py   fixtures: kernel, guest     __main__.py  one command in one guest, by hand
 
+capture_symbols.py  symbol tables for tests/data/kallsyms, of guests and of builds (compiled.py)
+negative.py         runs in a guest: the product where HVO is absent, cannot work, is off, or hidden
+
 `HVOSCOPE_LEGS=patched,debian-6.1` narrows the legs under test. `HVOSCOPE_CACHE` moves the cache.
 `HVOSCOPE_REQUIRE_KERNEL=1` makes what would be skipped fail. `HVOSCOPE_DEBIAN_MIRROR` and
 `HVOSCOPE_DEBIAN_SECURITY_MIRROR` are for hosts whose own apt knows no Debian mirror.

@@ -55,6 +55,7 @@ class Build:
     def make(self, work: Path) -> Built:
         """Compile below `work`, where the source may be already."""
         tools.require_all(tools.BUILD)
+        compiler = self._compiler()  # before minutes of downloading for one that is not there
         source = self._source(work)
         out = work / f"{self.package}-{self.llvm or 'gcc'}{'-whole' if self.whole else ''}"
         make = ["make", "-C", str(source), f"O={out}", *_MAKE]
@@ -68,7 +69,7 @@ class Build:
             state=lambda: "compiling",
         )
         release = (out / "include/config/kernel.release").read_text().strip()
-        return Built(release, self._compiler(), self._symbols(out))
+        return Built(release, compiler, self._symbols(out))
 
     def _arguments(self) -> list[str]:
         flags = [f"KCFLAGS={self.flags}"] if self.flags else []

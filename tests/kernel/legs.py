@@ -53,9 +53,14 @@ def provide(name: str, cache: Cache | None = None) -> Kernel:
     return leg.provide(name, leg.suite, cache or Cache(), leg.append)
 
 
-def under_test(*, works: bool = True, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Names of the legs where HVO works (or does not): all, or those in `$HVOSCOPE_LEGS`."""
+def selected(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Names of the legs to use: all, or those in `$HVOSCOPE_LEGS`."""
     names = environ.get("HVOSCOPE_LEGS", ",".join(LEGS)).split(",")
     if unknown := [name for name in names if name not in LEGS]:
         raise ValueError(f"HVOSCOPE_LEGS names unknown legs {unknown}; there are {list(LEGS)}")
-    return [name for name in names if LEGS[name].works == works]
+    return names
+
+
+def under_test(*, works: bool = True, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Those of the selected legs where HVO works, or those where it does not."""
+    return [name for name in selected(environ) if LEGS[name].works == works]
