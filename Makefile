@@ -19,7 +19,7 @@ run: $(VENV)/.run
 	@$(BIN)/hvoscope serve --backend sim --web.listen-address $(LISTEN)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -q -m "not kernel" --cov --cov-report=term
+	$(BIN)/pytest -q -n auto -m "not kernel" --cov --cov-report=term
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
