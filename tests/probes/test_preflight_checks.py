@@ -50,7 +50,9 @@ def test_config_may_be_in_the_running_kernel(tmp_path: Path) -> None:
     assert (finding.verdict, finding.fix) == (PROBLEM, "use a kernel with CONFIG_BPF_EVENTS")
 
 
-@pytest.mark.parametrize("broken", [b"", b"no gzip", gzip.compress(b"CONFIG_KPROBES=y\n", mtime=0)[:-9]])
+@pytest.mark.parametrize(
+    "broken", [b"", b"no gzip", gzip.compress(b"CONFIG_KPROBES=y\n", mtime=0)[:-9]]
+)
 def test_a_broken_config_is_passed_over(tmp_path: Path, broken: bytes) -> None:
     finding = look(tmp_path, "config", {"proc/config.gz": broken})
     assert finding == Finding("config", OK, f"{tmp_path}/{CONFIG} has all that is needed")
