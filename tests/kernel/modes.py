@@ -23,8 +23,9 @@ from tests.kernel.workload import (
     Notes,
     exporter,
     get,
+    hooks,
+    hooks_left,
     kernels_own,
-    kprobes,
     perform,
     plain,
     wait_for,
@@ -88,7 +89,7 @@ def count_every_way() -> Notes:
             }
             for way, (backend, _) in watchers.items()
         }
-    return {"steps": steps, "health": health, "kprobes_after": kprobes()}
+    return {"steps": steps, "health": health, "hooks_left": hooks_left()}
 
 
 def settle(backends: list[LiveBackend]) -> None:
@@ -103,21 +104,21 @@ def die(out: Path) -> Notes:
     """kill -9 while probes are attached."""
     with exporter(out / "serve-killed.log") as process:
         wait_for(lambda: get("/-/ready")[0] == 200)
-        before = kprobes()
+        before = hooks()
         process.send_signal(signal.SIGKILL)
         process.wait()
-    return {"before": before, "after": kprobes(), "exit_code": process.returncode}
+    return {"before": before, "after": hooks_left(), "exit_code": process.returncode}
 
 
 def start_and_stop(cycles: int) -> Notes:
-    """Attach and detach over and over, by kprobes, which the kernel lists."""
+    """Attach and detach over and over."""
     attached = 0
     for _ in range(cycles):
         backend = LiveBackend(mode=RANGE, attach=KPROBE)
         backend.start()
-        attached += bool(kprobes())
+        attached += bool(hooks())
         backend.stop()
-    return {"cycles": cycles, "attached": attached, "kprobes_after": kprobes()}
+    return {"cycles": cycles, "attached": attached, "hooks_left": hooks_left()}
 
 
 def main() -> None:

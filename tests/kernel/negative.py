@@ -13,7 +13,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from probes.operations import parse_operation
-from tests.kernel.workload import HVOSCOPE, Notes, exporter, get, kprobes, perform, wait_for
+from tests.kernel.workload import (
+    HVOSCOPE,
+    Notes,
+    exporter,
+    get,
+    hooks,
+    hooks_left,
+    perform,
+    wait_for,
+)
 
 GROW, SHRINK = "grow 2MB 5", "shrink 2MB 5"
 SETTLED_S = 5
@@ -39,12 +48,12 @@ def hopeless(out: Path) -> Notes:
         notes["alive"] = process.poll() is None
         notes["ready"] = get("/-/ready")
         notes["scrape"] = get("/metrics")[1]
-        notes["kprobes_while_serving"] = kprobes()
+        notes["hooks_while_serving"] = hooks()
         perform(parse_operation(SHRINK))
     return {
         **notes,
         "exit_code": process.returncode,
-        "kprobes_after": kprobes(),
+        "hooks_left": hooks_left(),
         "log": log.read_text(),
     }
 

@@ -232,7 +232,7 @@ def test_nodes_are_the_kernels_own(seen: Observation) -> None:
 def test_the_event_stream_reduces_to_the_counters(seen: Observation) -> None:
     notes = seen.notes["counts"]
     assert notes["lost"] == {"ring": 0}
-    assert notes["missed"] == {"optimize": 0, "restore": 0}
+    assert set(notes["missed"].values()) == {0}
     recorded = Counters(
         {
             (Slot(family, detail), PageKey(order, node)): n
@@ -283,8 +283,8 @@ def test_ready_only_once_attached(seen: Observation) -> None:
 def test_the_daemon_is_small_and_leaves_nothing_behind(seen: Observation) -> None:
     notes = seen.notes["counts"]
     assert notes["rss_kib"] < 40 * 1024
-    assert seen.expected.optimize in notes["kprobes_while_serving"]
-    assert notes["kprobes_after"] == ""
+    assert seen.expected.optimize in notes["hooks_while_serving"]
+    assert notes["hooks_left"] == ""
     assert notes["exit_code"] == 0
 
 
@@ -301,7 +301,10 @@ def test_trace_prints_a_table_and_ends(seen: Observation) -> None:
     assert (trace["exit_code"], trace["stderr"]) == (0, "")
     header, *rows = trace["stdout"].splitlines()
     assert header.split()[:5] == ["TIME(s)", "CPU", "PID", "COMM", "STEP"]
-    assert [row.split()[4] for row in rows][:3] == ["optimize_enter", "remap_range", "remap_pte"]
+    steps = [row.split()[4] for row in rows]
+    if seen.expected.head:  # from 6.7 on a list is handed over whole
+        assert steps.pop(0) == "batch_enter"
+    assert steps[:3] == ["optimize_enter", "remap_range", "remap_pte"]
     assert len(rows) == 9
 
 
@@ -322,7 +325,7 @@ def test_an_obstacle_is_one_line_with_its_fix(seen: Observation, obstacle: str, 
     assert said in line
     assert said in notes["log"]
     assert "Traceback" not in notes["log"]
-    assert notes["kprobes_after"] == ""
+    assert notes["hooks_left"] == ""
 
 
 @pytest.mark.parametrize("obstacle", ["unprivileged", "no headers", "no bcc"])

@@ -206,4 +206,4 @@ def test_kill_9_leaves_no_probe_behind(seen: Observation) -> None:
 def test_starting_and_stopping_leaves_no_probe_behind(seen: Observation) -> None:
     cycles = seen.notes["start_and_stop"]
     assert cycles["attached"] == cycles["cycles"] == int(CYCLES)
-    assert cycles["kprobes_after"] == seen.notes["count"]["kprobes_after"] == ""
+    assert cycles["hooks_left"] == seen.notes["count"]["hooks_left"] == ""

@@ -104,7 +104,7 @@ def test_nothing_is_counted_where_nothing_can_be(hopeless: tuple[str, Notes]) ->
     names = {name for name, _, _ in samples(notes["scrape"])}
     assert {name for name in names if name.endswith(("_total", "_bucket", "_count"))} == set()
     assert total(notes["scrape"], "hvo_probe_attached") == 0
-    assert notes["kprobes_while_serving"] == notes["kprobes_after"] == ""
+    assert notes["hooks_while_serving"] == notes["hooks_left"] == ""
 
 
 def test_the_kernels_own_state_is_served_all_the_same(hopeless: tuple[str, Notes]) -> None:

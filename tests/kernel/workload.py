@@ -4,6 +4,7 @@
 It judges nothing; the host's tests read its notes. ``python -m tests.kernel.workload FOLDER``.
 """
 
+import contextlib
 import json
 import mmap
 import os
@@ -165,9 +166,18 @@ def plain(counters: Counters) -> Notes:
     }
 
 
-def kprobes() -> str:
-    """Every kprobe in the kernel just now."""
-    return Path("/sys/kernel/debug/kprobes/list").read_text()
+def hooks() -> str:
+    """Every kprobe in the kernel, and every function of HVO that ftrace diverts (fentry)."""
+    kprobes = Path("/sys/kernel/debug/kprobes/list").read_text()
+    diverted = Path("/sys/kernel/tracing/enabled_functions").read_text().splitlines(keepends=True)
+    return kprobes + "".join(line for line in diverted if "vmemmap" in line)
+
+
+def hooks_left() -> str:
+    """What stays of them: the kernel lets go of a link a moment after its last descriptor."""
+    with contextlib.suppress(TimeoutError):
+        wait_for(lambda: not hooks(), 10)
+    return hooks()
 
 
 def count_exactly(out: Path) -> Notes:
@@ -185,12 +195,12 @@ def count_exactly(out: Path) -> Notes:
             notes["recorder"] = plain(recorder.counters())
             notes["lost"] = dict(recorder.status().lost)
             notes["missed"] = dict(recorder.status().missed)
-        notes["kprobes_while_serving"] = kprobes()
+        notes["hooks_while_serving"] = hooks()
         notes["landing_page"] = get("/")
         notes["elsewhere"] = get("/nowhere")
         notes["rss_kib"] = rss_kib(process.pid)
     notes["exit_code"] = process.returncode
-    notes["kprobes_after"] = kprobes()
+    notes["hooks_left"] = hooks_left()
     return notes
 
 
@@ -266,7 +276,7 @@ def refusal(out: Path, name: str, *prefix: str) -> Notes:
         "trace_exit_code": trace.returncode,
         "trace_stderr": trace.stderr,
         "log": log.read_text(),
-        "kprobes_after": kprobes(),
+        "hooks_left": hooks_left(),
         **served,
     }
 
