@@ -16,7 +16,7 @@ from tests.kernel.kernels import Kernel, Kernels
 from tests.kernel.legs import under_test
 from tests.kernel.modes import OPERATIONS, WAYS
 from tests.kernel.qemu import run_in_guest
-from tests.kernel.test_counts import EXPECTED, Expected
+from tests.kernel.test_counts import EXPECTED, MEMORY_MIB, Expected
 
 pytestmark = pytest.mark.kernel
 
@@ -79,7 +79,7 @@ def seen(
 def observe(kernel: Kernel, out: Path, cycles: str) -> dict[str, Any]:
     """Boot ``kernel``, let the guest do its work, and return its notes (also in ``out``)."""
     command = (sys.executable, "-m", "tests.kernel.modes", str(out), cycles)
-    run = run_in_guest(kernel, command, out=out, timeout_s=GUEST_TIMEOUT_S)
+    run = run_in_guest(kernel, command, out=out, memory_mib=MEMORY_MIB, timeout_s=GUEST_TIMEOUT_S)
     assert run.exit_code == 0, run.stderr
     notes: dict[str, Any] = json.loads((out / "modes.json").read_text())
     return notes
