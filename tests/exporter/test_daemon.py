@@ -54,7 +54,7 @@ def test_the_simulator_is_served_and_says_so_everywhere() -> None:
 def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
     with daemon("--backend", "sim") as (process, _, _):
         process.send_signal(number)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert process.stderr
         assert process.stderr.read().endswith("INFO stopping\n")
 
@@ -89,4 +89,4 @@ def test_where_nothing_can_be_attached_it_stays_up_and_never_simulates(tmp_path:
         assert "simulated" not in re.sub(r"# HELP.*", "", metrics)
         assert '<p class="problem">' in get(url)
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
