@@ -44,13 +44,16 @@ class Layout:
     @property
     def block_words(self) -> int:
         """u64 words in one block; a whole number of cache lines, so that no two CPUs share one."""
-        words = self._durations_at + len(DURATIONS) * len(self.orders) * (_NR_BUCKETS + 1)
-        return -(-words // _WORDS_PER_CACHE_LINE) * _WORDS_PER_CACHE_LINE
+        return -(-self._used_words // _WORDS_PER_CACHE_LINE) * _WORDS_PER_CACHE_LINE
 
     @property
     def size(self) -> int:
         """Bytes of the whole map."""
         return self.cpus * self.block_words * 8
+
+    @property
+    def _used_words(self) -> int:
+        return self._durations_at + len(DURATIONS) * len(self.orders) * (_NR_BUCKETS + 1)
 
     @property
     def _durations_at(self) -> int:
@@ -65,7 +68,6 @@ class Layout:
             if geometry.free_vmemmap_pages_per_hpage(geometry.huge_page_size(order))
         )
         bucket = "".join(f"\tif (ns <= {b}ULL) return {i};\n" for i, b in enumerate(BUCKETS_NS))
-        words = self._durations_at + len(DURATIONS) * len(self.orders) * (_NR_BUCKETS + 1)
         return "\n".join(
             (
                 *(f"#define {slot_name(slot)} {i}" for i, slot in enumerate(SLOTS)),
@@ -85,7 +87,7 @@ class Layout:
                 f"\tu64 diag[{len(DIAGNOSTICS)}];",
                 f"\tu64 total[HVO_KEYS][{len(SLOTS)}];",
                 f"\tstruct hvo_duration duration[{len(DURATIONS)}][HVO_SIZES];",
-                f"\tu64 padding[{self.block_words - words}];",
+                f"\tu64 padding[{self.block_words - self._used_words}];",
                 "};",
                 "",
             )
