@@ -72,6 +72,9 @@ class Backend(Protocol):
     def info(self) -> Info:
         """Name, kernel and mode, for labels and logs."""
 
+    def prepare(self) -> None:
+        """Take what needs a privilege; the process may then give up all it has."""
+
     def start(self) -> None:
         """Begin to observe. Raises ``BackendError``; nothing is then left half attached."""
 

@@ -77,6 +77,9 @@ class SimBackend:
         kernel = self._kernel
         return Info("sim", kernel.generation.name, "simulated", kernel.geometry.page_size)
 
+    def prepare(self) -> None:
+        """Nothing: a simulation needs no privilege."""
+
     def start(self) -> None:
         """Trace the kernel and run the scenario. Raises ``BackendError`` when traced already."""
         with self._kernel_lock:

@@ -9,6 +9,7 @@ from exporter import check
 from exporter.commands.options import path_options
 from probes import preflight
 from probes.host import Host
+from probes.live.program_cache import DEFAULT_FOLDER
 
 EXIT_NOT_READY = 1
 
@@ -32,7 +33,7 @@ def check_command(*, as_json: bool, proc: Path, sys_: Path) -> None:
       hvoscope check
       hvoscope check --json
     """
-    findings = preflight.examine(Host(proc=proc, sys=sys_))
+    findings = preflight.examine(Host(proc=proc, sys=sys_), cache=DEFAULT_FOLDER)
     if as_json:
         click.echo(check.to_json(findings))
     else:

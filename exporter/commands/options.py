@@ -10,6 +10,7 @@ import click
 from exporter.sources import BACKENDS
 from probes.live.handover import ATTACHES, AUTO
 from probes.live.plan import FULL, MODES
+from probes.live.program_cache import DEFAULT_FOLDER
 from sim_backend.generation import GENERATIONS
 
 
@@ -38,6 +39,15 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
             default="v17-enabled",
             show_default=True,
             help="Kernel generation to simulate.",
+        ),
+        click.option(
+            "--probe.cache",
+            "cache",
+            type=click.Path(path_type=Path, file_okay=False),
+            envvar="CACHE_DIRECTORY",  # systemd's, of CacheDirectory=
+            default=DEFAULT_FOLDER,
+            show_default=True,
+            help="Where compiled probes are kept, so that a second start needs no compiler.",
         ),
         click.option(
             "--probe.attach",

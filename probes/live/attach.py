@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attach the entry points of a compiled program, step by step, through BCC's own library."""
+"""Attach the entry points of a compiled program, step by step."""
 
 import os
-from types import ModuleType
-from typing import Any
+from collections.abc import Mapping
 
 from probes.backend import ProbeStatus
 from probes.live.handover import FENTRY, KPROBE
+from probes.live.libbcc import LibBcc
+from probes.live.object_code import ObjectCode
 from probes.live.plan import StepPlan
 from probes.live.program import EntryPoint
 
@@ -16,11 +17,13 @@ class AttachError(Exception):
 
 
 class Attacher:
-    """Attaches entry points of one compiled program."""
+    """Loads and attaches entry points of one compiled program."""
 
-    def __init__(self, bcc: ModuleType, bpf: Any) -> None:
-        self._bcc = bcc
-        self._bpf = bpf
+    def __init__(self, library: LibBcc, program: ObjectCode, maps: Mapping[str, int]) -> None:
+        """``maps`` are the program's, by name, as descriptors."""
+        self._library = library
+        self._program = program
+        self._maps = maps
 
     def attach(
         self, step: StepPlan, points: tuple[EntryPoint, ...], descriptors: dict[str, int]
@@ -37,7 +40,7 @@ class Attacher:
         for point in points:
             try:
                 made |= self._attach_point(step.step, point)
-            except Exception as error:  # BCC raises bare Exception
+            except (OSError, LookupError) as error:
                 if point.fentry:
                     raise AttachError(f"{point.symbol}: {_one_line(error)}") from error
                 reason = f"{point.symbol}: {_one_line(error)}"
@@ -55,28 +58,23 @@ class Attacher:
 
     def _attach_point(self, step: str, point: EntryPoint) -> dict[str, int]:
         """Load and attach; descriptors of the link, which keeps it attached, and the program."""
+        library = self._library
         if point.fentry:
-            program = self._bpf.load_func(self._trampoline_name(point), self._bcc.BPF.TRACING)
-            link = self._bcc.lib.bpf_attach_kfunc(program.fd)
+            name = self._trampoline_name(point)
+            program = library.load(self._program, name, self._maps, tracing=True)
+            link = library.attach_trampoline(program, point.symbol)
         else:
-            name = point.name.encode()
-            program = self._bpf.load_func(name, self._bcc.BPF.KPROBE)
-            # No offset; the kernel's own maxactive, since any other goes through tracefs.
-            link = self._bcc.lib.bpf_attach_kprobe(
-                program.fd, int(point.at_return), name, point.symbol.encode(), 0, 0
+            program = library.load(self._program, point.name, self._maps, tracing=False)
+            link = library.attach_kprobe(
+                program, point.name, point.symbol, at_return=point.at_return
             )
-        if link < 0:
-            raise OSError("the kernel refused it (inlined, not traceable, or out of memory)")
-        return {f"link:{point.name}": link, f"program:{step}:{point.name}": program.fd}
+        return {f"link:{point.name}": link, f"program:{step}:{point.name}": program}
 
-    def _trampoline_name(self, point: EntryPoint) -> bytes:
+    def _trampoline_name(self, point: EntryPoint) -> str:
         """What BCC's macro made of the symbol: later releases put the module's name between."""
-        prefix = b"kretfunc__" if point.at_return else b"kfunc__"
-        symbol = point.symbol.encode()
-        lib, module = self._bcc.lib, self._bpf.module
-        for number in range(lib.bpf_num_functions(module)):
-            name: bytes = lib.bpf_function_name(module, number)
-            if name in (prefix + symbol, prefix + b"vmlinux__" + symbol):
+        prefix = "kretfunc__" if point.at_return else "kfunc__"
+        for name in (prefix + point.symbol, f"{prefix}vmlinux__{point.symbol}"):
+            if name in self._program.functions:
                 return name
         raise LookupError(f"BCC made no trampoline for {point.symbol}")
 

@@ -1,37 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """The live backend: the daemon's side. It maps what the loader attached and only ever reads."""
 
-import contextlib
+import logging
 import mmap
 import os
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from probes.backend import STEPS, BackendError, Info, ProbeStatus, Status
 from probes.counters import Counters
 from probes.host import Host, read_text
-from probes.live.handover import (
-    AUTO,
-    KPROBE,
-    Handover,
-    Request,
-    receive_handover,
-    send_request,
-)
+from probes.live.handover import AUTO, KPROBE, Handover, Request
 from probes.live.layout import Layout
+from probes.live.loader_process import LoaderProcess
 from probes.live.plan import FULL, observed_durations, observed_slots
+from probes.live.program_cache import DEFAULT_FOLDER
 from probes.live.ring import RingReader
 
-LOADER_TIMEOUT_S = 300
-"""Compiling takes seconds; a busy emulated machine has needed a hundred."""
+log = logging.getLogger("hvoscope")
 
 _POLL_MS = 100
-_STDERR_TAIL = 300
 
 
 class LiveBackend:
@@ -44,11 +34,13 @@ class LiveBackend:
         mode: str = FULL,
         attach: str = AUTO,
         stream: bool = False,
+        cache: Path | None = DEFAULT_FOLDER,
     ) -> None:
-        """Prepare only.
+        """Nothing is read or started yet.
 
         ``mode`` is one of ``plan.MODES``, ``attach`` one of ``handover.ATTACHES``. ``stream`` asks
-        for the event stream beside the counters.
+        for the event stream beside the counters. ``cache`` is the folder of compiled programs,
+        None for none.
         """
         self._host = host or Host()
         self._mode = mode
@@ -56,6 +48,8 @@ class LiveBackend:
         # loss; a trampoline leaves preemption on.
         self._attach = KPROBE if stream and attach == AUTO else attach
         self._stream = stream
+        self._cache = cache
+        self._loader: LoaderProcess | None = None
         self._handover = Handover()
         self._memory: mmap.mmap | None = None
         self._layout = Layout((), 0, 0)
@@ -70,17 +64,23 @@ class LiveBackend:
         """Name, running kernel and probe mode."""
         return Info("bcc", self._host.release, self._mode, os.sysconf("SC_PAGE_SIZE"))
 
+    def prepare(self) -> None:
+        """Start the loader, which alone needs a privilege; it waits until ``start``."""
+        if self._loader is None:
+            try:
+                self._loader = LoaderProcess()
+            except OSError as error:
+                self._handover = Handover(problem=f"the loader can't be run: {error}")
+
     def start(self) -> None:
-        """Run the loader and map what it hands over. Raises ``BackendError``."""
-        try:
-            self._handover = _run_loader(
-                Request.of(self._host, mode=self._mode, attach=self._attach, stream=self._stream)
-            )
-        except BackendError as error:
-            self._handover = Handover(problem=str(error))
-        except OSError as error:
-            self._handover = Handover(problem=f"the loader can't be run: {error}")
+        """Have the loader attach, and map what it hands over. Raises ``BackendError``."""
+        self.prepare()
+        loader, self._loader = self._loader, None
+        if loader is not None:
+            self._handover = self._ask(loader)
         handover = self._handover
+        if handover.origin:
+            log.info("probes: %s", handover.origin)
         if handover.problem:
             handover.probes = [
                 ProbeStatus(step, attached=False, reason=handover.problem) for step in STEPS
@@ -100,8 +100,25 @@ class LiveBackend:
             self.stop()
             raise BackendError(f"the counters can't be mapped ({error})") from error
 
+    def _ask(self, loader: LoaderProcess) -> Handover:
+        try:
+            return loader.ask(
+                Request.of(
+                    self._host,
+                    mode=self._mode,
+                    attach=self._attach,
+                    stream=self._stream,
+                    cache=self._cache,
+                )
+            )
+        except (BackendError, OSError) as error:
+            return Handover(problem=str(error))
+
     def stop(self) -> None:
         """Unmap and close; the kernel then removes the probes."""
+        if self._loader is not None:
+            self._loader.close()
+            self._loader = None
         with self._ring_lock:
             if self._ring:
                 self._ring.close()
@@ -177,50 +194,5 @@ class LiveBackend:
                 return self._layout.sum_blocks(view)
 
 
-def _gist(stderr: str) -> str:
-    """The first error of a compiler's many lines, or else the end of what was said."""
-    lines = stderr.splitlines()
-    first = next((line for line in lines if "error:" in line), None)
-    return " ".join((first or stderr).split())[-_STDERR_TAIL:]
-
-
 def _whole_pages(size: int) -> int:
     return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-
-
-def _run_loader(request: Request) -> Handover:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, tempfile.TemporaryFile() as stderr:
-        with theirs:
-            loader = subprocess.Popen(
-                # -P: the folder it is started in must have no say in what root imports.
-                [sys.executable, "-P", "-m", "probes.live.loader", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-            )
-        ours.settimeout(LOADER_TIMEOUT_S)
-        handover = None
-        try:
-            # A loader that dies early shuts the socket; its exit code then says more.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                send_request(ours, request)
-                handover = receive_handover(ours)
-        except TimeoutError:
-            loader.kill()
-            raise BackendError(
-                f"attaching took longer than {LOADER_TIMEOUT_S} s: try again when the host is quiet"
-            ) from None
-        except BaseException:
-            loader.kill()
-            raise
-        finally:
-            code = loader.wait()
-        stderr.seek(0)
-        said = _gist(stderr.read().decode(errors="replace"))
-    if handover is None:
-        raise BackendError(f"the loader died (exit {code}) before it attached anything: {said}")
-    if handover.problem and said:
-        handover.problem += f"; it said: {said}"
-    return handover

@@ -7,9 +7,12 @@ wanted, and never what is returned.
 
 import importlib
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
+
+from probes.host import read_text
 
 DISTRO_PACKAGES = Path("/usr/lib/python3/dist-packages")
 """Where Debian and Ubuntu put python3-bpfcc: pure Python, so that any Python 3 can load it."""
@@ -44,6 +47,17 @@ def find_bcc(distro_packages: Path = DISTRO_PACKAGES) -> bool:
     spec = importlib.util.find_spec("bcc")
     places = spec.submodule_search_locations if spec else None
     return any((Path(place) / "libbcc.py").is_file() for place in places or ())
+
+
+def bcc_version(distro_packages: Path = DISTRO_PACKAGES) -> str:
+    """Version of what ``find_bcc`` finds, unloaded; empty where it can't be read."""
+    spec = importlib.util.find_spec("bcc")
+    elsewhere = map(Path, (spec.submodule_search_locations if spec else None) or ())
+    for folder in (distro_packages / "bcc", *elsewhere):
+        text = read_text(folder / "version.py") or ""
+        if match := re.search(r"__version__\s*=\s*['\"](\d+\.\d+(?:\.\d+)*)", text):
+            return match[1]
+    return ""
 
 
 def _import_from(folder: Path) -> ModuleType:

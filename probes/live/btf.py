@@ -1,71 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
 """The few facts that the probes need of structs and functions, read from BTF, not from headers.
 
-Format: Documentation/bpf/btf.rst. Structs, unions, arrays and functions are kept; everything else
-is stepped over.
+Format: Documentation/bpf/btf.rst. A kernel has some 150,000 types, so one pass only notes where
+each begins; the few that are asked for are decoded then.
 """
 
 import struct
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 _MAGIC = 0xEB9F
 _HEADER = struct.Struct("<HBBIIIII")
-_TYPE = struct.Struct("<III")
-_ARRAY = struct.Struct("<III")
-_MEMBER = struct.Struct("<III")
 
-_KIND_ARRAY, _KIND_STRUCT, _KIND_UNION, _KIND_FUNC, _KIND_PROTO = 3, 4, 5, 12, 13
-# Bytes behind the common 12: (fixed, per element of vlen), by kind.
-_TAIL = {
-    1: (4, 0),  # INT
+_ARRAY, _STRUCT, _UNION, _FUNC = 3, 4, 5, 12
+_COMMON_WORDS = 3  # name, info, size or type
+# 32-bit words behind the common three: (fixed, per element of vlen), by kind.
+_TAIL: Mapping[int, tuple[int, int]] = {
+    1: (1, 0),  # INT
     2: (0, 0),  # PTR
-    _KIND_ARRAY: (12, 0),
-    _KIND_STRUCT: (0, 12),
-    _KIND_UNION: (0, 12),
-    6: (0, 8),  # ENUM
+    _ARRAY: (3, 0),
+    _STRUCT: (0, 3),
+    _UNION: (0, 3),
+    6: (0, 2),  # ENUM
     7: (0, 0),  # FWD
     8: (0, 0),  # TYPEDEF
     9: (0, 0),  # VOLATILE
     10: (0, 0),  # CONST
     11: (0, 0),  # RESTRICT
-    _KIND_FUNC: (0, 0),
-    _KIND_PROTO: (0, 8),
-    14: (4, 0),  # VAR
-    15: (0, 12),  # DATASEC
+    _FUNC: (0, 0),
+    13: (0, 2),  # FUNC_PROTO
+    14: (1, 0),  # VAR
+    15: (0, 3),  # DATASEC
     16: (0, 0),  # FLOAT
-    17: (4, 0),  # DECL_TAG
+    17: (1, 0),  # DECL_TAG
     18: (0, 0),  # TYPE_TAG
-    19: (0, 12),  # ENUM64
+    19: (0, 3),  # ENUM64
 }
 
 
-@dataclass(frozen=True)
-class _Member:
-    name: str
+class _Member(NamedTuple):
+    name_at: int
     type_id: int
-    bit_offset: int
-
-
-@dataclass(frozen=True)
-class _Struct:
-    size: int
-    members: tuple[_Member, ...]
+    offset: int
 
 
 class Btf:
     """The structs, arrays and functions of one BTF blob."""
 
     def __init__(self, blob: bytes) -> None:
-        """Parse ``blob``; ``ValueError`` when it is not BTF or ends too soon."""
-        self._by_name: dict[str, _Struct] = {}
-        self._structs: dict[int, _Struct] = {}
-        self._array_lengths: dict[int, int] = {}
-        self._functions: dict[str, int] = {}
-        self._parameters: dict[int, int] = {}
+        """Index ``blob``; ``ValueError`` when it is not BTF or ends too soon."""
+        self._begins = array("I", (0,))
+        """Of each type id, the word at which it begins; 0 is void."""
+        self._structs: dict[int, int] = {}
+        self._functions: dict[int, int] = {}
+        """Type ids by place of the name among the strings; of equal names the first."""
         try:
-            self._parse(blob)
-        except (struct.error, KeyError, IndexError) as error:
+            magic, version, _, header_size, type_at, type_size, string_at, string_size = (
+                _HEADER.unpack_from(blob)
+            )
+            if magic != _MAGIC or version != 1:
+                raise ValueError("not BTF of version 1 in this machine's byte order")
+            strings_from = header_size + string_at
+            self._strings = blob[strings_from : strings_from + string_size]
+            types_from = header_size + type_at
+            self._words = memoryview(blob)[types_from : types_from + type_size].cast("I")
+            if self._words.nbytes != type_size:
+                raise IndexError("types are missing")
+            self._index()
+        except (struct.error, KeyError, IndexError, TypeError) as error:
             raise ValueError(f"broken BTF: {error!r}") from error
 
     @classmethod
@@ -75,72 +79,81 @@ class Btf:
 
     def size(self, struct_name: str) -> int:
         """sizeof(struct) in bytes; ``KeyError`` when the kernel has no such struct."""
-        return self._by_name[struct_name].size
+        return self._words[self._begins[self._find(self._structs, struct_name)] + 2]
 
     def offset(self, struct_name: str, member: str) -> int:
         """offsetof(struct, member) in bytes; ``KeyError`` when there is no such member."""
-        return self._find(self._by_name[struct_name], member)[0]
+        return self._member(struct_name, member).offset
 
     def length(self, struct_name: str, member: str) -> int:
         """Elements of an array member; ``KeyError`` when there is none of that name."""
-        return self._array_lengths[self._find(self._by_name[struct_name], member)[1]]
+        begin = self._begins[self._member(struct_name, member).type_id]
+        if self._kind(begin) != _ARRAY:
+            raise KeyError(f"array {member}")
+        return self._words[begin + _COMMON_WORDS + 2]
 
     def parameters(self, function: str) -> int:
         """How many parameters a function has; ``KeyError`` when BTF does not describe it."""
-        return self._parameters[self._functions[function]]
+        begin = self._begins[self._find(self._functions, function)]
+        prototype = self._begins[self._words[begin + 2]]
+        return self._words[prototype + 1] & 0xFFFF
 
-    def _find(self, where: _Struct, name: str) -> tuple[int, int]:
-        for member in where.members:
-            if member.name == name:
-                return member.bit_offset // 8, member.type_id
-            if not member.name and member.type_id in self._structs:  # anonymous struct or union
+    def _index(self) -> None:
+        words, begins = self._words, self._begins
+        at, end = 0, len(words)
+        while at < end:
+            info = words[at + 1]
+            kind = info >> 24 & 0x1F
+            if kind in (_STRUCT, _UNION):
+                self._structs.setdefault(words[at], len(begins))
+            elif kind == _FUNC:
+                self._functions.setdefault(words[at], len(begins))
+            fixed, each = _TAIL[kind]
+            begins.append(at)
+            at += _COMMON_WORDS + fixed + each * (info & 0xFFFF)
+        if at != end:
+            raise IndexError("the last type is cut")
+
+    def _kind(self, begin: int) -> int:
+        return self._words[begin + 1] >> 24 & 0x1F
+
+    def _find(self, types: Mapping[int, int], name: str) -> int:
+        found = (types[place] for place in self._places(name) if place in types)
+        type_id = next(found, None)
+        if type_id is None:
+            raise KeyError(name)
+        return type_id
+
+    def _places(self, name: str) -> Iterator[int]:
+        """Where ``name`` stands among the strings."""
+        wanted = b"\0%b\0" % name.encode()
+        place = self._strings.find(wanted)
+        while place >= 0:
+            yield place + 1
+            place = self._strings.find(wanted, place + 1)
+
+    def _member(self, struct_name: str, name: str) -> _Member:
+        return self._member_of(self._find(self._structs, struct_name), name)
+
+    def _member_of(self, type_id: int, name: str) -> _Member:
+        places = frozenset(self._places(name))
+        for member in self._members(self._begins[type_id]):
+            if member.name_at in places:
+                return member
+            if not member.name_at and self._kind(self._begins[member.type_id]) in (_STRUCT, _UNION):
                 try:
-                    offset, type_id = self._find(self._structs[member.type_id], name)
+                    inner = self._member_of(member.type_id, name)
                 except KeyError:
                     continue
-                return member.bit_offset // 8 + offset, type_id
+                return inner._replace(offset=member.offset + inner.offset)
         raise KeyError(name)
 
-    def _parse(self, blob: bytes) -> None:
-        magic, version, _, header_size, type_at, type_size, string_at, string_size = (
-            _HEADER.unpack_from(blob)
-        )
-        if magic != _MAGIC or version != 1:
-            raise ValueError("not BTF of version 1 in this machine's byte order")
-        strings = blob[header_size + string_at : header_size + string_at + string_size]
-        at, end, type_id = header_size + type_at, header_size + type_at + type_size, 1
-        while at < end:
-            name_at, info, size = _TYPE.unpack_from(blob, at)
-            kind, count, kind_flag = info >> 24 & 0x1F, info & 0xFFFF, info >> 31
-            at += _TYPE.size
-            if kind == _KIND_ARRAY:
-                self._array_lengths[type_id] = _ARRAY.unpack_from(blob, at)[2]
-            elif kind in (_KIND_STRUCT, _KIND_UNION):
-                name = _string(strings, name_at)
-                found = _Struct(size, _members(blob, at, count, kind_flag, strings))
-                self._structs[type_id] = found
-                if name:
-                    self._by_name.setdefault(name, found)
-            elif kind == _KIND_FUNC:
-                self._functions[_string(strings, name_at)] = size
-            elif kind == _KIND_PROTO:
-                self._parameters[type_id] = count
-            fixed, each = _TAIL[kind]
-            at += fixed + each * count
-            type_id += 1
-
-
-def _members(
-    blob: bytes, at: int, count: int, kind_flag: int, strings: bytes
-) -> tuple[_Member, ...]:
-    mask = 0xFFFFFF if kind_flag else 0xFFFFFFFF  # with bit fields, the top byte is their width
-    return tuple(
-        _Member(_string(strings, name_at), type_id, offset & mask)
-        for name_at, type_id, offset in (
-            _MEMBER.unpack_from(blob, at + i * _MEMBER.size) for i in range(count)
-        )
-    )
-
-
-def _string(strings: bytes, at: int) -> str:
-    return strings[at : strings.index(b"\0", at)].decode("ascii", "replace")
+    def _members(self, begin: int) -> Iterator[_Member]:
+        info = self._words[begin + 1]
+        mask = (
+            0xFFFFFF if info >> 31 else 0xFFFFFFFF
+        )  # with bit fields, the top byte is their width
+        for number in range(info & 0xFFFF):
+            at = begin + _COMMON_WORDS + 3 * number
+            name_at, type_id, bits = self._words[at : at + 3]
+            yield _Member(name_at, type_id, (bits & mask) // 8)

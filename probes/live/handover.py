@@ -28,21 +28,30 @@ class Request:
     mode: str
     attach: str
     stream: bool
+    cache: str
+    """Folder of compiled programs; empty for none."""
     proc: str
     sys: str
     modules: str
     release: str
 
     @classmethod
-    def of(cls, host: Host, *, mode: str, attach: str, stream: bool) -> "Request":
+    def of(
+        cls, host: Host, *, mode: str, attach: str, stream: bool, cache: Path | None
+    ) -> "Request":
         """Make a request; sockets carry no paths, so they go as text."""
         roots = (str(host.proc), str(host.sys), str(host.modules))
-        return cls(mode, attach, stream, *roots, host.release)
+        return cls(mode, attach, stream, str(cache or ""), *roots, host.release)
 
     @property
     def host(self) -> Host:
         """The machine again."""
         return Host(Path(self.proc), Path(self.sys), Path(self.modules), self.release)
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """Folder of compiled programs."""
+        return Path(self.cache) if self.cache else None
 
 
 @dataclass
@@ -50,6 +59,8 @@ class Handover:
     """What the loader attached, or ``problem``: one line why it attached nothing."""
 
     problem: str = ""
+    origin: str = ""
+    """Where the program came from: compiled now or before."""
     probes: list[ProbeStatus] = field(default_factory=list)
     orders: tuple[int, ...] = ()
     nodes: int = 0
@@ -70,9 +81,10 @@ def send_request(sock: socket.socket, request: Request) -> None:
     sock.send(json.dumps(asdict(request)).encode())
 
 
-def receive_request(sock: socket.socket) -> Request:
-    """Read what the daemon asks for. Raises ``OSError`` and ``ValueError``."""
-    return Request(**json.loads(sock.recv(_LARGEST)))
+def receive_request(sock: socket.socket) -> Request | None:
+    """Read what the daemon asks for; None when it ended instead. Raises ``OSError``."""
+    data = sock.recv(_LARGEST)
+    return Request(**json.loads(data)) if data else None
 
 
 def send_handover(sock: socket.socket, handover: Handover) -> None:

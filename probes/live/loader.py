@@ -8,10 +8,10 @@ Run as ``python -m probes.live.loader SOCKET_DESCRIPTOR``; ``probes.live.backend
 """
 
 import os
+import platform
 import socket
 import sys
-from types import ModuleType
-from typing import Any
+import time
 
 from probes import preflight
 from probes.accounting import huge_page_sizes
@@ -19,8 +19,9 @@ from probes.backend import STEPS
 from probes.geometry import Geometry
 from probes.host import Host, possible_cpus, possible_nodes
 from probes.live.attach import Attacher, AttachError
-from probes.live.bcc_import import BccMissingError, import_bcc
+from probes.live.bcc_import import BccMissingError, bcc_version, import_bcc
 from probes.live.btf import Btf
+from probes.live.compiler import CompileError, compile_text
 from probes.live.handover import (
     AUTO,
     FENTRY,
@@ -31,15 +32,20 @@ from probes.live.handover import (
     send_handover,
 )
 from probes.live.layout import Layout
+from probes.live.libbcc import LibBcc
+from probes.live.object_code import ObjectCode
 from probes.live.plan import find_switch, make_plan
 from probes.live.program import (
     STREAM_PAGES,
+    SWITCH_MAP,
     KernelFacts,
     entry_points,
     kernel_facts,
     source,
 )
-from probes.live.symbols import read_symbols
+from probes.live.program_cache import ProgramCache, key_of
+from probes.live.symbols import has_trampolines
+from probes.preflight.facts import Facts
 
 # Inside out: an operation that is seen to begin must be seen whole.
 _ATTACH_ORDER = ("restore_pte", "remap_pte", "remap_range", "restore", "optimize", "batch")
@@ -51,56 +57,87 @@ class LoadError(Exception):
 
 def load(request: Request) -> Handover:
     """Compile, attach, and return what to hand over. Raises ``LoadError``."""
-    host = request.host
-    found = preflight.obstacles(host)
+    facts = Facts(request.host, cache=request.cache_folder)
+    found = preflight.obstacles(facts)
     if found:
         raise LoadError("; ".join(map(str, found)))
-    bcc = _import_bcc()
-    btf = _read_btf(host)
-    fentry = request.attach != KPROBE and bcc.BPF.support_kfunc()
+    fentry = request.attach != KPROBE and has_trampolines(facts.known_symbols, platform.machine())
     if request.attach == FENTRY and not fentry:
-        raise LoadError(
-            "fentry asked for, but this kernel or BCC has none: use --probe.attach auto"
-        )
+        raise LoadError("fentry asked for, but this kernel has none: use --probe.attach auto")
     try:
-        return _load_as(request, bcc, btf, fentry=fentry)
+        return _load_as(request, facts, fentry=fentry)
     except AttachError as error:
         if request.attach != AUTO or not fentry:
             raise LoadError(str(error)) from error
-    return _load_as(request, bcc, btf, fentry=False)
+    return _load_as(request, facts, fentry=False)
 
 
-def _load_as(request: Request, bcc: ModuleType, btf: Btf, *, fentry: bool) -> Handover:
+def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
     """Compile and attach, all or nothing as far as trampolines are concerned.
 
     Raises ``LoadError``, and ``AttachError`` when a trampoline could not be attached.
     """
     page_size = os.sysconf("SC_PAGE_SIZE")
-    symbols = read_symbols(request.host.proc / "kallsyms")
+    symbols, btf = facts.known_symbols, _btf(facts)
     plan = make_plan(symbols, request.mode)
     layout = _layout(request.host, page_size)
     points = {step.step: entry_points(step, btf, fentry) for step in plan}
     text = source(
-        _facts(btf),
+        _kernel_facts(btf),
         layout,
         page_size,
         [point for step in points.values() for point in step],
-        switch=find_switch(symbols),
         stream=request.stream,
         steps=points.keys(),
     )
-    bpf = _compile(bcc, text)
-    handover = Handover(orders=layout.orders, nodes=layout.nodes, cpus=layout.cpus)
-    handover.descriptors["counters"] = bpf["counters"].map_fd
+    program, origin = _program(text, facts, ProgramCache(facts.cache))
+    library = _library()
+    maps = _make_maps(library, program, find_switch(symbols))
+    handover = Handover(origin=origin, orders=layout.orders, nodes=layout.nodes, cpus=layout.cpus)
+    handover.descriptors["counters"] = maps["counters"]
     if request.stream:
-        handover.descriptors["events"] = bpf["events"].map_fd
+        handover.descriptors["events"] = maps["events"]
         handover.stream_bytes = STREAM_PAGES * page_size
     by_step = {step.step: step for step in plan}
-    attacher = Attacher(bcc, bpf)
+    attacher = Attacher(library, program, maps)
     for name in sorted(by_step, key=_ATTACH_ORDER.index):
         handover.probes += attacher.attach(by_step[name], points[name], handover.descriptors)
     handover.probes.sort(key=lambda probe: STEPS.index(probe.step))
     return handover
+
+
+def _program(text: str, facts: Facts, cache: ProgramCache) -> tuple[ObjectCode, str]:
+    """The compiled text and, in a few words, where it came from. Raises ``LoadError``."""
+    version = bcc_version(facts.distro_packages)
+    key = key_of(text, platform.machine(), version)
+    if kept := cache.get(key):
+        return kept, f"compiled before by BCC {version}"
+    if obstacle := preflight.headers_missing(facts):
+        raise LoadError(str(obstacle))
+    began = time.monotonic()
+    try:
+        program = compile_text(import_bcc(facts.distro_packages), text)
+    except (BccMissingError, CompileError) as error:
+        raise LoadError(str(error)) from error
+    origin = f"compiled by BCC {version} in {time.monotonic() - began:.1f} s"
+    problem = cache.put(key, program)
+    return program, f"{origin}, not kept: {problem}" if problem else f"{origin}, and kept"
+
+
+def _library() -> LibBcc:
+    try:
+        return LibBcc()
+    except OSError as error:
+        raise LoadError(f"BCC's library can't be loaded ({error}): reinstall BCC") from error
+
+
+def _make_maps(library: LibBcc, program: ObjectCode, switch: int) -> dict[str, int]:
+    try:
+        maps = library.create_maps(program.maps)
+        library.set_u64(maps[SWITCH_MAP], 0, switch)
+    except OSError as error:
+        raise LoadError(f"{error}: it needs CAP_BPF, and memory") from error
+    return maps
 
 
 def _layout(host: Host, page_size: int) -> Layout:
@@ -118,54 +155,34 @@ def _layout(host: Host, page_size: int) -> Layout:
     )
 
 
-def _read_btf(host: Host) -> Btf:
-    path = host.sys / "kernel/btf/vmlinux"
-    try:
-        return Btf.read(path)
-    except OSError as error:
-        raise LoadError(
-            f"{path} can't be read ({error.strerror}): the kernel needs CONFIG_DEBUG_INFO_BTF"
-        ) from error
-    except ValueError as error:
-        raise LoadError(f"{path}: {error}: hvoscope can't read it") from error
+def _btf(facts: Facts) -> Btf:
+    if isinstance(facts.btf, Btf):
+        return facts.btf
+    path = facts.host.sys / "kernel/btf/vmlinux"
+    raise LoadError(
+        f"{path} can't be read ({facts.btf}): the kernel needs CONFIG_DEBUG_INFO_BTF"
+    ) from facts.btf
 
 
-def _facts(btf: Btf) -> KernelFacts:
+def _kernel_facts(btf: Btf) -> KernelFacts:
     try:
         return kernel_facts(btf)
     except KeyError as error:
         raise LoadError(f"the kernel's BTF does not describe {error}") from error
 
 
-def _import_bcc() -> ModuleType:
-    try:
-        return import_bcc()
-    except BccMissingError as error:
-        raise LoadError(str(error)) from error
-
-
-def _compile(bcc: ModuleType, text: str) -> Any:
-    class Program(bcc.BPF):  # type: ignore[misc, name-defined]  # BCC has no types
-        def _trace_autoload(self) -> None:
-            """Attach nothing by itself: the order matters."""
-
-    try:
-        # Headers newer than BCC make its clang warn; nobody here can act on that.
-        return Program(text=text.encode(), cflags=["-Wno-everything"])
-    except Exception as error:  # BCC raises bare Exception; the cause is on stderr
-        raise LoadError(f"BCC could not compile the probes ({error})") from error
-
-
 def main() -> None:
     """Answer the one request on the socket whose descriptor is the first argument."""
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         request = receive_request(sock)
+        if request is None:  # the daemon has ended before it asked
+            return
         try:
             handover = load(request)
         except LoadError as error:
             handover = Handover(problem=str(error))
         send_handover(sock, handover)
-    # Leave without BCC's exit handlers: they would detach what was just handed over.
+    # Leave without BCC's exit handlers: nothing here is theirs to undo.
     sys.stderr.flush()
     os._exit(0)
 

@@ -16,6 +16,9 @@ from probes.live.plan import Hook, Role, StepPlan
 
 STREAM_PAGES = 256
 """Ring buffer of the event stream, in pages; a power of two. 1 MiB holds about 10,000 records."""
+SWITCH_MAP = "switch_address"
+"""Array whose one element is the address of the kernel's switch, or 0; it moves with every boot, so
+that it can't stand in the text."""
 
 # What a role does at entry and at return; arguments by number, rc the return value.
 _BODIES: Mapping[Role, tuple[str, str]] = {
@@ -98,11 +101,10 @@ def source(
     page_size: int,
     points: Iterable[EntryPoint],
     *,
-    switch: int,
     stream: bool,
     steps: Collection[str],
 ) -> str:
-    """Return the C text for BCC. ``switch`` is the address of the kernel's switch, or 0."""
+    """Return the C text for BCC, the same for every boot of a kernel."""
     definitions = {
         "HVO_PAGE_SIZE": page_size,
         "HVO_STRUCT_PAGE_SIZE": facts.struct_page_size,
@@ -113,7 +115,6 @@ def source(
         "HVO_WALK_SKIPS": int(facts.walk_skips),
         "HVO_WALK_REUSE_ADDR": facts.walk_reuse_addr,
         "HVO_NODES_SHIFT": facts.nodes_shift,
-        "HVO_SWITCH": f"{switch:#x}ULL",
         "HVO_PTE_PROBES": int("remap_pte" in steps),
         "HVO_STREAM": int(stream),
         "HVO_STREAM_PAGES": STREAM_PAGES,

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernel's symbol table, as far as HVO is concerned."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-_PART_OF_EVERY_NAME = ("vmemmap",)
+_TRAMPOLINE = "bpf_trampoline_link_prog"  # kernel/bpf/trampoline.c, Linux 5.5
+_PART_OF_EVERY_NAME = ("vmemmap", _TRAMPOLINE)
 _TEXT_AND_DATA = frozenset("tTdDbBrR")
 
 
 def read_symbols(kallsyms: Path) -> Mapping[str, int]:
-    """Read name -> address of HVO's functions and variables from a kallsyms file.
+    """Read name -> address of what HVO and its probes are about from a kallsyms file.
 
     Addresses are 0 where the kernel hides them (kptr_restrict). Symbols of modules and lines that
     are no symbols are passed over. Raises ``OSError``.
@@ -28,3 +29,8 @@ def read_symbols(kallsyms: Path) -> Mapping[str, int]:
                 continue
             found.setdefault(words[2], address)
     return found
+
+
+def has_trampolines(symbols: Collection[str], machine: str) -> bool:
+    """Tell whether kernel functions can be given BPF trampolines (fentry) that BCC can make."""
+    return machine == "x86_64" and _TRAMPOLINE in symbols

@@ -13,7 +13,15 @@ from probes.preflight import attach, hvo, kernel
 from probes.preflight.facts import Facts
 from probes.preflight.finding import Finding, Verdict
 
-__all__ = ["Finding", "Verdict", "examine", "is_ready", "obstacles", "switched_off"]
+__all__ = [
+    "Finding",
+    "Verdict",
+    "examine",
+    "headers_missing",
+    "is_ready",
+    "obstacles",
+    "switched_off",
+]
 
 Check = Callable[[Facts], Finding | None]
 
@@ -36,9 +44,14 @@ _ATTACHING: tuple[Check, ...] = (
 )
 
 
-def examine(host: Host, distro_packages: Path = DISTRO_PACKAGES) -> tuple[Finding, ...]:
-    """Run every check, in the order in which they read best."""
-    facts = Facts(host, distro_packages)
+def examine(
+    host: Host, distro_packages: Path = DISTRO_PACKAGES, cache: Path | None = None
+) -> tuple[Finding, ...]:
+    """Run every check, in the order in which they read best.
+
+    ``cache`` is the folder of compiled programs (``probes.live.program_cache``).
+    """
+    facts = Facts(host, distro_packages, cache)
     found = _run((*_BUILT, *_SAVING, *_ATTACHING, attach.addresses), facts)
     return (*found, *attach.steps(facts))
 
@@ -48,13 +61,19 @@ def is_ready(findings: Iterable[Finding]) -> bool:
     return all(finding.verdict is not Verdict.PROBLEM for finding in findings)
 
 
-def obstacles(host: Host, distro_packages: Path = DISTRO_PACKAGES) -> list[Finding]:
+def obstacles(facts: Facts) -> list[Finding]:
     """Everything that keeps probes from attaching, or from ever having anything to count.
 
     Empty when nothing is in sight.
     """
-    found = _run((*_BUILT, hvo.struct_page, *_ATTACHING), Facts(host, distro_packages))
+    found = _run((*_BUILT, hvo.struct_page, *_ATTACHING), facts)
     return [finding for finding in found if finding.verdict is Verdict.PROBLEM]
+
+
+def headers_missing(facts: Facts) -> Finding | None:
+    """Why nothing can be compiled, even if something was before; None when it can be."""
+    finding = attach.headers(facts)
+    return None if finding.verdict is Verdict.OK else finding
 
 
 def switched_off(host: Host) -> Finding | None:

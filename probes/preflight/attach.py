@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks on attaching probes: the kernel's means, the tools, and the right to use them."""
 
-import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from probes.host import read_text
-from probes.live.bcc_import import find_bcc
+from probes.live.bcc_import import bcc_version, find_bcc
 from probes.live.plan import SWITCHES, make_plan
+from probes.live.program_cache import has_programs
 from probes.preflight.facts import Facts
 from probes.preflight.finding import Finding, Verdict
 
@@ -80,12 +80,12 @@ def headers(facts: Facts) -> Finding:
     for path in (host.modules / release / "build", host.sys / "kernel/kheaders.tar.xz"):
         if _exists(path):
             return Finding("headers", Verdict.OK, str(path))
-    return Finding(
-        "headers",
-        Verdict.PROBLEM,
-        f"no kernel headers for {release}",
-        f"apt install linux-headers-{release} (Fedora: dnf install kernel-devel-{release})",
-    )
+    what = f"no kernel headers for {release}"
+    fix = f"apt install linux-headers-{release} (Fedora: dnf install kernel-devel-{release})"
+    if facts.cache is not None and has_programs(facts.cache):
+        what += ": only probes compiled before can be attached"
+        return Finding("headers", Verdict.WARNING, what, fix)
+    return Finding("headers", Verdict.PROBLEM, what, fix)
 
 
 def bcc(facts: Facts) -> Finding:
@@ -93,7 +93,7 @@ def bcc(facts: Facts) -> Finding:
     install = "apt install python3-bpfcc (Fedora: dnf install python3-bcc); never from pip"
     if not find_bcc(facts.distro_packages):
         return Finding("bcc", Verdict.PROBLEM, "BCC is not installed", install)
-    version = _bcc_version(facts.distro_packages)
+    version = bcc_version(facts.distro_packages)
     if not version:
         return Finding("bcc", Verdict.UNKNOWN, "installed, but of no version that can be read")
     if tuple(map(int, version.split(".")[:2])) < _BCC_WITH_RING_BUFFERS:
@@ -166,17 +166,6 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError:
         return False
-
-
-def _bcc_version(distro_packages: Path) -> str:
-    """As ``find_bcc`` looks for it; empty where it can't be read."""
-    spec = importlib.util.find_spec("bcc")
-    elsewhere = map(Path, (spec.submodule_search_locations if spec else None) or ())
-    for folder in (distro_packages / "bcc", *elsewhere):
-        text = read_text(folder / "version.py") or ""
-        if match := re.search(r"__version__\s*=\s*['\"](\d+\.\d+(?:\.\d+)*)", text):
-            return match[1]
-    return ""
 
 
 def _capabilities(status: str) -> frozenset[int]:

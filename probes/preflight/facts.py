@@ -40,6 +40,8 @@ class Facts:
 
     host: Host
     distro_packages: Path = DISTRO_PACKAGES
+    cache: Path | None = None
+    """Folder of programs that were compiled before."""
 
     @cached_property
     def symbols(self) -> Mapping[str, int] | OSError:
@@ -108,11 +110,21 @@ class Facts:
         return _parse_bool(self.boot_parameter)
 
     @cached_property
+    def btf(self) -> Btf | OSError | ValueError:
+        """The kernel's description of its structs, or why it can't be read."""
+        try:
+            return Btf.read(self.host.sys / "kernel/btf/vmlinux")
+        except (OSError, ValueError) as error:
+            return error
+
+    @property
     def struct_page_size(self) -> int | OSError | ValueError | KeyError:
         """sizeof(struct page) in bytes, or why BTF does not tell."""
+        if not isinstance(self.btf, Btf):
+            return self.btf
         try:
-            return Btf.read(self.host.sys / "kernel/btf/vmlinux").size("page")
-        except (OSError, ValueError, KeyError) as error:
+            return self.btf.size("page")
+        except KeyError as error:
             return error
 
     @property

@@ -7,6 +7,7 @@ import pytest
 
 from probes.host import Host
 from probes.preflight import Finding, Verdict, examine, is_ready, obstacles, switched_off
+from probes.preflight.facts import Facts
 from tests.probes.preflight_host import (
     BTF,
     CONFIG,
@@ -32,7 +33,9 @@ NO_HVO: Changes = {
 
 
 def said(root: Path, changes: Changes, kind: str = "x86_64") -> list[str]:
-    return [str(finding) for finding in obstacles(machine(root, changes, kind), root / "dist")]
+    return [
+        str(finding) for finding in obstacles(Facts(machine(root, changes, kind), root / "dist"))
+    ]
 
 
 def amiss(root: Path, changes: Changes, kind: str = "x86_64") -> list[Finding]:
@@ -65,7 +68,7 @@ def test_each_obstacle_is_named_with_its_fix(tmp_path: Path, missing: str, line:
 
 def test_all_obstacles_are_told_at_once(tmp_path: Path) -> None:
     nothing = Host(tmp_path, tmp_path, tmp_path, "x", "x86_64", tmp_path)
-    names = [finding.name for finding in obstacles(nothing, tmp_path)]
+    names = [finding.name for finding in obstacles(Facts(nothing, tmp_path))]
     assert names == ["hvo", "kprobes", "btf", "headers", "bcc", "privileges"]
 
 

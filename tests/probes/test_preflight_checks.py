@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from probes.preflight import Finding, Verdict, examine
+from probes.preflight import Finding, Verdict, attach, examine
+from probes.preflight.facts import Facts
 from tests.probes.preflight_host import (
     BTF,
     CONFIG,
@@ -307,6 +308,16 @@ def test_headers_may_come_from_the_kheaders_module(tmp_path: Path) -> None:
     assert look(tmp_path / "without", "headers", none).verdict is PROBLEM
     finding = look(tmp_path, "headers", {**none, "sys/kernel/kheaders.tar.xz": "x"})
     assert finding == Finding("headers", OK, f"{tmp_path}/sys/kernel/kheaders.tar.xz")
+
+
+def test_without_headers_only_what_was_compiled_before_can_be_attached(tmp_path: Path) -> None:
+    host = machine(tmp_path, {"modules/6.1.0-test/build/Makefile": None})
+    empty, kept = tmp_path / "empty", tmp_path / "kept"
+    kept.mkdir()
+    (kept / "0.bpf").write_bytes(b"")
+    found = [attach.headers(Facts(host, cache=cache)) for cache in (None, empty, kept)]
+    assert [finding.verdict for finding in found] == [PROBLEM, PROBLEM, WARNING]
+    assert found[2].what.endswith("only probes compiled before can be attached")
 
 
 def test_a_link_to_headers_that_are_gone_is_none(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@
  *   HVO_WALK_REUSE_ADDR                       the same, or -1: no such member
  *   HVO_WALK_SKIPS                            1: a walk without a page to map skips its first PTE
  *   HVO_NODES_SHIFT                           bits of the node number in page->flags
- *   HVO_SWITCH                                address of the kernel's switch, or 0
  *   HVO_PTE_PROBES                            1: PTEs are counted by probes, 0: by the walk
  *   HVO_STREAM, HVO_STREAM_PAGES              event stream wanted, and its size
  *   HVO_CPUS, struct hvo_block, HVO_SLOT_*,
@@ -58,6 +57,8 @@ BPF_F_TABLE("array", int, struct hvo_block, counters, HVO_CPUS, BPF_F_MMAPABLE);
 /* By thread. 4096 tasks at once inside these functions are out of sight. */
 BPF_HASH(operations, u32, struct operation, 4096);
 BPF_HASH(batches, u32, struct batch, 4096);
+/* Of the kernel's switch, or 0: it moves with every boot, this text does not. */
+BPF_ARRAY(switch_address, u64, 1);
 #if HVO_STREAM
 BPF_RINGBUF_OUTPUT(events, HVO_STREAM_PAGES);
 #endif
@@ -163,7 +164,10 @@ static __always_inline int node_of(u64 page)
 static __always_inline u8 reason_to_skip(u32 order)
 {
 	u8 on = 0;
-	int known = HVO_SWITCH && !bpf_probe_read_kernel(&on, sizeof(on), (void *)HVO_SWITCH);
+	int first = 0;
+	u64 *address = switch_address.lookup(&first);
+	int known = address && *address &&
+		    !bpf_probe_read_kernel(&on, sizeof(on), (void *)*address);
 
 	if (known && !on)
 		return HVO_REASON_OFF;

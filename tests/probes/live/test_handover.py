@@ -29,10 +29,18 @@ def pair() -> Iterator[Pair]:
 
 def test_a_request_arrives(pair: Pair) -> None:
     host = Host(Path("/p"), Path("/s"), Path("/m"), "6.1.0-test")
-    send_request(pair[0], Request.of(host, mode="range", attach="fentry", stream=True))
+    asked = Request.of(host, mode="range", attach="fentry", stream=True, cache=Path("/c"))
+    send_request(pair[0], asked)
     received = receive_request(pair[1])
+    assert received is not None
     assert (received.mode, received.attach, received.stream) == ("range", "fentry", True)
     assert received.host == host
+    assert received.cache_folder == Path("/c")
+
+
+def test_a_daemon_that_ends_before_it_asked_is_no_request(pair: Pair) -> None:
+    pair[0].close()
+    assert receive_request(pair[1]) is None
 
 
 def test_descriptors_arrive_open_and_close_with_the_handover(pair: Pair) -> None:

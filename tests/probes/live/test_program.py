@@ -6,7 +6,7 @@ import pytest
 from probes.live.btf import Btf
 from probes.live.layout import Layout
 from probes.live.plan import Hook, Role, StepPlan
-from probes.live.program import KernelFacts, entry_points, source
+from probes.live.program import SWITCH_MAP, KernelFacts, entry_points, source
 from tests.probes.live.test_btf import FROM_7_1, kernel
 
 BTF = Btf(kernel(FROM_7_1))
@@ -64,10 +64,10 @@ def test_what_btf_does_not_describe_gets_a_kprobe() -> None:
 @pytest.mark.parametrize(("steps", "probes"), [({"remap_pte"}, 1), ({"remap_range"}, 0)])
 def test_every_definition_that_the_program_asks_for_is_made(steps: set[str], probes: int) -> None:
     facts = KernelFacts(40, 8, 64, 10, 8, 16, False, -1)
-    text = source(facts, Layout((9,), 1, 1), 4096, (), switch=0x10, stream=True, steps=steps)
+    text = source(facts, Layout((9,), 1, 1), 4096, (), stream=True, steps=steps)
     asked = set(re.findall(r"\bHVO_[A-Z_]+\b", text.partition("#include <uapi/linux/ptrace.h>")[2]))
     made = set(re.findall(r"#define (HVO_\w+)", text)) | set(re.findall(r"\t(HVO_\w+) =", text))
     assert asked - made == set()
     assert f"#define HVO_PTE_PROBES ({probes})\n" in text
-    assert "#define HVO_SWITCH (0x10ULL)\n" in text
+    assert f"BPF_ARRAY({SWITCH_MAP}, u64, 1);" in text
     assert "#define HVO_WALK_REUSE_ADDR (-1)\n" in text

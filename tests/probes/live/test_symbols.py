@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
 
-from probes.live.symbols import read_symbols
+from probes.live.symbols import has_trampolines, read_symbols
 
 KALLSYMS = """\
 ffffffff81000000 T _stext
@@ -21,3 +21,12 @@ def test_only_the_kernels_own_hvo_symbols_are_kept(tmp_path: Path) -> None:
         "vmemmap_remap_pte": 0xFFFFFFFF81210DA0,  # the first of two
         "vmemmap_optimize_enabled": 0xFFFFFFFF82733064,
     }
+
+
+def test_trampolines_want_a_kernel_and_an_architecture(tmp_path: Path) -> None:
+    kallsyms = tmp_path / "kallsyms"
+    kallsyms.write_text("ffffffff81000000 T bpf_trampoline_link_prog\n")
+    symbols = read_symbols(kallsyms)
+    assert has_trampolines(symbols, "x86_64")
+    assert not has_trampolines(symbols, "aarch64")
+    assert not has_trampolines({}, "x86_64")
