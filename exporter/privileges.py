@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Give up every privilege, for good: capabilities, the ways to get them back, and the user id.
+
+Capabilities belong to threads (capabilities(7)), so this comes before the first thread is started.
+"""
+
+import ctypes
+import errno
+import os
+import pwd
+from pathlib import Path
+
+# include/uapi/linux/prctl.h and capability.h
+_PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 4, 24, 38, 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_CAPABILITY_VERSION_3 = 0x20080522
+_CAP_SETPCAP = 8
+_MOST_CAPABILITIES = 64
+
+
+class PrivilegeError(Exception):
+    """A privilege could not be given up; the message is one line with the fix."""
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Sets(ctypes.Structure):
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+def drop(user: str = "") -> None:
+    """Become ``user`` (by name; empty: stay who we are) without any capability.
+
+    Raises ``PrivilegeError`` when the user does not exist or the kernel refuses.
+    """
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if _may(_CAP_SETPCAP):
+            _empty_bounding_set(libc)
+        if user:
+            _become(user)
+        _prctl(libc, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+        _capset_nothing(libc)
+        _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
+        # Else /proc/self belongs to root after a change of user, and with it fdinfo.
+        _prctl(libc, _PR_SET_DUMPABLE, 1)
+    except OSError as error:
+        raise PrivilegeError(f"privileges can't be given up: {error}") from error
+
+
+def _may(capability: int, status: Path = Path("/proc/self/status")) -> bool:
+    for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> capability & 1)
+    return False
+
+
+def _empty_bounding_set(libc: ctypes.CDLL) -> None:
+    for capability in range(_MOST_CAPABILITIES):
+        try:
+            _prctl(libc, _PR_CAPBSET_DROP, capability)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # beyond the last one that this kernel knows
+                raise
+            return
+
+
+def _become(user: str) -> None:
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise PrivilegeError(
+            f"there is no user {user!r}: make it (useradd --system {user}) or name another"
+        ) from None
+    os.setgroups([])
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
+def _capset_nothing(libc: ctypes.CDLL) -> None:
+    header = _Header(_CAPABILITY_VERSION_3, 0)
+    _check(libc.capset(ctypes.byref(header), ctypes.byref((_Sets * 2)())), "capset")
+
+
+def _prctl(libc: ctypes.CDLL, option: int, argument: int) -> None:
+    _check(libc.prctl(option, *map(ctypes.c_ulong, (argument, 0, 0, 0))), f"prctl {option}")
+
+
+def _check(result: int, what: str) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
