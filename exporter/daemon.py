@@ -8,10 +8,8 @@ from importlib.metadata import version
 from types import FrameType
 from wsgiref.types import WSGIApplication
 
-from prometheus_client import CollectorRegistry
-
 from exporter import landing
-from exporter.collector import HvoCollector
+from exporter.registry import make_registry
 from exporter.web import Address, Readiness, Server, make_app
 from probes.accounting import Drift, State
 from probes.backend import Backend, BackendError
@@ -32,9 +30,8 @@ def serve(backend: Backend, state: State, address: Address, telemetry_path: str)
 
     The port is bound before anything is attached, so that a busy port leaves nothing behind.
     """
-    registry = CollectorRegistry()
     drift = Drift(backend, state)
-    registry.register(HvoCollector(backend, state, drift))
+    registry = make_registry(backend, state, drift)
 
     def readiness() -> Readiness:
         status = backend.status()

@@ -38,11 +38,20 @@ class State(Protocol):
     def pools(self) -> Iterator[Pool]:
         """Every pool count by size, node and state."""
 
+    def reserved(self) -> Mapping[int, int]:
+        """Huge pages promised to mappings but not yet used, by size; they belong to no node."""
+
+    def overcommit(self) -> Mapping[int, int]:
+        """Most surplus huge pages that the pool may have, by size."""
+
     def enabled(self) -> bool | None:
         """The HVO switch; None where the kernel has none."""
 
     def memmap_pages(self) -> Mapping[str, int]:
         """Frames that hold struct pages, by allocator: ``boot`` and ``runtime``."""
+
+    def saved_bytes(self) -> int | None:
+        """Memory that HVO saves on the whole machine; None where it can't be known."""
 
 
 def huge_page_sizes(host: Host) -> tuple[int, ...]:
@@ -57,6 +66,13 @@ class Counting(Protocol):
         """Totals since the start."""
 
 
+class MemmapAccounts(Protocol):
+    """Whoever accounts for the frames that hold struct pages; every ``State`` does."""
+
+    def memmap_pages(self) -> Mapping[str, int]:
+        """As ``State.memmap_pages``."""
+
+
 class Drift:
     """The probes' count held against the kernel's own: two sources, one truth.
 
@@ -64,10 +80,10 @@ class Drift:
     missed something, or something else moves the memmap (memory hotplug, device memory).
     """
 
-    def __init__(self, counting: Counting, state: State) -> None:
+    def __init__(self, counting: Counting, accounts: MemmapAccounts) -> None:
         """Nothing is read before ``mark``."""
         self._counting = counting
-        self._state = state
+        self._accounts = accounts
         self._baseline: int | None = None
 
     def mark(self) -> None:
@@ -86,7 +102,7 @@ class Drift:
     def _sum(self) -> int | None:
         for _ in range(_TRIES):
             before = self._net_freed()
-            memmap = self._state.memmap_pages()
+            memmap = self._accounts.memmap_pages()
             if before is None or set(memmap) != {"boot", "runtime"}:
                 return None
             if self._net_freed() == before:
@@ -123,6 +139,14 @@ class KernelState:
                     if text is not None and text.isdecimal():
                         yield Pool(size, node, state, int(text))
 
+    def reserved(self) -> Mapping[int, int]:
+        """resv_hugepages of each size."""
+        return self._of_sizes("resv_hugepages")
+
+    def overcommit(self) -> Mapping[int, int]:
+        """nr_overcommit_hugepages of each size."""
+        return self._of_sizes("nr_overcommit_hugepages")
+
     def enabled(self) -> bool | None:
         """The sysctl (Linux 5.19 and later); None where there is none or it is no 0 or 1."""
         text = read_text(self._host.proc / "sys/vm/hugetlb_optimize_vmemmap")
@@ -136,6 +160,19 @@ class KernelState:
             name, _, value = line.partition(" ")
             if name in names and value.isdecimal():
                 found[names[name]] = int(value)
+        return found
+
+    def saved_bytes(self) -> int | None:
+        """Not known yet."""
+        return None
+
+    def _of_sizes(self, name: str) -> Mapping[int, int]:
+        pools = self._host.sys / "kernel/mm/hugepages"
+        found = {}
+        for size in huge_page_sizes(self._host):
+            text = read_text(pools / f"hugepages-{size // KIB}kB/{name}")
+            if text is not None and text.isdecimal():
+                found[size] = int(text)
         return found
 
 
