@@ -20,8 +20,8 @@ class Metric(NamedTuple):
     labels: tuple[str, ...]
     help: str
     """What it counts, and the kernel function or file that it comes from."""
-    kernels: str = "any"
-    """Kernels that can give it."""
+    since: str = ""
+    """First Linux release that can give it; empty where any can."""
     backends: tuple[str, ...] = BACKENDS
 
     @property
@@ -31,7 +31,8 @@ class Metric(NamedTuple):
 
 
 _PAGE = ("size", "node")
-_HVO = "HVO (5.14)"
+_HVO = "5.14"
+"""The release that HVO came with."""
 
 TOTALS: dict[str, Metric] = {
     family: Metric(f"hvo_{family}", COUNTER, (*_PAGE, *extra), text, _HVO)
@@ -72,7 +73,8 @@ TOTALS: dict[str, Metric] = {
         (
             "frames_allocated",
             ("cause",),
-            "Vmemmap page frames taken: a new head page (Linux 6.2 and later), or to restore.",
+            "Vmemmap page frames taken: a new head page (vmemmap_remap_free of Linux 6.2 and "
+            "later), or to restore (alloc_vmemmap_page_list).",
         ),
         (
             "hugepages_restored",
@@ -88,7 +90,8 @@ TOTALS: dict[str, Metric] = {
         (
             "restore_failures",
             ("error",),
-            "Restores that failed, by errno: the huge page stays, as surplus.",
+            "Restores that failed, by errno of alloc_huge_page_vmemmap or its successor: the huge "
+            "page stays, as surplus.",
         ),
     )
 }

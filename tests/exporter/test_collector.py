@@ -106,6 +106,18 @@ def test_names_and_labels_are_the_catalogues() -> None:
     assert seen == {metric.name for metric in catalogue.ALL if "sim" in metric.backends}
 
 
+def test_what_belongs_to_no_node_has_an_empty_one() -> None:
+    samples = simulated("grow 2MB 5", "overcommit 2MB 3")
+    assert samples['hvo_pool_hugepages{node="",size="2MB",state="reserved"}'] == 0
+    assert samples['hvo_pool_overcommit_hugepages{size="2MB"}'] == 3
+
+
+def test_saved_bytes_are_the_frames_that_the_kernel_misses() -> None:
+    assert simulated()["hvo_memmap_saved_bytes"] == 0
+    samples = simulated("grow 2MB 23", "grow 1GB 1", "shrink 2MB 3", generation="7.1")
+    assert samples["hvo_memmap_saved_bytes"] == (20 * 7 + 4095) * 4096
+
+
 def test_probes_and_kernel_agree() -> None:
     samples = simulated("grow 2MB 23", "shrink 2MB 3", "grow 1GB 1", generation="7.1")
     assert samples["hvo_accounting_drift_frames"] == 0
