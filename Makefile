@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-# make run | test | lint | test-kernel | clean
+# make run | test | lint | test-host | test-kernel | clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LISTEN ?= 127.0.0.1:10917
 
-.PHONY: help run test lint test-kernel clean
+.PHONY: help run test lint test-host test-kernel clean
 
 help:
 	@echo "make run          serve the simulator on $(LISTEN) (LISTEN=HOST:PORT for another)"
 	@echo "make test         every test that needs no root, with branch coverage"
 	@echo "make lint         ruff and mypy --strict"
+	@echo "make test-host    huge pages of this machine, put back as they were (needs root)"
 	@echo "make test-kernel  boot real kernels in QEMU and count there (needs root)"
 
 run: $(VENV)/.run
@@ -19,12 +20,15 @@ run: $(VENV)/.run
 	@$(BIN)/hvoscope serve --backend sim --web.listen-address $(LISTEN)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -q -n auto -m "not kernel" --cov --cov-report=term
+	$(BIN)/pytest -q -n auto -m "not kernel and not host and not packaging" --cov --cov-report=term
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+test-host: $(VENV)/.dev
+	$(BIN)/pytest -v -m host tests/host
 
 test-kernel: $(VENV)/.dev
 	$(BIN)/pytest -v -m kernel tests/kernel

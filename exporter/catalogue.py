@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every metric there is: name, type, labels, meaning. The collector makes nothing else.
+"""Every metric there is: name, type, labels, meaning, and who can give it.
 
+The collector makes nothing else, ``METRICS.md`` is made from it, and so is a test of every scrape.
 Names without ``_total``: the exposition adds it to counters. The next metric is an entry here.
 """
 
 from typing import NamedTuple
 
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
+
+BACKENDS = ("bcc", "sim")
 
 
 class Metric(NamedTuple):
@@ -16,12 +19,23 @@ class Metric(NamedTuple):
     kind: str
     labels: tuple[str, ...]
     help: str
+    """What it counts, and the kernel function or file that it comes from."""
+    since: str = ""
+    """First Linux release that can give it; empty where any can."""
+    backends: tuple[str, ...] = BACKENDS
+
+    @property
+    def exposed_name(self) -> str:
+        """As a scrape spells it."""
+        return f"{self.name}_total" if self.kind == COUNTER else self.name
 
 
 _PAGE = ("size", "node")
+_HVO = "5.14"
+"""The release that HVO came with."""
 
 TOTALS: dict[str, Metric] = {
-    family: Metric(f"hvo_{family}", COUNTER, (*_PAGE, *extra), text)
+    family: Metric(f"hvo_{family}", COUNTER, (*_PAGE, *extra), text, _HVO)
     for family, extra, text in (
         (
             "optimize_calls",
@@ -59,7 +73,8 @@ TOTALS: dict[str, Metric] = {
         (
             "frames_allocated",
             ("cause",),
-            "Vmemmap page frames taken: a new head page (Linux 6.2 and later), or to restore.",
+            "Vmemmap page frames taken: a new head page (vmemmap_remap_free of Linux 6.2 and "
+            "later), or to restore (alloc_vmemmap_page_list).",
         ),
         (
             "hugepages_restored",
@@ -75,7 +90,8 @@ TOTALS: dict[str, Metric] = {
         (
             "restore_failures",
             ("error",),
-            "Restores that failed, by errno: the huge page stays, as surplus.",
+            "Restores that failed, by errno of alloc_huge_page_vmemmap or its successor: the huge "
+            "page stays, as surplus.",
         ),
     )
 }
@@ -87,6 +103,7 @@ DURATIONS: dict[str, Metric] = {
         HISTOGRAM,
         ("size",),
         "Time inside free_huge_page_vmemmap or its successor; skipped calls are left out.",
+        _HVO,
     ),
     "batch": Metric(
         "hvo_optimize_batch_duration_seconds",
@@ -94,12 +111,14 @@ DURATIONS: dict[str, Metric] = {
         ("size",),
         "Time inside hugetlb_vmemmap_optimize_folios, a whole list at once (Linux 6.7 and later); "
         "lists with nothing to do are left out.",
+        "6.7",
     ),
     "restore": Metric(
         "hvo_restore_duration_seconds",
         HISTOGRAM,
         ("size",),
         "Time inside alloc_huge_page_vmemmap or its successor; calls without work are left out.",
+        _HVO,
     ),
 }
 
@@ -115,24 +134,44 @@ PROBE_MISSED = Metric(
     ("step",),
     "Hits that the kernel dropped: programs it would not run (recursion_misses) and returns that "
     "never came.",
+    _HVO,
 )
 MAP_ERRORS = Metric(
     "hvo_map_errors",
     COUNTER,
     ("map",),
     "Operations that found no room in a BPF map, so that they are not counted.",
+    _HVO,
+    ("bcc",),
 )
 EVENTS_LOST = Metric(
-    "hvo_events_lost", COUNTER, ("where",), "Event stream records lost, by place of loss."
+    "hvo_events_lost",
+    COUNTER,
+    ("where",),
+    "Event stream records lost, by place of loss; only where events are streamed.",
+    _HVO,
 )
 POOL_HUGEPAGES = Metric(
     "hvo_pool_hugepages",
     GAUGE,
     (*_PAGE, "state"),
-    "Huge pages in the pool: total, free or surplus, from /sys/devices/system/node.",
+    "Huge pages in the pool: total, free or surplus, from /sys/devices/system/node; or reserved "
+    "(resv_hugepages of /sys/kernel/mm/hugepages), which belongs to no node, so that its node is "
+    "empty.",
+)
+POOL_OVERCOMMIT = Metric(
+    "hvo_pool_overcommit_hugepages",
+    GAUGE,
+    ("size",),
+    "How many surplus huge pages the pool may have: nr_overcommit_hugepages of "
+    "/sys/kernel/mm/hugepages.",
 )
 ENABLED = Metric(
-    "hvo_enabled", GAUGE, (), "The HVO switch as the kernel has it (vm.hugetlb_optimize_vmemmap)."
+    "hvo_enabled",
+    GAUGE,
+    (),
+    "The HVO switch as the kernel has it (vm.hugetlb_optimize_vmemmap).",
+    "5.19",
 )
 MEMMAP_PAGES = Metric(
     "hvo_memmap_pages",
@@ -140,13 +179,24 @@ MEMMAP_PAGES = Metric(
     ("kind",),
     "Page frames that hold struct pages: nr_memmap_boot_pages (boot) and nr_memmap_pages "
     "(runtime) of /proc/vmstat.",
+    "6.11",
+)
+MEMMAP_SAVED = Metric(
+    "hvo_memmap_saved_bytes",
+    GAUGE,
+    (),
+    "Memory that HVO saves on the whole machine, boot-time huge pages included: what the struct "
+    "pages of all memory blocks would take, less nr_memmap_boot_pages and nr_memmap_pages of "
+    "/proc/vmstat.",
+    "6.11",
 )
 ACCOUNTING_DRIFT = Metric(
     "hvo_accounting_drift_frames",
     GAUGE,
     (),
     "Net frames freed as the probes counted them, less the fall of nr_memmap_pages and "
-    "nr_memmap_boot_pages, since attach; 0 is right (Linux 6.11 and later).",
+    "nr_memmap_boot_pages, since attach; 0 is right.",
+    "6.11",
 )
 BACKEND_INFO = Metric(
     "hvo_backend_info",
@@ -155,6 +205,48 @@ BACKEND_INFO = Metric(
     "Where the numbers come from; mode is simulated when no kernel was looked at.",
 )
 BUILD_INFO = Metric("hvo_build_info", GAUGE, ("version", "python"), "This exporter's build.")
+SCRAPE_DURATION = Metric(
+    "hvo_scrape_duration_seconds", GAUGE, (), "Time that collecting this scrape took."
+)
+COLLECTOR_DURATION = Metric(
+    "hvo_scrape_collector_duration_seconds",
+    GAUGE,
+    ("collector",),
+    "Time that one collector took in this scrape.",
+)
+COLLECTOR_SUCCESS = Metric(
+    "hvo_scrape_collector_success",
+    GAUGE,
+    ("collector",),
+    "1 when the collector worked in this scrape; 0 when it failed: its series are then absent, "
+    "and the log says why.",
+)
+SERIES = Metric("hvo_series", GAUGE, (), "Series of this scrape, process_* left out.")
+SERIES_LIMIT = Metric(
+    "hvo_series_limit", GAUGE, (), "Most series that a scrape may have (--metrics.max-series)."
+)
+SERIES_DROPPED = Metric(
+    "hvo_series_dropped",
+    COUNTER,
+    (),
+    "Series left out for want of room under the limit, in all scrapes since the start; a metric "
+    "is left out as a whole.",
+)
+
+COLLECTORS = ("probes", "pools", "switch", "memmap", "drift")
+"""Values of the label ``collector``: what can fail by itself."""
+
+OWN: tuple[Metric, ...] = (
+    BACKEND_INFO,
+    BUILD_INFO,
+    SCRAPE_DURATION,
+    COLLECTOR_DURATION,
+    COLLECTOR_SUCCESS,
+    SERIES,
+    SERIES_LIMIT,
+    SERIES_DROPPED,
+)
+"""Of the exporter itself: in every scrape, whatever fails and however small the limit."""
 
 ALL: tuple[Metric, ...] = (
     *TOTALS.values(),
@@ -164,9 +256,10 @@ ALL: tuple[Metric, ...] = (
     MAP_ERRORS,
     EVENTS_LOST,
     POOL_HUGEPAGES,
+    POOL_OVERCOMMIT,
     ENABLED,
     MEMMAP_PAGES,
+    MEMMAP_SAVED,
     ACCOUNTING_DRIFT,
-    BACKEND_INFO,
-    BUILD_INFO,
+    *OWN,
 )

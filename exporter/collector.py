@@ -1,121 +1,115 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn one look at a backend and at the kernel's state into metric families, per scrape."""
+"""One scrape: run every collector by itself, time it, and keep to the limit of series."""
 
-import platform
-from collections.abc import Iterable, Iterator
-from importlib.metadata import version
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import Metric
 
-from exporter import catalogue
-from exporter.catalogue import COUNTER
+from exporter import catalogue, families
 from probes.accounting import Drift, State
 from probes.backend import Backend
-from probes.counters import BUCKETS_NS, Counters, Histogram
-from probes.geometry import size_label
 
-Samples = Iterable[tuple[tuple[str, ...], float]]
+log = logging.getLogger("hvoscope")
+
+DEFAULT_MAX_SERIES = 10_000
+"""Ten times what a machine of eight nodes with four huge page sizes has."""
+
+
+class _Ran(NamedTuple):
+    """What one part gave in one scrape; ``problem`` is empty when all went well."""
+
+    found: list[Metric]
+    seconds: float
+    problem: str
 
 
 class HvoCollector:
-    """A prometheus_client collector. What can't be observed gives no family, or no sample."""
+    """A prometheus_client collector. A part that fails costs its own series, and says so.
 
-    def __init__(self, backend: Backend, state: State, drift: Drift) -> None:
-        """Collect from ``backend`` and ``state``; nothing is kept between scrapes."""
+    Scrapes go through it one at a time.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        state: State,
+        drift: Drift,
+        *,
+        max_series: int = DEFAULT_MAX_SERIES,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Collect from ``backend`` and ``state``; ``clock`` is in seconds."""
         self._backend = backend
-        self._state = state
-        self._drift = drift
+        self._max_series = max_series
+        self._clock = clock
+        self._dropped = 0
+        self._problems: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._parts = families.parts(backend, state, drift)
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterable[Metric]:
         """One scrape."""
-        counters = self._backend.counters()
-        yield from self._totals(counters)
-        yield from self._durations(counters)
-        yield from self._health()
-        yield from self._kernel_state()
-        yield from self._identity()
+        with self._lock:
+            begin = self._clock()
+            ran = {name: self._run(name, part) for name, part in self._parts.items()}
+            own = [*families.identity(self._backend.info), *_collectors(ran)]
+            series = _count(own) + _SUMMARY_SERIES
+            kept, series = self._within_limit((f for r in ran.values() for f in r.found), series)
+            return [*kept, *own, *self._summary(series, self._clock() - begin)]
 
-    def _size(self, order: int) -> str:
-        return size_label(self._backend.info.page_size << order)
+    def _run(self, name: str, part: families.Part) -> _Ran:
+        begin = self._clock()
+        try:
+            found, problem = list(part()), ""
+        except Exception as error:  # whatever it is, it must not cost the other parts' series
+            found, problem = [], f"{type(error).__name__}: {error}"
+        self._tell(name, problem)
+        return _Ran(found, self._clock() - begin, problem)
 
-    def _totals(self, counters: Counters) -> Iterator[Metric]:
-        samples: dict[str, list[tuple[tuple[str, ...], float]]] = {}
-        for (slot, key), value in counters.totals.items():
-            detail = (slot.detail,) if slot.detail else ()
-            labels = (self._size(key.order), str(key.node), *detail)
-            samples.setdefault(slot.family, []).append((labels, value))
-        for family, metric in catalogue.TOTALS.items():
-            yield from _family(metric, samples.get(family, ()))
+    def _tell(self, name: str, problem: str) -> None:
+        """Log a collector's failure when it begins or changes, and its end."""
+        before = self._problems.get(name, "")
+        self._problems[name] = problem
+        if problem and problem != before:
+            log.error("collector %s failed, its series are absent: %s", name, problem)
+        elif before and not problem:
+            log.info("collector %s works again", name)
 
-    def _durations(self, counters: Counters) -> Iterator[Metric]:
-        for direction, metric in catalogue.DURATIONS.items():
-            family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
-            for (which, order), histogram in counters.durations.items():
-                if which == direction:
-                    buckets = _cumulative(histogram)
-                    family.add_metric((self._size(order),), buckets, histogram.sum_ns / 1e9)
-            if family.samples:
-                yield family
+    def _within_limit(self, found: Iterable[Metric], series: int) -> tuple[list[Metric], int]:
+        """Leave out families that do not fit any more; never a part of one: its sum would lie."""
+        kept = []
+        for family in found:
+            if series + len(family.samples) > self._max_series:
+                self._dropped += len(family.samples)
+            else:
+                kept.append(family)
+                series += len(family.samples)
+        return kept, series
 
-    def _health(self) -> Iterator[Metric]:
-        status = self._backend.status()
-        yield from _family(
-            catalogue.PROBE_ATTACHED,
-            [((p.step, p.symbol, p.attach), float(p.attached)) for p in status.probes],
-        )
-        missed = [((step,), float(n)) for step, n in status.missed.items()]
-        yield from _family(catalogue.PROBE_MISSED, missed)
-        errors = [((name,), float(n)) for name, n in status.map_errors.items()]
-        yield from _family(catalogue.MAP_ERRORS, errors)
-        lost = [((where,), float(n)) for where, n in status.lost.items()]
-        yield from _family(catalogue.EVENTS_LOST, lost)
-
-    def _kernel_state(self) -> Iterator[Metric]:
-        yield from _family(
-            catalogue.POOL_HUGEPAGES,
-            [
-                ((size_label(pool.size), str(pool.node), pool.state), float(pool.pages))
-                for pool in self._state.pools()
-            ],
-        )
-        enabled = self._state.enabled()
-        yield from _family(catalogue.ENABLED, [] if enabled is None else [((), float(enabled))])
-        pages = self._state.memmap_pages()
-        yield from _family(
-            catalogue.MEMMAP_PAGES, [((kind,), float(n)) for kind, n in pages.items()]
-        )
-
-        drift = self._drift.frames()
-        yield from _family(
-            catalogue.ACCOUNTING_DRIFT, [] if drift is None else [((), float(drift))]
-        )
-
-    def _identity(self) -> Iterator[Metric]:
-        info = self._backend.info
-        yield from _family(catalogue.BACKEND_INFO, [((info.backend, info.kernel, info.mode), 1.0)])
-        build = (version("hvoscope"), platform.python_version())
-        yield from _family(catalogue.BUILD_INFO, [(build, 1.0)])
+    def _summary(self, series: int, seconds: float) -> Iterator[Metric]:
+        yield from families.single(catalogue.SCRAPE_DURATION, seconds)
+        yield from families.single(catalogue.SERIES, series)
+        yield from families.single(catalogue.SERIES_LIMIT, self._max_series)
+        yield from families.single(catalogue.SERIES_DROPPED, self._dropped)
 
 
-def _family(metric: catalogue.Metric, samples: Samples) -> Iterator[Metric]:
-    """One counter or gauge family; nothing at all when it has no sample."""
-    kind = CounterMetricFamily if metric.kind == COUNTER else GaugeMetricFamily
-    family = kind(metric.name, metric.help, labels=metric.labels)
-    for labels, value in samples:
-        family.add_metric(labels, value)
-    if family.samples:
-        yield family
+_SUMMARY_SERIES = 4
+"""Samples that ``_summary`` makes."""
 
 
-def _cumulative(histogram: Histogram) -> list[tuple[str, float]]:
-    bounds = [*(f"{bound / 1e9:g}" for bound in BUCKETS_NS), "+Inf"]
-    running, buckets = 0, []
-    for bound, count in zip(bounds, histogram.counts, strict=True):
-        running += count
-        buckets.append((bound, float(running)))
-    return buckets
+def _collectors(ran: Mapping[str, _Ran]) -> Iterator[Metric]:
+    yield from families.family(
+        catalogue.COLLECTOR_DURATION, [((name,), each.seconds) for name, each in ran.items()]
+    )
+    yield from families.family(
+        catalogue.COLLECTOR_SUCCESS,
+        [((name,), float(not each.problem)) for name, each in ran.items()],
+    )
+
+
+def _count(found: Iterable[Metric]) -> int:
+    return sum(len(family.samples) for family in found)

@@ -8,10 +8,9 @@ from importlib.metadata import version
 from types import FrameType
 from wsgiref.types import WSGIApplication
 
-from prometheus_client import CollectorRegistry
-
 from exporter import landing
-from exporter.collector import HvoCollector
+from exporter.collector import DEFAULT_MAX_SERIES
+from exporter.registry import make_registry
 from exporter.web import Address, Readiness, Server, make_app
 from probes.accounting import Drift, State
 from probes.backend import Backend, BackendError
@@ -27,14 +26,20 @@ class AddressError(Exception):
     """The address to listen on can't be had; the message says which and why."""
 
 
-def serve(backend: Backend, state: State, address: Address, telemetry_path: str) -> None:
+def serve(
+    backend: Backend,
+    state: State,
+    address: Address,
+    telemetry_path: str,
+    *,
+    max_series: int = DEFAULT_MAX_SERIES,
+) -> None:
     """Serve until SIGTERM or SIGINT. Raises ``AddressError``.
 
     The port is bound before anything is attached, so that a busy port leaves nothing behind.
     """
-    registry = CollectorRegistry()
     drift = Drift(backend, state)
-    registry.register(HvoCollector(backend, state, drift))
+    registry = make_registry(backend, state, drift, max_series=max_series)
 
     def readiness() -> Readiness:
         status = backend.status()

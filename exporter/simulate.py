@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from prometheus_client.core import Metric
 
-from exporter.collector import HvoCollector
+from exporter import families
 from probes.accounting import Drift
 from probes.geometry import GIB, size_label
 from probes.operations import Operation
@@ -34,7 +34,9 @@ def run(
     try:
         for operation in operations:
             backend.operate(operation)
-        return list(HvoCollector(backend, backend, drift).collect())
+        parts = families.parts(backend, backend, drift).values()
+        found = [family for part in parts for family in part()]
+        return [*found, *families.identity(backend.info)]
     finally:
         backend.stop()
 

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernel's own state: pools, the switch, memmap pages. Needs no probe and no privilege.
 
-What a kernel does not show is None or left out, never 0.
+What a kernel does not show is None or left out, never 0. A file that is there and says something
+else than it should is a ``ValueError`` with its name.
 """
 
 from collections.abc import Iterator, Mapping
+from mmap import PAGESIZE
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from probes.counters import Counters
 from probes.geometry import KIB
-from probes.host import Host, online_nodes, read_text
+from probes.host import Host, online_nodes, read_number, read_text
+from probes.memmap import MemmapSavings
 
 _POOL_FILES: Mapping[str, str] = {
     "total": "nr_hugepages",
@@ -19,6 +22,10 @@ _POOL_FILES: Mapping[str, str] = {
 }
 """Per node (Documentation/admin-guide/mm/hugetlbpage.rst). Reserved pages belong to no node."""
 
+_MEMMAP_COUNTERS: Mapping[str, str] = {
+    "nr_memmap_boot_pages": "boot",
+    "nr_memmap_pages": "runtime",
+}
 
 _TRIES = 5
 
@@ -38,11 +45,20 @@ class State(Protocol):
     def pools(self) -> Iterator[Pool]:
         """Every pool count by size, node and state."""
 
+    def reserved(self) -> Mapping[int, int]:
+        """Huge pages promised to mappings but not yet used, by size; they belong to no node."""
+
+    def overcommit(self) -> Mapping[int, int]:
+        """Most surplus huge pages that the pool may have, by size."""
+
     def enabled(self) -> bool | None:
         """The HVO switch; None where the kernel has none."""
 
     def memmap_pages(self) -> Mapping[str, int]:
         """Frames that hold struct pages, by allocator: ``boot`` and ``runtime``."""
+
+    def saved_bytes(self) -> int | None:
+        """Memory that HVO saves on the whole machine; None where it can't be known."""
 
 
 def huge_page_sizes(host: Host) -> tuple[int, ...]:
@@ -57,6 +73,13 @@ class Counting(Protocol):
         """Totals since the start."""
 
 
+class MemmapAccounts(Protocol):
+    """Whoever accounts for the frames that hold struct pages; every ``State`` does."""
+
+    def memmap_pages(self) -> Mapping[str, int]:
+        """As ``State.memmap_pages``."""
+
+
 class Drift:
     """The probes' count held against the kernel's own: two sources, one truth.
 
@@ -64,10 +87,10 @@ class Drift:
     missed something, or something else moves the memmap (memory hotplug, device memory).
     """
 
-    def __init__(self, counting: Counting, state: State) -> None:
+    def __init__(self, counting: Counting, accounts: MemmapAccounts) -> None:
         """Nothing is read before ``mark``."""
         self._counting = counting
-        self._state = state
+        self._accounts = accounts
         self._baseline: int | None = None
 
     def mark(self) -> None:
@@ -86,7 +109,7 @@ class Drift:
     def _sum(self) -> int | None:
         for _ in range(_TRIES):
             before = self._net_freed()
-            memmap = self._state.memmap_pages()
+            memmap = self._accounts.memmap_pages()
             if before is None or set(memmap) != {"boot", "runtime"}:
                 return None
             if self._net_freed() == before:
@@ -106,9 +129,10 @@ class Drift:
 class KernelState:
     """``State`` of the running kernel, from /proc and /sys."""
 
-    def __init__(self, host: Host) -> None:
-        """Read below ``host``; nothing is read before it is asked for."""
+    def __init__(self, host: Host, page_size: int = PAGESIZE) -> None:
+        """Read below ``host``, whose base pages have ``page_size`` bytes, when asked."""
         self._host = host
+        self._savings = MemmapSavings(host, page_size)
 
     def pools(self) -> Iterator[Pool]:
         """Counts of each node, or of the whole machine as node 0 on a kernel without NUMA."""
@@ -119,23 +143,49 @@ class KernelState:
                 folder = self._host.sys / "kernel/mm/hugepages"
             for size in sorted(_sizes_in(folder)):
                 for state, name in _POOL_FILES.items():
-                    text = read_text(folder / f"hugepages-{size // KIB}kB/{name}")
-                    if text is not None and text.isdecimal():
-                        yield Pool(size, node, state, int(text))
+                    pages = read_number(folder / f"hugepages-{size // KIB}kB/{name}")
+                    if pages is not None:
+                        yield Pool(size, node, state, pages)
+
+    def reserved(self) -> Mapping[int, int]:
+        """resv_hugepages of each size."""
+        return self._of_sizes("resv_hugepages")
+
+    def overcommit(self) -> Mapping[int, int]:
+        """nr_overcommit_hugepages of each size."""
+        return self._of_sizes("nr_overcommit_hugepages")
 
     def enabled(self) -> bool | None:
-        """The sysctl (Linux 5.19 and later); None where there is none or it is no 0 or 1."""
-        text = read_text(self._host.proc / "sys/vm/hugetlb_optimize_vmemmap")
-        return {"0": False, "1": True}.get(text or "")
+        """The sysctl (Linux 5.19 and later); None where there is none."""
+        path = self._host.proc / "sys/vm/hugetlb_optimize_vmemmap"
+        switch = read_number(path)
+        if switch not in (None, 0, 1):
+            raise ValueError(f"{path} is neither 0 nor 1: {switch}")
+        return None if switch is None else switch == 1
 
     def memmap_pages(self) -> Mapping[str, int]:
         """nr_memmap_boot_pages and nr_memmap_pages of /proc/vmstat (Linux 6.11 and later)."""
-        names = {"nr_memmap_boot_pages": "boot", "nr_memmap_pages": "runtime"}
+        path = self._host.proc / "vmstat"
         found = {}
-        for line in (read_text(self._host.proc / "vmstat") or "").splitlines():
+        for line in (read_text(path) or "").splitlines():
             name, _, value = line.partition(" ")
-            if name in names and value.isdecimal():
-                found[names[name]] = int(value)
+            if name in _MEMMAP_COUNTERS:
+                if not value.isdecimal():
+                    raise ValueError(f"{path} has no number here: {line[:40]!r}")
+                found[_MEMMAP_COUNTERS[name]] = int(value)
+        return found
+
+    def saved_bytes(self) -> int | None:
+        """See ``probes.memmap``, which also says when it is None."""
+        return self._savings.saved_bytes(self.memmap_pages())
+
+    def _of_sizes(self, name: str) -> Mapping[int, int]:
+        pools = self._host.sys / "kernel/mm/hugepages"
+        found = {}
+        for size in huge_page_sizes(self._host):
+            pages = read_number(pools / f"hugepages-{size // KIB}kB/{name}")
+            if pages is not None:
+                found[size] = pages
         return found
 
 

@@ -26,6 +26,20 @@ def read_text(path: Path) -> str | None:
         return None
 
 
+def read_number(path: Path, base: int = 10) -> int | None:
+    """The number that is all of a small file; None when it can't be read.
+
+    Raises ``ValueError``, with the file's name, when it is something else.
+    """
+    text = read_text(path)
+    if text is None:
+        return None
+    try:
+        return int(text, base)
+    except ValueError:
+        raise ValueError(f"{path} is no number: {text[:40]!r}") from None
+
+
 def parse_id_list(text: str) -> tuple[int, ...]:
     """Read the kernel's list format (``0-3,8``), as in /sys/devices/system/*/possible.
 

@@ -158,6 +158,10 @@ class SimBackend:
         """Reserved huge pages by size; they belong to no node."""
         return self._kernel.reserved()
 
+    def overcommit(self) -> Mapping[int, int]:
+        """Most surplus huge pages by size."""
+        return self._kernel.overcommit()
+
     def enabled(self) -> bool:
         """The switch."""
         return self._kernel.enabled()
@@ -165,6 +169,10 @@ class SimBackend:
     def memmap_pages(self) -> Mapping[str, int]:
         """Frames with struct pages, ``boot`` and ``runtime``."""
         return self._kernel.memmap_pages()
+
+    def saved_bytes(self) -> int:
+        """Memory that HVO saves, since boot."""
+        return self._kernel.saved_bytes()
 
     def _new_reducer(self) -> Reducer:
         batched = "batch" in self._kernel.generation.symbols

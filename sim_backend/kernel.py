@@ -166,7 +166,11 @@ class SimKernel:
 
     def reserved(self) -> Mapping[int, int]:
         """Reserved huge pages by size; they belong to no node."""
-        return {h.size: h.resv_huge_pages for h in self._machine.hstates}
+        return {h.size: h.resv_huge_pages for h in reversed(self._machine.hstates)}
+
+    def overcommit(self) -> Mapping[int, int]:
+        """Most surplus huge pages by size (nr_overcommit_hugepages)."""
+        return {h.size: h.nr_overcommit_huge_pages for h in reversed(self._machine.hstates)}
 
     def enabled(self) -> bool:
         """The switch, also where a real kernel of this generation would not show it."""
@@ -176,6 +180,13 @@ class SimKernel:
         """Frames with struct pages: ``boot`` and ``runtime``, also for kernels before 6.11."""
         m = self._machine
         return {"boot": m.nr_memmap_boot_pages, "runtime": m.nr_memmap_pages}
+
+    def saved_bytes(self) -> int:
+        """What the struct pages of all memory would take, less what they do."""
+        m = self._machine
+        frames = sum(node.end - node.start for node in m.memory.nodes)
+        memmap = m.nr_memmap_boot_pages + m.nr_memmap_pages
+        return frames * m.geometry.struct_page_size - memmap * m.geometry.page_size
 
     def books(self) -> Books:
         """Where all frames are, by the kernel's own accounts."""

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from exporter import daemon
+from exporter.collector import DEFAULT_MAX_SERIES
 from exporter.commands.options import parsed, path_options, source_options
 from exporter.sources import Choice, make_source
 from exporter.web import Address, parse_address
@@ -43,11 +44,20 @@ def _telemetry_path(text: str) -> str:
     show_default=True,
     help="Path of the metrics.",
 )
+@click.option(
+    "--metrics.max-series",
+    "max_series",
+    type=click.IntRange(min=1),
+    default=DEFAULT_MAX_SERIES,
+    show_default=True,
+    help="Most series of one scrape; metrics that do not fit are left out and counted.",
+)
 @path_options
 def serve_command(
     *,
     address: Address,
     telemetry_path: str,
+    max_series: int,
     proc: Path,
     sys_: Path,
     **choice: Any,
@@ -68,7 +78,7 @@ def serve_command(
     if choice["backend"] == "bcc" and (off := preflight.switched_off(host)):
         daemon.log.warning("%s", off)
     try:
-        daemon.serve(source.backend, source.state, address, telemetry_path)
+        daemon.serve(source.backend, source.state, address, telemetry_path, max_series=max_series)
     except daemon.AddressError as error:
         raise click.ClickException(
             f"{error}: choose another with --web.listen-address HOST:PORT"

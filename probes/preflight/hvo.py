@@ -107,6 +107,8 @@ def pools(facts: Facts) -> Finding | None:
     except OSError as error:
         what = f"{folder} can't be read ({error.strerror})"
         return Finding("pools", Verdict.UNKNOWN, what)
+    except ValueError as error:
+        return Finding("pools", Verdict.UNKNOWN, str(error))
     if not sizes:
         return Finding(
             "pools",

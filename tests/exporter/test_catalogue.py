@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from exporter import catalogue
-from exporter.catalogue import COUNTER
+from exporter.catalogue import BACKENDS, COUNTER
 from probes.counters import DURATIONS, SLOTS
 
 ALLOWED_LABELS = {
     *("size", "node", "reason", "error", "cause", "step", "symbol", "attach", "where", "state"),
-    *("map", "kind", "backend", "kernel", "mode", "version", "python"),
+    *("map", "kind", "backend", "kernel", "mode", "version", "python", "collector"),
 }
 
 
@@ -15,6 +15,7 @@ def test_names_follow_prometheus() -> None:
         assert not metric.name.endswith(("_total", "_count", "_sum", "_bucket")), metric
         assert set(metric.labels) <= ALLOWED_LABELS, metric
         assert metric.help.endswith("."), metric
+        assert set(metric.backends) <= set(BACKENDS), metric
 
 
 def test_every_name_is_there_once() -> None:

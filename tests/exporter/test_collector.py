@@ -97,13 +97,25 @@ def test_a_simulated_page_is_unmistakable() -> None:
 def test_names_and_labels_are_the_catalogues() -> None:
     known = {metric.name: set(metric.labels) for metric in catalogue.ALL}
     seen = set()
-    # 6.7 has all there is, but map errors: a simulation has no map.
+    # The simulated 6.7 also shows what real kernels show from 6.11 on.
     for key in simulated("grow 2MB 1", generation="6.7"):
         name = re.sub(r"_(total|bucket|sum|count)$", "", key.partition("{")[0])
         labels = set(re.findall(r'(\w+)="', key)) - {"le"}
         assert labels == known[name], key
         seen.add(name)
-    assert seen == set(known) - {"hvo_map_errors"}
+    assert seen == {metric.name for metric in catalogue.ALL if "sim" in metric.backends}
+
+
+def test_what_belongs_to_no_node_has_an_empty_one() -> None:
+    samples = simulated("grow 2MB 5", "overcommit 2MB 3")
+    assert samples['hvo_pool_hugepages{node="",size="2MB",state="reserved"}'] == 0
+    assert samples['hvo_pool_overcommit_hugepages{size="2MB"}'] == 3
+
+
+def test_saved_bytes_are_the_frames_that_the_kernel_misses() -> None:
+    assert simulated()["hvo_memmap_saved_bytes"] == 0
+    samples = simulated("grow 2MB 23", "grow 1GB 1", "shrink 2MB 3", generation="7.1")
+    assert samples["hvo_memmap_saved_bytes"] == (20 * 7 + 4095) * 4096
 
 
 def test_probes_and_kernel_agree() -> None:
@@ -118,7 +130,10 @@ def test_batches_exist_where_the_kernel_batches() -> None:
     assert not [key for key in simulated("grow 2MB 23") if "batch" in key]
 
 
-def test_without_probes_or_state_everything_but_the_build_is_absent(tmp_path: Path) -> None:
+def test_without_probes_or_state_only_the_exporter_itself_is_there(
+    tmp_path: Path,
+) -> None:
     host = Host(tmp_path, tmp_path, tmp_path, "6.1.0-test")
     samples = scrape(LiveBackend(host), KernelState(host))
-    assert {key.partition("{")[0] for key in samples} == {"hvo_backend_info", "hvo_build_info"}
+    own = {metric.exposed_name for metric in catalogue.OWN}
+    assert {key.partition("{")[0] for key in samples} == own

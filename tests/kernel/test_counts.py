@@ -16,6 +16,7 @@ from probes.events import Event, canonical, unpack_all
 from probes.geometry import GIB
 from probes.operations import parse_operation
 from sim_backend.kernel import SimKernel
+from tests.exporter.golden import GOLDEN, OF_THE_EXPORTER, shape
 from tests.kernel.kernels import Kernels
 from tests.kernel.legs import under_test
 from tests.kernel.qemu import run_in_guest
@@ -218,6 +219,25 @@ def test_probes_and_kernel_agree(seen: Observation) -> None:
     assert len(drifts) == (len(steps) if seen.expected.head else 0)
 
 
+def test_saved_bytes_are_what_the_kernel_gave_back_since_boot(seen: Observation) -> None:
+    steps = [seen.notes["counts"]["start"], *seen.notes["counts"]["steps"]]
+    saved = [samples(step["scrape"]).get(("hvo_memmap_saved_bytes", frozenset())) for step in steps]
+    memmap = [step["kernel"]["memmap_pages"] for step in steps]
+    if seen.expected.head:  # Linux 6.11 and later; no huge page was there at boot
+        assert saved == [(memmap[0] - now) * 4096 for now in memmap]
+    else:
+        assert set(saved) == {None}
+
+
+def test_live_and_simulated_scrapes_have_the_same_families_and_labels(seen: Observation) -> None:
+    live = shape(seen.notes["counts"]["steps"][-1]["scrape"])
+    simulated = shape(GOLDEN.read_text())
+    if seen.expected.head:
+        assert live == simulated
+    else:  # an older kernel shows less, but nothing else
+        assert live.items() < simulated.items()
+
+
 def test_durations_count_every_page_that_was_worked_on(seen: Observation) -> None:
     scrape = seen.scrape_after(OPERATIONS[-1])
     for direction in ("optimize", "restore"):
@@ -347,4 +367,4 @@ def test_without_probes_state_is_served_and_the_rest_is_absent(
     assert total(scrape, "hvo_probe_attached") == 0
     assert total(scrape, "hvo_pool_hugepages", size="2MB", state="total") == 0
     counted = {name for name, _ in scrape if name.endswith(("_total", "_bucket"))}
-    assert counted == set()
+    assert counted == OF_THE_EXPORTER

@@ -2,11 +2,11 @@
 """A machine on which everything is in order, as files; tests take from it what they are about."""
 
 import dataclasses
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 
 from probes.host import Host
+from tests.probes import trees
 from tests.probes.trees import make_host
 
 RELEASE = "6.1.0-test"
@@ -78,9 +78,7 @@ def config(*lacking: str) -> str:
 
 def btf(struct_page_size: int, name: str = "page") -> bytes:
     """BTF (Documentation/bpf/btf.rst) of one struct without members."""
-    strings = f"\0{name}\0".encode()
-    types = struct.pack("<III", 1, 4 << 24, struct_page_size)
-    return struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, 12, 12, len(strings)) + types + strings
+    return trees.btf({name: struct_page_size})
 
 
 def machine(root: Path, changes: Mapping[str, str | bytes | None], kind: str = "x86_64") -> Host:

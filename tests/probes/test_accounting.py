@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from probes.geometry import GIB, MIB
 from tests.probes.trees import make_host
 
 NODE = "sys/devices/system/node"
+POOL = "sys/kernel/mm/hugepages/hugepages-2048kB"
+SWITCH = "proc/sys/vm/hugetlb_optimize_vmemmap"
 
 
 def pool(folder: str, total: str, free: str, surplus: str) -> dict[str, str]:
@@ -50,11 +53,10 @@ def test_a_kernel_without_numa_has_one_node(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_that_is_missing_or_no_number_costs_its_own_value(tmp_path: Path) -> None:
+def test_a_file_that_is_missing_costs_its_own_value(tmp_path: Path) -> None:
     host = make_host(
         tmp_path,
         {
-            "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages": "many\n",
             "sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages": "2\n",
             "sys/kernel/mm/hugepages/hugepages-oddkB/nr_hugepages": "1\n",
         },
@@ -62,10 +64,49 @@ def test_a_file_that_is_missing_or_no_number_costs_its_own_value(tmp_path: Path)
     assert list(KernelState(host).pools()) == [Pool(2 * MIB, 0, "free", 2)]
 
 
-@pytest.mark.parametrize(("text", "enabled"), [("0\n", False), ("1\n", True), ("?\n", None)])
-def test_the_switch(tmp_path: Path, text: str, enabled: bool | None) -> None:
-    host = make_host(tmp_path, {"proc/sys/vm/hugetlb_optimize_vmemmap": text})
+def test_what_belongs_to_no_node(tmp_path: Path) -> None:
+    host = make_host(
+        tmp_path,
+        {
+            "sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages": "7\n",
+            "sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages": "509\n",
+            "sys/kernel/mm/hugepages/hugepages-1048576kB/resv_hugepages": "0\n",
+        },
+    )
+    state = KernelState(host)
+    assert state.reserved() == {2 * MIB: 7, GIB: 0}
+    assert state.overcommit() == {2 * MIB: 509}
+
+
+@pytest.mark.parametrize(("text", "enabled"), [("0\n", False), ("1\n", True)])
+def test_the_switch(tmp_path: Path, text: str, enabled: bool) -> None:
+    host = make_host(tmp_path, {SWITCH: text})
     assert KernelState(host).enabled() is enabled
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        (f"{POOL}/nr_hugepages", "many\n", "nr_hugepages is no number: 'many'"),
+        (f"{POOL}/resv_hugepages", "\n", "resv_hugepages is no number: ''"),
+        (f"{POOL}/nr_overcommit_hugepages", "1 2\n", "is no number: '1 2'"),
+        (SWITCH, "?\n", "hugetlb_optimize_vmemmap is no number: '?'"),
+        (SWITCH, "2\n", "hugetlb_optimize_vmemmap is neither 0 nor 1: 2"),
+        ("proc/vmstat", "nr_memmap_pages x\n", "vmstat has no number here: 'nr_memmap_pages x'"),
+    ],
+)
+def test_a_file_that_says_something_else_is_named(
+    tmp_path: Path, name: str, text: str, says: str
+) -> None:
+    state = KernelState(make_host(tmp_path, {name: text}))
+    with pytest.raises(ValueError, match=re.escape(says)):
+        _ = (
+            list(state.pools()),
+            state.reserved(),
+            state.overcommit(),
+            state.enabled(),
+            state.memmap_pages(),
+        )
 
 
 def test_memmap_pages(tmp_path: Path) -> None:

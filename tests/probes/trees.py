@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small /proc, /sys and /lib/modules trees, as files."""
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,3 +15,13 @@ def make_host(root: Path, files: Mapping[str, str]) -> Host:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return Host(root / "proc", root / "sys", root / "modules", "6.1.0-test")
+
+
+def btf(sizes: Mapping[str, int]) -> bytes:
+    """BTF (Documentation/bpf/btf.rst) of structs without members."""
+    strings, types = b"\0", b""
+    for name, size in sizes.items():
+        types += struct.pack("<III", len(strings), 4 << 24, size)
+        strings += name.encode() + b"\0"
+    lengths = (0, len(types), len(types), len(strings))
+    return struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, *lengths) + types + strings

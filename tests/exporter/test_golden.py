@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One scrape, and the page of metrics, as files that change only on purpose."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from exporter import catalogue, metrics_page
+from tests.exporter.golden import GOLDEN, ONLY_LIVE, normalised, shape, simulated_scrape
+
+PAGE = Path(metrics_page.__file__).with_name("METRICS.md")
+
+
+def test_the_scrape_is_the_golden_one() -> None:
+    assert normalised(simulated_scrape()) == GOLDEN.read_text()
+
+
+def test_the_page_is_the_catalogues() -> None:
+    assert PAGE.read_text() == "\n".join([*metrics_page.lines(), ""])
+
+
+def test_normalising_leaves_everything_else_alone() -> None:
+    text = 'hvo_build_info{python="3.11.7",version="9"} 1.0\nhvo_series 250.0\n'
+    assert normalised(text) == 'hvo_build_info{python="",version=""} 1.0\nhvo_series 250.0\n'
+    text = 'process_open_fds 9.0\nhvo_scrape_collector_duration_seconds{collector="x"} 1e-05\n'
+    assert normalised(text) == (
+        'process_open_fds 0.0\nhvo_scrape_collector_duration_seconds{collector="x"} 0.0\n'
+    )
+
+
+def test_the_golden_scrape_has_the_whole_catalogue() -> None:
+    found = shape(GOLDEN.read_text())
+    for metric in catalogue.ALL:
+        if metric.name not in ONLY_LIVE and metric.name != catalogue.EVENTS_LOST.name:
+            extra = {"le"} if metric.kind == catalogue.HISTOGRAM else set()
+            assert found.pop(metric.name) - extra == set(metric.labels)
+    assert all(name.startswith("process_") for name in found)
+
+
+def test_prometheus_own_linter_finds_nothing() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is missing: apt install prometheus")
+    checked = subprocess.run(
+        [promtool, "check", "metrics"],
+        input=GOLDEN.read_text(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Saved bytes of the machine that runs this, read without any privilege.
+
+Where its kernel has HVO and it is for us to change (root), 23 huge pages are grown and given back.
+Elsewhere the same reader must say why it can't know, or that nothing changed: no test is skipped.
+"""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from probes.geometry import Geometry
+
+pytestmark = pytest.mark.host
+
+SWITCH = Path("/proc/sys/vm/hugetlb_optimize_vmemmap")
+PAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+LOCK = Path("/run/lock/hvoscope-test-host")
+REPOSITORY = Path(__file__).parents[2]
+GROWN = 23
+NOBODY = "65534"
+
+READ = """
+import json, os, sys
+from probes.accounting import KernelState
+from probes.host import Host
+def look():
+    state = KernelState(Host())
+    return state.saved_bytes(), state.enabled(), list(state.memmap_pages())
+if len(sys.argv) > 1:
+    look()  # loads all of Python's library that it takes, which may be root's own
+    nobody = int(sys.argv[1])
+    os.setgroups([])
+    os.setresgid(nobody, nobody, nobody)
+    os.setresuid(nobody, nobody, nobody)
+print(json.dumps(look()))
+"""
+
+
+def observed(*user: str) -> tuple[int | None, bool | None, list[str]]:
+    """Saved bytes, the switch, and which memmap counters there are, as seen by a user."""
+    command = [sys.executable, "-c", READ, *user]
+    ran = subprocess.run(command, check=True, capture_output=True, timeout=60, cwd=REPOSITORY)
+    saved, enabled, counters = json.loads(ran.stdout)
+    return saved, enabled, counters
+
+
+def for_us_to_change() -> bool:
+    return os.access(SWITCH, os.W_OK) and os.access(PAGES, os.W_OK)
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Alone with the pools and the switch, which are afterwards as they were."""
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        pages, switch = PAGES.read_text(), SWITCH.read_text()
+        try:
+            yield
+        finally:
+            PAGES.write_text(pages)
+            SWITCH.write_text(switch)
+
+
+def test_23_pages_of_2mb_save_exactly_161_frames() -> None:
+    if not for_us_to_change():
+        saved, enabled, counters = observed()
+        assert saved is None or counters
+        assert enabled is None or SWITCH.exists()
+        return
+    with restored():
+        PAGES.write_text("0")
+        before, _, counters = observed(NOBODY)
+        SWITCH.write_text("1")
+        PAGES.write_text(str(GROWN))
+        assert PAGES.read_text() == f"{GROWN}\n"
+        grown, enabled, _ = observed(NOBODY)
+        PAGES.write_text("0")
+        after, _, _ = observed(NOBODY)
+    assert enabled is True
+    if set(counters) == {"boot", "runtime"}:
+        per_page = Geometry(reserved_pages=1).free_vmemmap_pages_per_hpage(2 << 20)
+        assert (before, grown, after) == (0, GROWN * per_page * 4096, 0) == (0, 659_456, 0)
+    else:
+        assert (before, grown, after) == (None, None, None)
+
+
+def test_root_reads_nothing_that_others_cannot() -> None:
+    other = (NOBODY,) if os.geteuid() == 0 else ()
+    assert observed(*other) == observed()

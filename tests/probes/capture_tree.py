@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captures what probes/accounting.py reads of the running machine, for tests elsewhere.
+
+``python -m tests.probes.capture_tree "HOW IT CAME TO BE SO" > tests/data/trees/NAME.json``. It
+needs no root. Nothing is ever edited by hand in such a file.
+"""
+
+import json
+import mmap
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from probes.host import Host
+from probes.memmap import struct_sizes
+from tests.probes.trees import btf, make_host
+
+BTF = "sys/kernel/btf/vmlinux"
+_FILES = (
+    "proc/vmstat",
+    "proc/zoneinfo",
+    "proc/sys/vm/hugetlb_optimize_vmemmap",
+    "sys/devices/system/memory/block_size_bytes",
+    "sys/devices/system/memory/memory*/state",
+    "sys/devices/system/node/online",
+    "sys/devices/system/node/node*/hugepages/*/*_hugepages",
+    "sys/firmware/memmap/*/*",
+    "sys/kernel/mm/hugepages/*/*_hugepages",
+)
+
+
+def captured(how: str) -> dict[str, Any]:
+    """The running machine. The sizes of structs are kept instead of 5 MB of BTF."""
+    host = Host()
+    return {
+        "how": how,
+        "release": host.release,
+        "machine": host.machine,
+        "page_size": mmap.PAGESIZE,
+        "structs": dict(struct_sizes(host)),
+        "files": dict(_files()),
+    }
+
+
+def restored(root: Path, file: Path) -> Host:
+    """A captured machine as files below ``root``."""
+    tree = json.loads(file.read_text())
+    host = make_host(root, tree["files"])
+    blob = root / BTF
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    blob.write_bytes(btf(tree["structs"]))
+    return replace(host, release=tree["release"], machine=tree["machine"])
+
+
+def _files() -> Iterator[tuple[str, str]]:
+    for pattern in _FILES:
+        for path in sorted(Path("/").glob(pattern)):
+            if path.is_file():
+                yield str(path.relative_to("/")), path.read_text()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(captured(sys.argv[1]), indent=0) + "\n")
