@@ -2,38 +2,99 @@
 """The life of the exporter: bind, serve, attach, wait for a signal, give everything back."""
 
 import logging
+import os
+import queue
 import signal
-import threading
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
-from wsgiref.types import WSGIApplication
 
 from prometheus_client import CollectorRegistry
 
 from exporter import landing
 from exporter.collector import HvoCollector
-from exporter.web import Address, Readiness, Server, make_app
+from exporter.notify import Notifier
+from exporter.web import sockets
+from exporter.web.addresses import Address
+from exporter.web.app import Readiness, Site, make_site
+from exporter.web.limits import DEFAULT, Limits
+from exporter.web.reload import WebConfigFile
+from exporter.web.server import Server
 from probes.accounting import Drift, State
 from probes.backend import Backend, BackendError
 
 log = logging.getLogger("hvoscope")
+
+_LOOK_SECONDS = 10.0
+"""How often to see that the web side lives, where the service manager asks for nothing shorter."""
 
 
 class _Terminated(BaseException):
     """A signal asked the daemon to end, whatever it was doing."""
 
 
-class AddressError(Exception):
-    """The address to listen on can't be had; the message says which and why."""
+class WebDiedError(Exception):
+    """The web side ended by itself, which only a bug can do; what it died of is in the log."""
 
 
-def serve(backend: Backend, state: State, address: Address, telemetry_path: str) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ``AddressError``.
+@dataclass(frozen=True)
+class WebOptions:
+    """What the command line says about the web side."""
+
+    addresses: Sequence[Address]
+    telemetry_path: str = "/metrics"
+    from_systemd: bool = False
+    """Serve on the sockets that systemd passes on, and not on ``addresses``."""
+    config_file: Path | None = None
+    limits: Limits = DEFAULT
+
+
+def serve(backend: Backend, state: State, web: WebOptions) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ``ListenError``, ``ConfigError``, ``WebDiedError``.
 
     The port is bound before anything is attached, so that a busy port leaves nothing behind.
     """
-    registry = CollectorRegistry()
+    notifier = Notifier(os.environ, os.getpid())
     drift = Drift(backend, state)
+    web_config = WebConfigFile(web.config_file, time.monotonic)
+    listeners = _listen(web)
+    addresses = [sockets.address_of(listener) for listener in listeners]
+    server = Server(listeners, _site(backend, state, drift, web), web_config, web.limits)
+    server.start()
+    hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
+    try:
+        _catch_signals(hangups)
+        for address in addresses:
+            log.info("listening on %s", address.url(web_config.current().scheme))
+        _attach(backend)
+        # Privileges that only attaching needs are to be dropped here.
+        drift.mark()
+        notifier.ready(_verdict(backend))
+        _stand_by(server, backend, hangups, notifier)
+    except _Terminated:
+        _ignore_signals()
+        log.info("stopping")
+    finally:
+        notifier.stopping()
+        server.stop()
+        backend.stop()
+        if not web.from_systemd:
+            for address in addresses:
+                sockets.remove_path(address)
+
+
+def _listen(web: WebOptions) -> list[socket.socket]:
+    if web.from_systemd:
+        return sockets.from_systemd(os.environ, os.getpid())
+    return sockets.listen(web.addresses)
+
+
+def _site(backend: Backend, state: State, drift: Drift, web: WebOptions) -> Site:
+    registry = CollectorRegistry()
     registry.register(HvoCollector(backend, state, drift))
 
     def readiness() -> Readiness:
@@ -41,34 +102,11 @@ def serve(backend: Backend, state: State, address: Address, telemetry_path: str)
         return Readiness(status.ready, status.problem)
 
     def landing_page() -> str:
-        return landing.render(version("hvoscope"), backend.info, backend.status(), telemetry_path)
+        return landing.render(
+            version("hvoscope"), backend.info, backend.status(), web.telemetry_path
+        )
 
-    app = make_app(registry, telemetry_path, readiness, landing_page)
-    with _listen(address, app) as server:
-        thread = threading.Thread(target=server.serve_forever, name="web", daemon=True)
-        thread.start()
-        try:
-            _catch_signals()
-            log.info("listening on %s", address._replace(port=server.server_port).url)
-            _attach(backend)
-            drift.mark()
-            threading.Event().wait()
-        except _Terminated:
-            _ignore_signals()
-            log.info("stopping")
-        finally:
-            server.shutdown()
-            thread.join()
-            backend.stop()
-
-
-def _listen(address: Address, app: WSGIApplication) -> Server:
-    try:
-        return Server(address, app)
-    except OSError as error:
-        raise AddressError(
-            f"can't listen on {address.host} port {address.port}: {error.strerror or error}"
-        ) from error
+    return make_site(registry, web.telemetry_path, readiness, landing_page)
 
 
 def _attach(backend: Backend) -> None:
@@ -89,14 +127,48 @@ def _attach(backend: Backend) -> None:
     log.info("ready" if status.ready else "not ready")
 
 
-def _catch_signals() -> None:
+def _verdict(backend: Backend) -> str:
+    """One line for whoever asks the service manager."""
+    status = backend.status()
+    if not status.ready:
+        return f"not ready: {status.problem}"
+    attached = sum(probe.attached for probe in status.probes)
+    return f"ready: {attached} probes, {backend.info.mode}"
+
+
+def _stand_by(
+    server: Server, backend: Backend, hangups: queue.SimpleQueue[int], notifier: Notifier
+) -> None:
+    """Reload on SIGHUP, and tell the service manager that all is well as long as it is."""
+    watchdog = notifier.watchdog_seconds
+    seconds = watchdog / 3 if watchdog else _LOOK_SECONDS
+    while True:
+        try:
+            hangups.get(timeout=seconds)
+        except queue.Empty:
+            if server.turns(seconds):
+                notifier.alive(_verdict(backend))
+            elif server.has_ended():
+                raise WebDiedError("the web side has ended by itself") from None
+            continue
+        log.info("SIGHUP")
+        notifier.reloading()
+        server.reload()
+        notifier.ready(_verdict(backend))
+
+
+def _catch_signals(hangups: queue.SimpleQueue[int]) -> None:
     def terminate(_signal: int, _frame: FrameType | None) -> None:
         raise _Terminated
 
+    def hang_up(number: int, _frame: FrameType | None) -> None:
+        hangups.put(number)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, terminate)
+    signal.signal(signal.SIGHUP, hang_up)
 
 
 def _ignore_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
