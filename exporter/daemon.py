@@ -2,78 +2,115 @@
 """The life of the exporter: bind, serve, attach, wait for a signal, give everything back."""
 
 import logging
+import os
+import queue
 import signal
-import threading
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
-from wsgiref.types import WSGIApplication
 
-from exporter import landing
+from exporter import landing, privileges
 from exporter.collector import DEFAULT_MAX_SERIES
+from exporter.notify import Notifier
 from exporter.registry import make_registry
-from exporter.web import Address, Readiness, Server, make_app
+from exporter.web import sockets
+from exporter.web.addresses import Address
+from exporter.web.app import Readiness, Site, make_site
+from exporter.web.limits import DEFAULT, Limits
+from exporter.web.reload import WebConfigFile
+from exporter.web.server import Server
 from probes.accounting import Drift, State
 from probes.backend import Backend, BackendError
 
 log = logging.getLogger("hvoscope")
+
+_LOOK_SECONDS = 10.0
+"""How often to see that the web side lives, where the service manager asks for nothing shorter."""
 
 
 class _Terminated(BaseException):
     """A signal asked the daemon to end, whatever it was doing."""
 
 
-class AddressError(Exception):
-    """The address to listen on can't be had; the message says which and why."""
+class WebDiedError(Exception):
+    """The web side ended by itself, which only a bug can do; what it died of is in the log."""
 
 
-def serve(
-    backend: Backend,
-    state: State,
-    address: Address,
-    telemetry_path: str,
-    *,
-    max_series: int = DEFAULT_MAX_SERIES,
-) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ``AddressError``.
+@dataclass(frozen=True)
+class WebOptions:
+    """What the command line says about the web side."""
 
-    The port is bound before anything is attached, so that a busy port leaves nothing behind.
+    addresses: Sequence[Address]
+    telemetry_path: str = "/metrics"
+    from_systemd: bool = False
+    """Serve on the sockets that systemd passes on, and not on ``addresses``."""
+    config_file: Path | None = None
+    limits: Limits = DEFAULT
+    max_series: int = DEFAULT_MAX_SERIES
+    """Of one scrape; what goes beyond is left out and counted."""
+
+
+def serve(backend: Backend, state: State, web: WebOptions, user: str = "") -> None:
+    """Serve until SIGTERM or SIGINT, as ``user`` if one is named, without any privilege.
+
+    The port is bound before anything is attached, so that a busy port leaves nothing behind. What
+    attaching needs is left to the backend's child; nothing that listens ever has it.
+
+    Raises ``ListenError``, ``ConfigError``, ``PrivilegeError``, ``WebDiedError``.
     """
+    notifier = Notifier(os.environ, os.getpid())
     drift = Drift(backend, state)
-    registry = make_registry(backend, state, drift, max_series=max_series)
+    web_config = WebConfigFile(web.config_file, time.monotonic)
+    listeners = _listen(web)
+    addresses = [sockets.address_of(listener) for listener in listeners]
+    backend.prepare()
+    privileges.drop(user)
+    server = Server(listeners, _site(backend, state, drift, web), web_config, web.limits)
+    server.start()
+    hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
+    try:
+        _catch_signals(hangups)
+        for address in addresses:
+            log.info("listening on %s", address.url(web_config.current().scheme))
+        _attach(backend)
+        drift.mark()
+        notifier.ready(_verdict(backend))
+        _stand_by(server, backend, hangups, notifier)
+    except _Terminated:
+        _ignore_signals()
+        log.info("stopping")
+    finally:
+        notifier.stopping()
+        server.stop()
+        backend.stop()
+        if not web.from_systemd:
+            for address in addresses:
+                sockets.remove_path(address)
+
+
+def _listen(web: WebOptions) -> list[socket.socket]:
+    if web.from_systemd:
+        return sockets.from_systemd(os.environ, os.getpid())
+    return sockets.listen(web.addresses)
+
+
+def _site(backend: Backend, state: State, drift: Drift, web: WebOptions) -> Site:
+    registry = make_registry(backend, state, drift, max_series=web.max_series)
 
     def readiness() -> Readiness:
         status = backend.status()
         return Readiness(status.ready, status.problem)
 
     def landing_page() -> str:
-        return landing.render(version("hvoscope"), backend.info, backend.status(), telemetry_path)
+        return landing.render(
+            version("hvoscope"), backend.info, backend.status(), web.telemetry_path
+        )
 
-    app = make_app(registry, telemetry_path, readiness, landing_page)
-    with _listen(address, app) as server:
-        thread = threading.Thread(target=server.serve_forever, name="web", daemon=True)
-        thread.start()
-        try:
-            _catch_signals()
-            log.info("listening on %s", address._replace(port=server.server_port).url)
-            _attach(backend)
-            drift.mark()
-            threading.Event().wait()
-        except _Terminated:
-            _ignore_signals()
-            log.info("stopping")
-        finally:
-            server.shutdown()
-            thread.join()
-            backend.stop()
-
-
-def _listen(address: Address, app: WSGIApplication) -> Server:
-    try:
-        return Server(address, app)
-    except OSError as error:
-        raise AddressError(
-            f"can't listen on {address.host} port {address.port}: {error.strerror or error}"
-        ) from error
+    return make_site(registry, web.telemetry_path, readiness, landing_page)
 
 
 def _attach(backend: Backend) -> None:
@@ -94,14 +131,48 @@ def _attach(backend: Backend) -> None:
     log.info("ready" if status.ready else "not ready")
 
 
-def _catch_signals() -> None:
+def _verdict(backend: Backend) -> str:
+    """One line for whoever asks the service manager."""
+    status = backend.status()
+    if not status.ready:
+        return f"not ready: {status.problem}"
+    attached = sum(probe.attached for probe in status.probes)
+    return f"ready: {attached} probes, {backend.info.mode}"
+
+
+def _stand_by(
+    server: Server, backend: Backend, hangups: queue.SimpleQueue[int], notifier: Notifier
+) -> None:
+    """Reload on SIGHUP, and tell the service manager that all is well as long as it is."""
+    watchdog = notifier.watchdog_seconds
+    seconds = watchdog / 3 if watchdog else _LOOK_SECONDS
+    while True:
+        try:
+            hangups.get(timeout=seconds)
+        except queue.Empty:
+            if server.turns(seconds):
+                notifier.alive(_verdict(backend))
+            elif server.has_ended():
+                raise WebDiedError("the web side has ended by itself") from None
+            continue
+        log.info("SIGHUP")
+        notifier.reloading()
+        server.reload()
+        notifier.ready(_verdict(backend))
+
+
+def _catch_signals(hangups: queue.SimpleQueue[int]) -> None:
     def terminate(_signal: int, _frame: FrameType | None) -> None:
         raise _Terminated
 
+    def hang_up(number: int, _frame: FrameType | None) -> None:
+        hangups.put(number)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, terminate)
+    signal.signal(signal.SIGHUP, hang_up)
 
 
 def _ignore_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

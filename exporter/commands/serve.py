@@ -2,87 +2,75 @@
 """``hvoscope serve``."""
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 
 from exporter import daemon
-from exporter.collector import DEFAULT_MAX_SERIES
-from exporter.commands.options import parsed, path_options, source_options
+from exporter.commands.options import path_options, source_options
+from exporter.commands.web_options import gathered, web_options
+from exporter.privileges import PrivilegeError
 from exporter.sources import Choice, make_source
-from exporter.web import Address, parse_address
+from exporter.web.reload import WebConfigFile
+from exporter.web.sockets import ListenError
+from exporter.web.yaml_file import ConfigError
 from probes import preflight
 from probes.host import Host
-
-DEFAULT_ADDRESS = "127.0.0.1:10917"
-
-
-def _telemetry_path(text: str) -> str:
-    if not text.startswith("/") or text == "/" or text.startswith("/-/"):
-        raise ValueError(f"{text!r} must start with / and be neither / nor below /-/")
-    return text
 
 
 @click.command("serve")
 @source_options
-@click.option(
-    "--web.listen-address",
-    "address",
-    callback=parsed(parse_address),
-    metavar="HOST:PORT",
-    default=DEFAULT_ADDRESS,
-    show_default=True,
-    help="Where to serve; :PORT means every address.",
-)
-@click.option(
-    "--web.telemetry-path",
-    "telemetry_path",
-    callback=parsed(_telemetry_path),
-    metavar="PATH",
-    default="/metrics",
-    show_default=True,
-    help="Path of the metrics.",
-)
-@click.option(
-    "--metrics.max-series",
-    "max_series",
-    type=click.IntRange(min=1),
-    default=DEFAULT_MAX_SERIES,
-    show_default=True,
-    help="Most series of one scrape; metrics that do not fit are left out and counted.",
-)
+@web_options
 @path_options
-def serve_command(
-    *,
-    address: Address,
-    telemetry_path: str,
-    max_series: int,
-    proc: Path,
-    sys_: Path,
-    **choice: Any,
-) -> None:
+@click.option(
+    "--config.check",
+    "check_only",
+    is_flag=True,
+    help="Check options and web configuration, certificates included; serve nothing.",
+)
+@click.option(
+    "--run-as",
+    "user",
+    metavar="USER",
+    default="",
+    help="Serve as this user; the probes are attached as the user who starts it.",
+)
+def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **options: Any) -> None:
     """Serve metrics to Prometheus.
 
     Where probes can't be attached it says why, serves the kernel's own state, and is not ready; it
-    never shows simulated numbers unless asked to.
+    never shows simulated numbers unless asked to. It gives up every privilege before it serves;
+    only a child that attaches the probes and then exits keeps them.
+
+    \b
+    Signals:
+      SIGHUP   read --web.config.file again (a change is seen without it, too)
+      SIGTERM  end: responses under way still go out, probes are removed
 
     \b
     Examples:
       hvoscope serve
       hvoscope serve --backend sim --web.listen-address 127.0.0.1:9999
+      hvoscope serve --web.config.file web.yml --config.check
     """
+    web, choice = gathered(**options)
     _log_to_stderr()
     host = Host(proc=proc, sys=sys_)
-    source = make_source(Choice(**choice), host)
-    if choice["backend"] == "bcc" and (off := preflight.switched_off(host)):
-        daemon.log.warning("%s", off)
     try:
-        daemon.serve(source.backend, source.state, address, telemetry_path, max_series=max_series)
-    except daemon.AddressError as error:
-        raise click.ClickException(
-            f"{error}: choose another with --web.listen-address HOST:PORT"
-        ) from error
+        source = make_source(Choice(**choice), host)
+        if check_only:
+            WebConfigFile(web.config_file, time.monotonic)
+            click.echo("hvoscope: the configuration is good")
+            return
+        if choice["backend"] == "bcc" and (off := preflight.switched_off(host)):
+            daemon.log.warning("%s", off)
+        daemon.serve(source.backend, source.state, web, user)
+    except ListenError as error:
+        raise click.ClickException(f"{error}: choose another with --web.listen-address") from error
+    except (ConfigError, PrivilegeError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _log_to_stderr() -> None:

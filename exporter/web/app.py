@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which path answers what.
+
+prometheus_client's own server answers every path with metrics, so that a health check could never
+fail; this one routes.
+"""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from exporter.web.compression import compressed
+from exporter.web.messages import Request, Response
+
+
+class Readiness(NamedTuple):
+    """The answer to ``/-/ready``: whether, and one line why not."""
+
+    ready: bool
+    reason: str
+
+
+Page = Callable[[Request], Response]
+
+
+class Site(NamedTuple):
+    """Pages by path. ``telemetry_path`` is the one whose page costs something."""
+
+    pages: Mapping[str, Page]
+    telemetry_path: str
+
+    def answer(self, request: Request) -> Response:
+        """Answer from any thread: 404 and 405 are answers too."""
+        if request.method not in ("GET", "HEAD"):
+            allow = (("Allow", "GET, HEAD"),)
+            return Response(HTTPStatus.METHOD_NOT_ALLOWED, b"GET or HEAD\n", headers=allow)
+        page = self.pages.get(request.path)
+        if not page:
+            return Response(HTTPStatus.NOT_FOUND, b"no such page\n")
+        return compressed(page(request), request.headers.get("accept-encoding", ""))
+
+
+def make_site(
+    registry: CollectorRegistry,
+    telemetry_path: str,
+    readiness: Callable[[], Readiness],
+    landing_page: Callable[[], str],
+) -> Site:
+    """Build the site: metrics, landing page, ``/-/healthy``, ``/-/ready``."""
+
+    def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(HTTPStatus.OK, encode(registry), content_type)
+
+    def ready(_: Request) -> Response:
+        state = readiness()
+        if state.ready:
+            return Response(HTTPStatus.OK, b"ready\n")
+        return Response(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {state.reason}\n".encode())
+
+    def landing(_: Request) -> Response:
+        return Response(HTTPStatus.OK, landing_page().encode(), "text/html; charset=utf-8")
+
+    def healthy(_: Request) -> Response:
+        return Response(HTTPStatus.OK, b"healthy\n")
+
+    pages = {"/": landing, telemetry_path: metrics, "/-/healthy": healthy, "/-/ready": ready}
+    return Site(pages, telemetry_path)

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The web configuration file: exporter-toolkit's format (its docs/web-configuration.md).
+
+What this exporter can't do as it is written there is refused, or said in ``warnings``; nothing is
+passed over in silence.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from exporter.web import yaml_file
+from exporter.web.auth import is_hash
+from exporter.web.bucket import RateLimit
+from exporter.web.tls_config import TlsConfig, read_tls
+from exporter.web.yaml_file import Value
+
+_HEADERS: Mapping[str, tuple[str, ...]] = {
+    "Content-Security-Policy": (),
+    "X-Frame-Options": ("deny", "sameorigin"),
+    "X-Content-Type-Options": ("nosniff",),
+    "X-XSS-Protection": (),
+    "Strict-Transport-Security": (),
+}
+"""Headers that may be set, and to what; without a list, to anything."""
+
+_UNITS: Mapping[str, float] = {
+    "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WebConfig:
+    """What the file says; without a file, the defaults."""
+
+    tls: TlsConfig | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    users: Mapping[str, bytes] = field(default_factory=dict)
+    """bcrypt hashes by name; empty: no authentication."""
+    rate_limit: RateLimit | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def read_config(path: Path) -> WebConfig:
+    """Read the file; nothing that it names is opened yet. Raises ``ConfigError``."""
+    top = yaml_file.read(path).section(
+        "tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"
+    )
+    warnings: list[str] = []
+    tls = read_tls(top["tls_server_config"], warnings) if "tls_server_config" in top else None
+    headers = (
+        tuple(_http(top["http_server_config"], warnings)) if "http_server_config" in top else ()
+    )
+    users = dict(_users(top["basic_auth_users"])) if "basic_auth_users" in top else {}
+    if users and not tls:
+        warnings.append(
+            top["basic_auth_users"].note("without tls_server_config, passwords travel in the clear")
+        )
+    rate_limit = _rate_limit(top["rate_limit"]) if "rate_limit" in top else None
+    return WebConfig(tls, headers, users, rate_limit, tuple(warnings))
+
+
+def _http(section: Value, warnings: list[str]) -> Iterator[tuple[str, str]]:
+    found = section.section("http2", "headers")
+    if "http2" in found and found["http2"].boolean():
+        warnings.append(found["http2"].note("only HTTP/1.1 is served; clients fall back to it"))
+    if "headers" not in found:
+        return
+    for name, value in found["headers"].section(*_HEADERS).items():
+        text = value.text()
+        if not text:
+            continue
+        if _HEADERS[name] and text not in _HEADERS[name]:
+            raise value.wrong(f"must be one of {', '.join(_HEADERS[name])}, not {text!r}")
+        if not re.fullmatch(r"[!-~](?:[ \t!-~]*[!-~])?", text):
+            raise value.wrong("has characters that a header can't have")
+        yield name, text
+
+
+def _users(section: Value) -> Iterator[tuple[str, bytes]]:
+    for name, value in section.mapping().items():
+        if not name or ":" in name:
+            raise value.wrong("a user's name can't be empty or have a colon")
+        if not is_hash(value.text()):
+            raise value.wrong("is no bcrypt hash (make one with: htpasswd -nBC 10 NAME)")
+        yield name, value.text().encode()
+
+
+def _rate_limit(section: Value) -> RateLimit | None:
+    found = section.section("interval", "burst")
+    interval = _duration(found["interval"]) if "interval" in found else 0.0
+    burst = found["burst"].integer() if "burst" in found else 0
+    if not interval:
+        return None
+    if not burst:
+        raise section.wrong("burst must be at least 1, or no request would ever pass")
+    return RateLimit(interval, burst)
+
+
+def _duration(value: Value) -> float:
+    """Seconds of Go's notation: ``1s``, ``500ms``, ``1m30s``, or a plain 0."""
+    text = value.text()
+    if text == "0":
+        return 0.0
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise value.wrong(f"{text!r} is no duration (write it like 1s, 500ms or 1m30s)")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tls_server_config`` of the web configuration file, as far as reading it goes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.web.yaml_file import Value
+
+NONE, IF_GIVEN, REQUIRED = "NoClientCert", "VerifyClientCertIfGiven", "RequireAndVerifyClientCert"
+_UNVERIFIED = ("RequestClientCert", "RequireAnyClientCert", "RequireClientCert")
+
+TLS12, TLS13 = "TLS12", "TLS13"
+_OLD_VERSIONS = ("TLS10", "TLS11")
+
+CURVES: Mapping[str, str] = {
+    "CurveP256": "prime256v1",
+    "CurveP384": "secp384r1",
+    "CurveP521": "secp521r1",
+    "X25519": "X25519",
+}
+"""Go's names (crypto/tls.CurveID) and OpenSSL's."""
+
+CIPHERS: Mapping[str, str] = {
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
+}
+"""Go's names of what it calls secure (crypto/tls.CipherSuites) for TLS 1.2, and OpenSSL's."""
+
+_CIPHERS_OF_TLS13 = (
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+)
+
+KEYS = (
+    "cert",
+    "key",
+    "client_ca",
+    "cert_file",
+    "key_file",
+    "client_auth_type",
+    "client_ca_file",
+    "client_allowed_sans",
+    "min_version",
+    "max_version",
+    "cipher_suites",
+    "prefer_server_cipher_suites",
+    "curve_preferences",
+)
+
+Pem = Path | str
+"""A file, or its content."""
+
+
+@dataclass(frozen=True)
+class TlsConfig:
+    """What the file asks for. ``source`` is the section, for whoever finds it can't be done."""
+
+    source: Value
+    cert: Pem
+    key: Pem
+    client_ca: Pem | None = None
+    client_auth: str = NONE
+    allowed_sans: tuple[str, ...] = ()
+    min_version: str = TLS12
+    max_version: str = TLS13
+    ciphers: tuple[str, ...] = ()
+    """OpenSSL's names, for TLS 1.2; empty: OpenSSL's choice."""
+    prefer_server_ciphers: bool = True
+    curves: tuple[str, ...] = ()
+    """OpenSSL's names; empty: OpenSSL's choice."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it names."""
+        return tuple(pem for pem in (self.cert, self.key, self.client_ca) if isinstance(pem, Path))
+
+
+def read_tls(section: Value, warnings: list[str]) -> TlsConfig | None:
+    """Read the section; None when it turns nothing on. Raises ``ConfigError``."""
+    found = section.section(*KEYS)
+    switches = ("cert", "key", "cert_file", "key_file", "client_ca", "client_ca_file")
+    if not any(found[name].text() for name in (*switches, "client_auth_type") if name in found):
+        if found:
+            raise section.wrong("has neither cert nor cert_file, so it would not turn TLS on")
+        return None
+    cert, key = _pem(found, "cert"), _pem(found, "key")
+    if not cert:
+        raise section.wrong("cert or cert_file is missing")
+    if not key:
+        raise section.wrong("key or key_file is missing")
+    low, high = _version(found, "min_version", TLS12), _version(found, "max_version", TLS13)
+    if (low, high) == (TLS13, TLS12):
+        raise found["min_version"].wrong("is above max_version")
+    return TlsConfig(
+        source=section,
+        cert=cert,
+        key=key,
+        client_ca=_pem(found, "client_ca"),
+        client_auth=_client_auth(section, found),
+        allowed_sans=tuple(_texts(found, "client_allowed_sans")),
+        min_version=low,
+        max_version=high,
+        ciphers=tuple(_ciphers(found, low, warnings)),
+        prefer_server_ciphers=_boolean(found, "prefer_server_cipher_suites", default=True),
+        curves=tuple(_curves(found)),
+    )
+
+
+def _pem(found: Mapping[str, Value], name: str) -> Pem | None:
+    inline = found[name].text() if name in found else ""
+    file = found.get(f"{name}_file")
+    path = file.text() if file else ""
+    if inline and path:
+        raise found[name].wrong(f"give it or {name}_file, not both")
+    # Relative to the file that names it.
+    return file.path.parent / path if file and path else inline or None
+
+
+def _client_auth(section: Value, found: Mapping[str, Value]) -> str:
+    value = found.get("client_auth_type")
+    chosen = (value.text() if value else "") or NONE
+    if value and chosen in _UNVERIFIED:
+        raise value.wrong(f"{chosen} takes any certificate unverified; use {REQUIRED}")
+    if value and chosen not in (NONE, IF_GIVEN, REQUIRED):
+        raise value.wrong(f"{chosen!r} is none of {NONE}, {IF_GIVEN}, {REQUIRED}")
+    has_ca = _pem(found, "client_ca") is not None
+    if has_ca and chosen == NONE:
+        raise section.wrong(f"has a client CA, so it needs client_auth_type: {REQUIRED}")
+    if value and not has_ca and chosen != NONE:
+        raise value.wrong("needs client_ca_file: the CA that signs the clients' certificates")
+    if "client_allowed_sans" in found and chosen != REQUIRED:
+        raise found["client_allowed_sans"].wrong(f"needs client_auth_type: {REQUIRED}")
+    return chosen
+
+
+def _version(found: Mapping[str, Value], name: str, default: str) -> str:
+    if name not in found:
+        return default
+    chosen = found[name].text()
+    if chosen in _OLD_VERSIONS:
+        raise found[name].wrong(f"{chosen} is not safe; {TLS12} is the least that is served")
+    if chosen not in (TLS12, TLS13):
+        raise found[name].wrong(f"{chosen!r} is neither {TLS12} nor {TLS13}")
+    return chosen
+
+
+def _ciphers(found: Mapping[str, Value], low: str, warnings: list[str]) -> Sequence[str]:
+    if "cipher_suites" not in found:
+        return ()
+    chosen = []
+    for item in found["cipher_suites"].items():
+        name = item.text()
+        if name in _CIPHERS_OF_TLS13:
+            warnings.append(item.note(f"{name}: suites of TLS 1.3 can't be chosen, all are on"))
+        elif name in CIPHERS:
+            chosen.append(CIPHERS[name])
+        else:
+            raise item.wrong(f"unknown or unsafe cipher {name!r}")
+    if warnings and not chosen and low == TLS12:
+        raise found["cipher_suites"].wrong(f"has none for TLS 1.2: add min_version: {TLS13}")
+    return chosen
+
+
+def _curves(found: Mapping[str, Value]) -> Sequence[str]:
+    if "curve_preferences" not in found:
+        return ()
+    chosen = []
+    for item in found["curve_preferences"].items():
+        if item.text() not in CURVES:
+            raise item.wrong(f"unknown curve {item.text()!r} (known: {', '.join(CURVES)})")
+        chosen.append(CURVES[item.text()])
+    return chosen
+
+
+def _texts(found: Mapping[str, Value], name: str) -> Sequence[str]:
+    return [item.text() for item in found[name].items()] if name in found else ()
+
+
+def _boolean(found: Mapping[str, Value], name: str, *, default: bool) -> bool:
+    return found[name].boolean() if name in found else default

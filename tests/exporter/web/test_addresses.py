@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from exporter.web.addresses import Address, TcpAddress, UnixAddress, parse_address
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:10917", TcpAddress("127.0.0.1", 10917)),
+        ("localhost:0", TcpAddress("localhost", 0)),
+        ("[::1]:80", TcpAddress("::1", 80)),
+        (":10917", TcpAddress("::", 10917)),
+        ("unix:/run/hvoscope.sock", UnixAddress("/run/hvoscope.sock")),
+    ],
+)
+def test_addresses_are_read(text: str, address: Address) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "10917", "host", "host:", "host:x", "host:-1", "::1:80"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="is no HOST:PORT"):
+        parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("127.0.0.1:65536", "ports end at 65535"),
+        ("unix:run/here", "must start with /"),
+        ("unix:", "must start with /"),
+        ("unix:/" + "x" * 107, "at most 107 bytes"),
+        ("unix:/a\0b", "none of them zero"),
+    ],
+)
+def test_what_no_socket_can_have(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        parse_address(text)
+
+
+def test_urls() -> None:
+    assert TcpAddress("127.0.0.1", 1).url("http") == "http://127.0.0.1:1"
+    assert TcpAddress("::1", 1).url("https") == "https://[::1]:1"
+    assert UnixAddress("/run/s").url("http") == "http+unix:/run/s"
