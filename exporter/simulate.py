@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operations on a simulated kernel, as fast as it goes, and what the exporter would then say."""
 
+import dataclasses
 import itertools
 import json
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
@@ -10,30 +12,35 @@ from prometheus_client.core import Metric
 
 from exporter import families
 from probes.accounting import Drift
-from probes.geometry import GIB, size_label
+from probes.geometry import GIB, Geometry, size_label
 from probes.operations import Operation
+from sim_backend.actions import Step
 from sim_backend.backend import SimBackend
 from sim_backend.kernel import SimKernel
 from sim_backend.scenario import default_kernel, default_scenario
+from sim_backend.scenario_file import Scenario
+from sim_backend.timeline import to_time
 
 LARGEST = 1024 * GIB
 """Huge pages, in bytes, that a simulated machine may be asked for: each PTE takes its time."""
 
 
 def run(
-    kernel: SimKernel, operations: Iterable[Operation], events: BinaryIO | None = None
+    kernel: SimKernel, steps: Iterable[Step], events: BinaryIO | None = None, *, loses: bool = False
 ) -> list[Metric]:
-    """Do ``operations`` and return the metric families; raw records go to ``events``.
+    """Do ``steps`` without their pauses and return the metric families.
 
-    Raises ``ValueError`` for an operation that the machine can't do, and ``OSError`` of ``events``.
+    Raw records go to ``events``; ``loses`` is that of ``SimBackend``. Raises ``ValueError`` for
+    what the machine can't do, and ``OSError`` of ``events``.
     """
-    backend = SimBackend(kernel, sink=events.write if events else None)
+    backend = SimBackend(kernel, loses=loses, sink=events.write if events else None)
     drift = Drift(backend, backend)
     backend.start()
     drift.mark()
     try:
-        for operation in operations:
-            backend.operate(operation)
+        for step in steps:
+            kernel.idle(step.seconds)
+            backend.perform_step(step)
         parts = families.parts(backend, backend, drift).values()
         found = [family for part in parts for family in part()]
         return [*found, *families.identity(backend.info)]
@@ -41,24 +48,59 @@ def run(
         backend.stop()
 
 
-def scenario(generation: str, seed: int, steps: int) -> tuple[SimKernel, Iterator[Operation]]:
-    """The default scenario's machine and its first ``steps`` operations, without their pauses."""
-    story = itertools.islice(default_scenario(seed), steps)
-    return default_kernel(generation, seed), (operation for _, operation in story)
+def default_steps(generation: str, seed: int, count: int) -> tuple[SimKernel, Iterator[Step]]:
+    """The default scenario's machine and its first ``count`` steps."""
+    return default_kernel(generation, seed), itertools.islice(default_scenario(seed), count)
+
+
+def scenario_steps(scenario: Scenario, seed: int | None) -> Iterator[Step]:
+    """All steps of ``scenario``; of one that loops, the first round."""
+    return dataclasses.replace(scenario, loop=False).steps(seed)
+
+
+def operation_steps(operations: Iterable[Operation]) -> Iterator[Step]:
+    """One after the other, at once."""
+    return (Step(0.0, operation) for operation in operations)
 
 
 def machine_for(
-    generation: str, seed: int, nodes: int, operations: Sequence[Operation]
+    generation: str,
+    seed: int,
+    nodes: int,
+    operations: Sequence[Operation],
+    *,
+    page_size: int,
+    sizes: Sequence[int],
 ) -> SimKernel:
     """A machine with three times the memory that ``operations`` could ask for, 16 GB at least.
 
-    Raises ``ValueError`` where they ask for more than ``LARGEST``.
+    ``sizes`` are those of its huge pages. Raises ``ValueError`` where more than ``LARGEST`` is
+    asked for.
     """
     wanted = sum(operation.size * operation.pages for operation in operations)
     if wanted > LARGEST:
         raise ValueError(f"the operations name more than {size_label(LARGEST)} of huge pages")
     per_node = max(16, -(-3 * wanted // (nodes * GIB))) * GIB
-    return SimKernel(generation, nodes=nodes, memory_per_node=per_node, seed=seed)
+    return SimKernel(
+        generation,
+        geometry=Geometry(page_size),
+        huge_page_sizes=sizes,
+        nodes=nodes,
+        memory_per_node=per_node,
+        seed=seed,
+    )
+
+
+def scenario_table(scenarios: Iterable[Scenario]) -> str:
+    """Name, kernel, duration and description of each, in lines of 100 columns at most."""
+    rows = [(s.name, s.machine.kernel, to_time(s.duration), s.description) for s in scenarios]
+    width = max(len(name) for name, *_ in rows)
+    lines = []
+    for name, kernel, duration, description in rows:
+        start = f"{name:<{width}}  {kernel:>11}  {duration:>4}  "
+        indent = " " * len(start)
+        lines += textwrap.wrap(description, 100, initial_indent=start, subsequent_indent=indent)
+    return "\n".join(lines)
 
 
 def to_json(families: Iterable[Metric]) -> str:

@@ -91,7 +91,7 @@ class Drift:
         """Nothing is read before ``mark``."""
         self._counting = counting
         self._accounts = accounts
-        self._baseline: int | None = None
+        self._baseline: _Sum | None = None
 
     def mark(self) -> None:
         """Take what is so now as right: call it once the probes are attached."""
@@ -101,29 +101,43 @@ class Drift:
         """Net frames freed that the kernel does not account for; 0 is right.
 
         None where kernel or probes do not show enough, and while the counters move too fast. In
-        the midst of a batch it is not 0: its frames are freed at its end (Linux 6.7).
+        the midst of a batch it is not 0: its frames are freed at its end (Linux 6.7). It starts
+        from 0 again where the counters do.
         """
         now = self._sum()
-        return None if now is None or self._baseline is None else now - self._baseline
+        if now is None or self._baseline is None:
+            return None
+        if now.epoch != self._baseline.epoch:
+            self._baseline = now
+        return now.frames - self._baseline.frames
 
-    def _sum(self) -> int | None:
+    def _sum(self) -> "_Sum | None":
         for _ in range(_TRIES):
-            before = self._net_freed()
+            before = self._counting.counters()
+            freed = _net_freed(before)
             memmap = self._accounts.memmap_pages()
-            if before is None or set(memmap) != {"boot", "runtime"}:
+            if freed is None or set(memmap) != {"boot", "runtime"}:
                 return None
-            if self._net_freed() == before:
-                return before + sum(memmap.values())
+            after = self._counting.counters()
+            if (after.epoch, _net_freed(after)) == (before.epoch, freed):
+                return _Sum(before.epoch, freed + sum(memmap.values()))
         return None
 
-    def _net_freed(self) -> int | None:
-        counters = self._counting.counters()
-        freed = counters.total("frames_freed")
-        head = counters.total("frames_allocated", "head")
-        restored = counters.total("frames_allocated", "restore")
-        if freed is None or head is None or restored is None:
-            return None
-        return freed - head - restored
+
+class _Sum(NamedTuple):
+    """Net frames freed plus memmap frames, and the epoch of the counters."""
+
+    epoch: int
+    frames: int
+
+
+def _net_freed(counters: Counters) -> int | None:
+    freed = counters.total("frames_freed")
+    head = counters.total("frames_allocated", "head")
+    restored = counters.total("frames_allocated", "restore")
+    if freed is None or head is None or restored is None:
+        return None
+    return freed - head - restored
 
 
 class KernelState:

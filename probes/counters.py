@@ -83,6 +83,8 @@ class Counters:
     totals: Mapping[tuple[Slot, PageKey], int] = field(default_factory=dict)
     durations: Mapping[tuple[str, int], Histogram] = field(default_factory=dict)
     """By (one of ``DURATIONS``, page order)."""
+    epoch: int = field(default=0, compare=False)
+    """Changes when a backend began to count from 0 anew, because its probes were attached again."""
 
     def total(self, family: str, detail: str = "") -> int | None:
         """Sum over sizes and nodes; None when nothing of it is observed."""

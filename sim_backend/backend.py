@@ -3,16 +3,18 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from probes.accounting import Pool
-from probes.backend import BackendError, Info, ProbeStatus, Status
+from probes.backend import BackendError, Info, Status
 from probes.counters import DURATIONS, PAGE_DURATIONS, Counters, PageKey, Reducer
 from probes.events import RECORD, Event, Kind
 from probes.operations import Operation
+from sim_backend.actions import Action, Step
 from sim_backend.errors import KernelBug, OperationError
+from sim_backend.faults import DETACHED, LossyQueue, probe_statuses, visible
 from sim_backend.kernel import SimKernel
-from sim_backend.scenario import Step
-from sim_backend.stream import RecordQueue
+from sim_backend.perform import perform
 
 Wait = Callable[[threading.Event, float], object]
 """Waits until the event is set, or so many seconds have passed."""
@@ -42,16 +44,18 @@ class SimBackend:
         time_scale: float = 1.0,
         stream: bool = False,
         queue_records: int = 65_536,
+        loses: bool = False,
         sink: Sink | None = None,
         wait: Wait = threading.Event.wait,
     ) -> None:
         """Nothing moves before ``start``.
 
         Without a ``scenario`` only ``operate`` moves the kernel. ``time_scale`` is simulated
-        seconds per second of waiting. ``stream`` makes ``records`` available; up to
-        ``queue_records`` records wait for its consumer. ``sink`` gets every block of records
-        too, and the simulation waits for it, so that nothing is lost. Raises ``ValueError`` when
-        a number is not above 0.
+        seconds per second of waiting, and may be infinite. ``stream`` makes ``records`` available;
+        up to ``queue_records`` records wait for its consumer. ``loses`` says that something like
+        it is read elsewhere, so that the action ``lose`` shows without it. ``sink`` gets every
+        block of records too, and the simulation waits for it, so that nothing is lost. Raises
+        ``ValueError`` when a number is not above 0.
         """
         if time_scale <= 0 or queue_records <= 0:
             raise ValueError("time scale and queue size must be above 0")
@@ -60,7 +64,9 @@ class SimBackend:
         self._time_scale = time_scale
         self._wait = wait
         self._queue_records = queue_records
-        self._queue = RecordQueue(queue_records) if stream else None
+        self._queue = LossyQueue(queue_records) if stream else None
+        self._lost_elsewhere = 0 if loses else None
+        self._epoch = 0
         self._sink = sink
         self._pending = bytearray()
         self._reducer = self._new_reducer()
@@ -90,9 +96,10 @@ class SimBackend:
         self._started = True
         self._problem = ""
         self._stopping.clear()
+        self._epoch += 1
         self._reducer = self._new_reducer()
         if self._queue is not None and self._queue.closed:
-            self._queue = RecordQueue(self._queue_records)
+            self._queue = LossyQueue(self._queue_records)
         if self._steps is not None:
             self._thread = threading.Thread(
                 target=self._run, args=(self._steps,), name="hvoscope-sim", daemon=True
@@ -121,10 +128,53 @@ class SimBackend:
             finally:
                 self._flush()
 
+    def perform(self, action: Operation | Action) -> None:
+        """Do one action now; see ``sim_backend.perform`` for what it raises."""
+        if isinstance(action, Action) and action.verb == "restart":
+            self.restart()
+        elif isinstance(action, Action) and action.verb == "lose":
+            self._lose(int(action.amount))
+        else:
+            with self._kernel_lock:
+                try:
+                    perform(self._kernel, action)
+                finally:
+                    self._flush()
+
+    def perform_step(self, step: Step) -> None:
+        """Do what ``step`` says now, without its pause.
+
+        Raises ``OperationError`` with file and line, unless the step may fail.
+        """
+        try:
+            self.perform(step.action)
+        except OperationError as error:
+            if not step.may_fail:
+                where = f"{step.where}: " if step.where else ""
+                raise OperationError(f"{where}{error}", error.done) from error
+
+    def restart(self) -> None:
+        """As if the daemon started anew: every probe attached, every counter 0, no hit missed."""
+        with self._kernel_lock, self._reducer_lock:
+            self._kernel.detach()
+            self._kernel.attach(self._emit)
+            self._reducer = self._new_reducer()
+            self._epoch += 1
+        if self._queue is not None:
+            self._queue.forget()
+        if self._lost_elsewhere is not None:
+            self._lost_elsewhere = 0
+
     def counters(self) -> Counters:
-        """Totals since ``start``, zeros for every size and node that nothing happened to."""
+        """Totals since ``start`` or ``restart``, zeros where nothing happened.
+
+        What a detached probe would count is left out.
+        """
         with self._reducer_lock:
-            return self._reducer.snapshot()
+            counters = replace(self._reducer.snapshot(), epoch=self._epoch)
+        detached = self._kernel.machine.trace.detached
+        symbols = self._kernel.generation.symbols
+        return visible(counters, symbols.keys() - detached) if detached else counters
 
     def records(self) -> Iterator[bytes]:
         """Blocks of records until ``stop``; for one consumer."""
@@ -133,21 +183,21 @@ class SimBackend:
         return self._queue.blocks(_IDLE_SECONDS)
 
     def status(self) -> Status:
-        """Every step that the kernel has is seen; only the queue can lose anything."""
+        """Every step that the kernel has is seen, and nothing missed, but for faults."""
+        trace = self._kernel.machine.trace
         problem = self._problem if self._started else "not started"
-        ready = not problem
-        symbols = self._kernel.generation.symbols
-        attached = "simulated" if ready else ""
+        detached = [step for step in self._kernel.generation.symbols if step in trace.detached]
         return Status(
-            ready=ready,
-            probes=tuple(
-                ProbeStatus(step, ready, symbol, attached, problem)
-                for step, symbol in symbols.items()
-            ),
-            problem=problem,
-            missed=dict.fromkeys(symbols, 0),
+            ready=not problem and not detached,
+            probes=probe_statuses(self._kernel.generation.symbols, detached, problem),
+            problem=problem or "; ".join(f"{step}: {DETACHED}" for step in detached),
+            missed={
+                step: trace.missed[step]
+                for step in self._kernel.generation.symbols
+                if step not in detached
+            },
             map_errors={},
-            lost={} if self._queue is None else {"queue": self._queue.lost},
+            lost=self._lost(),
         )
 
     def pools(self) -> Iterator[Pool]:
@@ -185,15 +235,26 @@ class SimBackend:
 
     def _run(self, steps: Iterator[Step]) -> None:
         try:
-            for seconds, operation in steps:
-                self._wait(self._stopping, seconds / self._time_scale)
+            for step in steps:
+                self._wait(self._stopping, step.seconds / self._time_scale)
                 if self._stopping.is_set():
                     return
                 with self._kernel_lock:
-                    self._kernel.idle(seconds)
-                self.operate(operation)
+                    self._kernel.idle(step.seconds)
+                self.perform_step(step)
         except (KernelBug, OperationError) as error:
             self._problem = f"the scenario broke off: {error}"
+
+    def _lose(self, records: int) -> None:
+        if self._queue is not None:
+            self._queue.lose(records)
+        else:
+            self._lost_elsewhere = (self._lost_elsewhere or 0) + records
+
+    def _lost(self) -> Mapping[str, int]:
+        if self._queue is not None:
+            return {"queue": self._queue.lost}
+        return {} if self._lost_elsewhere is None else {"queue": self._lost_elsewhere}
 
     def _emit(self, event: Event) -> None:
         if event.kind not in _UNCOUNTED:

@@ -47,13 +47,15 @@ class Clock:
         """ns since the simulated boot."""
         self._random = Random(seed).random  # noqa: S311 - noise for a model, not a secret
         self._load = 1.0
+        self.slowdown = 1.0
+        """How many times as long everything takes."""
 
     def draw_load(self) -> None:
         """Draw how loaded the CPU is while it works on the next page: 0.75 to 2 times as long.
 
         Without it the noise of the 4094 PTEs of a 1 GB page would even out to nothing.
         """
-        self._load = 0.75 + 1.25 * self._random() ** 3
+        self._load = self.slowdown * (0.75 + 1.25 * self._random() ** 3)
 
     def spend(self, cost: Cost) -> None:
         """Move on by one step."""
@@ -64,4 +66,10 @@ class Clock:
         """Move on while nothing happens; ``ValueError`` on a time that runs backwards."""
         if seconds < 0:
             raise ValueError(f"the clock is monotonic: can't idle {seconds} s")
+        self.now_ns += int(seconds * NS_PER_SECOND)
+
+    def step(self, seconds: float) -> None:
+        """Step the clock, as no monotonic one does; ``ValueError`` beyond the simulated boot."""
+        if self.now_ns + seconds * NS_PER_SECOND < 0:
+            raise ValueError(f"the clock can't step {seconds:g} s: that is before the boot")
         self.now_ns += int(seconds * NS_PER_SECOND)

@@ -257,15 +257,32 @@ class Memory:
                 self._held.append((kept, end))
         return taken
 
+    def scatter(self, nid: int, order: int) -> None:
+        """Let something else take every other block of 2^``order`` free frames of node ``nid``.
+
+        So no larger block is left, although half of the memory is free.
+        """
+        block = 1 << order
+        buddy = self.nodes[nid].buddy
+        for start, end in buddy.take_all():
+            at = start
+            while at < end:
+                stop = min(end, (at // block + 1) * block)
+                if at // block % 2:
+                    self._held.append((at, stop))
+                else:
+                    buddy.free_run(at, stop)
+                at = stop
+
     def unhold(self) -> None:
-        """Give back everything that ``hold`` took."""
+        """Give back everything that ``hold`` and ``scatter`` took."""
         for start, end in self._held:
             self.node_of(start).buddy.free_run(start, end)
         self._held.clear()
 
     @property
     def held_frames(self) -> int:
-        """Frames that ``hold`` took."""
+        """Frames that ``hold`` and ``scatter`` took."""
         return sum(end - start for start, end in self._held)
 
 

@@ -31,6 +31,8 @@ class Hstate:
     nr_huge_pages_node: list[int] = field(init=False)
     surplus_huge_pages_node: list[int] = field(init=False)
     hugepage_freelists: list[deque[HugePage]] = field(init=False)
+    hugepage_activelist: deque[HugePage] = field(default_factory=deque)
+    """Pages that tasks have mapped, first come first."""
     resv_huge_pages: int = 0
     """Reserved pages belong to no node."""
     nr_overcommit_huge_pages: int = 0

@@ -46,6 +46,29 @@ def map_huge_pages(m: Machine, h: Hstate, surplus: int) -> tuple[list[HugePage],
     return pages, len(pages) - in_pool
 
 
+def fault_in_huge_pages(m: Machine, h: Hstate, count: int) -> int:
+    """Let the task fault in ``count`` pages and keep them; returns how many it got."""
+    for got in range(count):
+        page = _dequeue_huge_page(m, h)
+        if page is None:
+            missing = h.surplus_huge_pages + count - got
+            h.nr_overcommit_huge_pages = max(h.nr_overcommit_huge_pages, missing)
+            page = alloc_surplus_huge_page(m, h)
+        if page is None:
+            return got
+        h.hugepage_activelist.append(page)
+    return count
+
+
+def _dequeue_huge_page(m: Machine, h: Hstate) -> HugePage | None:
+    """A free page of the pool, of the task's own node if it can be (dequeue_huge_page_vma)."""
+    for distance in range(h.nodes):
+        page = dequeue_huge_page_node_exact(h, (m.numa_node_id() + distance) % h.nodes)
+        if page is not None:
+            return page
+    return None
+
+
 def exit_mmap(m: Machine, h: Hstate, pages: list[HugePage]) -> None:
     """The task ends: its pages go back to the pool, or away where there is surplus."""
     for page in pages:

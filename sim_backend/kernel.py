@@ -11,16 +11,17 @@ from probes.operations import Operation
 from sim_backend.conservation import Books, books_of, check_conservation
 from sim_backend.durations import Clock
 from sim_backend.errors import OperationError
+from sim_backend.faulty_tracer import FaultyTracer
 from sim_backend.frames import Memory
 from sim_backend.generation import Generation, find_generation
 from sim_backend.hstate import Hstate
 from sim_backend.hugetlb import free_hpage_workfn
 from sim_backend.hugetlb_resize import demote_pool_huge_page, set_max_huge_pages
-from sim_backend.hugetlb_surplus import exit_mmap, map_huge_pages
+from sim_backend.hugetlb_surplus import exit_mmap, fault_in_huge_pages, map_huge_pages
 from sim_backend.machine import Machine
 from sim_backend.pagetable import PageTable
 from sim_backend.populate import vmemmap_populate
-from sim_backend.tracing import Emit, Task, Tracer
+from sim_backend.tracing import Emit, Task
 
 MEMORY_BLOCK = 128 * MIB
 """Memory comes in blocks of this many bytes (a section of sparse memory on 4K pages)."""
@@ -80,7 +81,7 @@ class SimKernel:
             ),
             init_mm=PageTable(geometry),
             clock=clock,
-            trace=Tracer(clock, geometry.page_size, known.symbols["remap_range"]),
+            trace=FaultyTracer(clock, geometry.page_size, known.symbols["remap_range"]),
             hstates=hstates,
             cpus_per_node=cpus_per_node,
             vmemmap_optimize_enabled=hvo,
@@ -193,8 +194,12 @@ class SimKernel:
         return books_of(self._machine)
 
     def check_conservation(self) -> None:
-        """Raise ``ConservationError`` unless every frame is in one place, and events agree."""
-        check_conservation(self._machine, self._memmap_at_attach)
+        """Raise ``ConservationError`` unless every frame is in one place, and events agree.
+
+        Events can't once a probe has missed a hit.
+        """
+        seen = self._memmap_at_attach if self._machine.trace.whole else None
+        check_conservation(self._machine, seen)
 
     def hold_memory(self, node: int, leave: int) -> int:
         """Memory pressure: let something else take all free frames of ``node`` but ``leave``.
@@ -206,6 +211,33 @@ class SimKernel:
     def release_memory(self) -> None:
         """End the memory pressure."""
         self._machine.memory.unhold()
+
+    def take(self, size: int, pages: int) -> int:
+        """Let a task map huge pages and keep them: free ones of the pool first, then surplus.
+
+        nr_overcommit_hugepages is raised as far as that needs. Returns how many; raises
+        ``OperationError`` when that is fewer than asked for.
+        """
+        operation = Operation("take", size, pages)
+        h = self._hstate(operation)
+        self._begin_task(b"hugetlb-user")
+        done = fault_in_huge_pages(self._machine, h, pages)
+        _expect(operation, done, f"memory for no more than {done}")
+        return done
+
+    def give(self, size: int, pages: int) -> int:
+        """Let tasks unmap huge pages that ``take`` mapped, and return how many.
+
+        Raises ``OperationError`` when that is fewer than asked for.
+        """
+        operation = Operation("give", size, pages)
+        h = self._hstate(operation)
+        done = min(pages, len(h.hugepage_activelist))
+        self._begin_task(b"hugetlb-user")
+        exit_mmap(self._machine, h, [h.hugepage_activelist.popleft() for _ in range(done)])
+        self._free_deferred()
+        _expect(operation, done, f"no page in use but {done}")
+        return done
 
     def _grow(self, operation: Operation) -> int:
         h = self._hstate(operation)
@@ -235,8 +267,7 @@ class SimKernel:
         self._begin_task(b"hugetlb-user")
         pages, done = map_huge_pages(m, h, operation.pages)
         exit_mmap(m, h, pages)
-        m.task = Task(_KWORKER_PID, _KWORKER_PID, b"kworker/0:1", 0)
-        free_hpage_workfn(m)
+        self._free_deferred()
         _expect(operation, done, f"memory for no more than {done}")
         return done
 
@@ -257,6 +288,11 @@ class SimKernel:
     def _switch(self, operation: Operation) -> int:
         self._machine.vmemmap_optimize_enabled = operation.on
         return 0
+
+    def _free_deferred(self) -> None:
+        """Let the kworker free the pages that were left to it."""
+        self._machine.task = Task(_KWORKER_PID, _KWORKER_PID, b"kworker/0:1", 0)
+        free_hpage_workfn(self._machine)
 
     def _hstate(self, operation: Operation) -> Hstate:
         if operation.pages < 1:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from probes.events import Reason
 from probes.geometry import Geometry
 from sim_backend.durations import FLUSH_TLB, Clock
+from sim_backend.faulty_tracer import FaultyTracer
 from sim_backend.frames import Memory, Page
 from sim_backend.generation import Generation
 from sim_backend.hstate import Hstate, HugePage
 from sim_backend.pagetable import VMEMMAP_START, PageTable
-from sim_backend.tracing import Target, Task, Tracer
+from sim_backend.tracing import Target, Task
 
 IDLE_TASK = Task(0, 0, b"swapper/0", 0)
 
@@ -24,7 +25,7 @@ class Machine:
     memory: Memory
     init_mm: PageTable
     clock: Clock
-    trace: Tracer
+    trace: FaultyTracer
     hstates: tuple[Hstate, ...]
     """By size, descending."""
     cpus_per_node: int

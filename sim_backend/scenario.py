@@ -13,10 +13,8 @@ from types import MappingProxyType
 
 from probes.geometry import GIB, MIB
 from probes.operations import SWITCH_VERB, Operation
+from sim_backend.actions import Step
 from sim_backend.kernel import SimKernel
-
-Step = tuple[float, Operation]
-"""Seconds to wait, and what to do then."""
 
 LIMITS: Mapping[int, int] = MappingProxyType({2 * MIB: 2048, 1 * GIB: 8})
 """Most pages of each size in bytes: 12 GB together, of the 32 GB of ``default_kernel``."""
@@ -41,7 +39,7 @@ def default_scenario(seed: int = 0, limits: Mapping[int, int] = LIMITS) -> Itera
     random = Random(seed)  # noqa: S311 - a scenario is no secret
     pages = dict.fromkeys(sorted(limits), 0)
     for step in count():
-        yield random.uniform(0.5, 3.0), _operation(step, random, pages, limits)
+        yield Step(random.uniform(0.5, 3.0), _operation(step, random, pages, limits))
 
 
 def _operation(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options that several commands share, and how their values are read."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from probes.live.handover import ATTACHES, AUTO
 from probes.live.plan import FULL, MODES
 from probes.live.program_cache import DEFAULT_FOLDER
 from sim_backend.generation import GENERATIONS
+from sim_backend.scenario_file import load
 
 
 def parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
@@ -26,19 +28,48 @@ def parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
     return callback
 
 
+def parse_time_scale(text: str) -> float:
+    """Read ``1``, ``60``, ``x60`` or ``max``, which is infinite; ``ValueError`` if it is none."""
+    try:
+        scale = math.inf if text == "max" else float(text.removeprefix("x"))
+    except ValueError:
+        scale = 0.0
+    if not scale > 0:
+        raise ValueError(f"{text!r} is no time scale (write a number above 0, or max)")
+    return scale
+
+
 def source_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options that choose where events come from, the same for every command that has them."""
     for option in (
         click.option(
-            "--sim.seed", "seed", default=1, show_default=True, help="Seed of the simulation."
+            "--sim.time-scale",
+            "time_scale",
+            callback=parsed(parse_time_scale),
+            metavar="N|max",
+            default="1",
+            show_default=True,
+            help="Simulated seconds per second; max: as fast as it goes.",
+        ),
+        click.option(
+            "--sim.seed",
+            "seed",
+            type=int,
+            help="Seed of the simulation. [default: the scenario's, or 1]",
         ),
         click.option(
             "--sim.kernel",
             "generation",
             type=click.Choice(list(GENERATIONS)),
-            default="v17-enabled",
-            show_default=True,
-            help="Kernel generation to simulate.",
+            help="Kernel generation to simulate. [default: the scenario's, or v17-enabled]",
+        ),
+        click.option(
+            "--sim.scenario",
+            "scenario",
+            callback=parsed(lambda text: text and load(text)),
+            metavar="NAME|FILE",
+            help="What to simulate; see hvoscope simulate --list-scenarios. "
+            "[default: pools that breathe, for ever]",
         ),
         click.option(
             "--probe.cache",

@@ -1,25 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
 """``hvoscope simulate``."""
 
-from typing import BinaryIO
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 import click
 
 from exporter import simulate
 from exporter.commands.options import parsed
+from probes.geometry import ARCHITECTURES, parse_size
 from probes.operations import Operation, parse_operation
+from sim_backend.actions import Step
 from sim_backend.generation import GENERATIONS
+from sim_backend.kernel import SimKernel
+from sim_backend.scenario_file import Scenario, load, shipped
+from sim_backend.scenario_machine import huge_page_sizes
+
+DEFAULT_KERNEL = "v17-enabled"
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What the options say about machine and story; None where they say nothing."""
+
+    operations: tuple[Operation, ...]
+    scenario: Scenario | None
+    steps: int | None
+    generation: str | None
+    seed: int | None
+    nodes: int
+    architecture: str
+    page_size: int
+
+    def story(self) -> tuple[SimKernel, Iterator[Step]]:
+        """The machine, and what happens to it. Raises ``ValueError``."""
+        if self.scenario:
+            kernel = self.scenario.boot_up(self.generation, self.seed)
+            return kernel, simulate.scenario_steps(self.scenario, self.seed)
+        generation = self.generation or DEFAULT_KERNEL
+        seed = 1 if self.seed is None else self.seed
+        if self.steps:
+            return simulate.default_steps(generation, seed, self.steps)
+        sizes = huge_page_sizes(self.architecture, self.page_size)
+        kernel = simulate.machine_for(
+            generation, seed, self.nodes, self.operations, page_size=self.page_size, sizes=sizes
+        )
+        return kernel, simulate.operation_steps(self.operations)
+
+
+def _list_scenarios(context: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(simulate.scenario_table(map(load, shipped())))
+        context.exit()
 
 
 @click.command("simulate")
-@click.option(
-    "--kernel",
-    "generation",
-    type=click.Choice(list(GENERATIONS)),
-    default="v17-enabled",
-    show_default=True,
-    help="Kernel generation: v17 is the seed as posted (it frees nothing yet).",
-)
 @click.option(
     "--op",
     "operations",
@@ -30,43 +66,75 @@ from sim_backend.generation import GENERATIONS
 )
 @click.option(
     "--scenario",
-    "steps",
-    type=click.IntRange(min=1),
-    help="Instead of --op: run this many operations of the default scenario.",
+    callback=parsed(lambda text: text and load(text)),
+    metavar="NAME|FILE",
+    help="Instead of --op: a scenario that comes with hvoscope, or a file of your own.",
 )
-@click.option("--seed", default=1, show_default=True, help="Seed of the simulation.")
 @click.option(
-    "--nodes", type=click.IntRange(1, 64), default=1, show_default=True, help="NUMA nodes."
+    "--steps",
+    type=click.IntRange(min=1),
+    metavar="COUNT",
+    help="Instead of --op: so many steps of the default scenario, the one of serve.",
+)
+@click.option(
+    "--list-scenarios",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_scenarios,
+    help="List the scenarios that come with hvoscope.",
+)
+@click.option(
+    "--kernel",
+    "generation",
+    type=click.Choice(list(GENERATIONS)),
+    help="Kernel generation; v17 is the seed as posted (it frees nothing yet). "
+    f"[default: the scenario's, or {DEFAULT_KERNEL}]",
+)
+@click.option("--seed", type=int, help="Seed of the simulation. [default: the scenario's, or 1]")
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="NUMA nodes, with --op.",
+)
+@click.option(
+    "--arch",
+    "architecture",
+    type=click.Choice(list(ARCHITECTURES)),
+    default="x86-64",
+    show_default=True,
+    help="Architecture, whose huge page sizes there are, with --op.",
+)
+@click.option(
+    "--page-size",
+    callback=parsed(parse_size),
+    metavar="SIZE",
+    default="4K",
+    show_default=True,
+    help="Base page, with --op: arm64 has 4K, 16K and 64K.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--events", type=click.File("wb"), help="Write the raw event records to this file.")
-def simulate_command(
-    *,
-    generation: str,
-    operations: tuple[Operation, ...],
-    steps: int | None,
-    seed: int,
-    nodes: int,
-    as_json: bool,
-    events: BinaryIO | None,
-) -> None:
-    """Run operations on a simulated kernel, as fast as it goes, and print the counters.
+def simulate_command(*, as_json: bool, events: BinaryIO | None, **options: Any) -> None:
+    """Run operations or a scenario on a simulated kernel, as fast as it goes; print the counters.
 
     \b
     Examples:
       hvoscope simulate --op "grow 2MB 23" --op "shrink 2MB 23"
       hvoscope simulate --kernel 5.18 --op "grow 1GB 1" --json
-      hvoscope simulate --scenario 100 --events events.bin
+      hvoscope simulate --arch arm64 --page-size 64K --op "grow 512MB 23"
+      hvoscope simulate --scenario memory-pressure
+      hvoscope simulate --steps 100 --events events.bin
     """
-    if bool(operations) == bool(steps):
-        raise click.UsageError("give either --op (one or more) or --scenario COUNT")
+    wish = _Wish(**options)
+    if sum(map(bool, (wish.operations, wish.scenario, wish.steps))) != 1:
+        raise click.UsageError("give one of --op (once or more), --scenario and --steps")
     try:
-        if steps:
-            kernel, story = simulate.scenario(generation, seed, steps)
-        else:
-            kernel = simulate.machine_for(generation, seed, nodes, operations)
-            story = iter(operations)
-        families = simulate.run(kernel, story, events)
+        kernel, steps = wish.story()
+        loses = wish.scenario is not None and wish.scenario.loses
+        families = simulate.run(kernel, steps, events, loses=loses)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(simulate.to_json(families) if as_json else simulate.to_table(families))

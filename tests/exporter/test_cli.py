@@ -34,8 +34,8 @@ def hvoscope(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("serve --web.listen-address 127.0.0.1:99999", "ports end at 65535"),
         ("serve --web.listen-address 192.0.2.1:0 --backend sim", "can't listen on 192.0.2.1"),
         ("serve --web.telemetry-path /-/metrics", "must start with / and be neither"),
-        ("simulate", "give either --op (one or more) or --scenario COUNT"),
-        ("simulate --scenario 3 --op hvo.on", "not an operation: 'hvo.on'"),
+        ("simulate", "give one of --op (once or more), --scenario and --steps"),
+        ("simulate --steps 3 --op hvo.on", "not an operation: 'hvo.on'"),
         ("simulate --kernel 4.4 --op hvo.on", "'4.4' is not one of"),
         ("trace --count 0", "0 is not in the range x>=1"),
         ("tarce", "No such command 'tarce'"),
@@ -108,7 +108,7 @@ def test_simulate_table_shows_what_happened() -> None:
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     def events(seed: str, name: str) -> bytes:
         path = tmp_path / name
-        ran = hvoscope("simulate", "--scenario", "10", "--seed", seed, "--events", str(path))
+        ran = hvoscope("simulate", "--steps", "10", "--seed", seed, "--events", str(path))
         assert ran.returncode == 0, ran.stderr
         return path.read_bytes()
 

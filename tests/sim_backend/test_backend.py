@@ -12,10 +12,11 @@ from probes.counters import SLOTS, PageKey, reduce
 from probes.events import unpack_all
 from probes.geometry import GIB, MIB
 from probes.operations import Operation
+from sim_backend.actions import Step
 from sim_backend.backend import SimBackend
 from sim_backend.errors import OperationError
 from sim_backend.kernel import SimKernel
-from sim_backend.scenario import Step, default_kernel, default_scenario
+from sim_backend.scenario import default_kernel, default_scenario
 
 GROW = Operation("grow", 2 * MIB, 23)
 SHRINK = Operation("shrink", 2 * MIB, 23)
@@ -40,7 +41,7 @@ class Steps:
 
     def __iter__(self) -> Iterator[Step]:
         for operation in self._operations:
-            yield 1.5, operation
+            yield Step(1.5, operation)
         self.done.set()
 
     def wait(self) -> None:
@@ -153,7 +154,7 @@ def test_simulated_time_passes_between_steps() -> None:
 
 
 def test_stop_does_not_wait_for_the_next_step() -> None:
-    backend = SimBackend(kernel(), [(3600.0, GROW)])
+    backend = SimBackend(kernel(), [Step(3600.0, GROW)])
     backend.start()
     backend.stop()
     assert backend.counters().total("optimize_calls") == 0
@@ -185,10 +186,10 @@ def test_a_scenario_goes_on_after_a_pause() -> None:
     grown = [threading.Event(), threading.Event()]
 
     def story() -> Iterator[Step]:
-        yield 0.0, GROW
+        yield Step(0.0, GROW)
         grown[0].set()
-        yield 3600.0, SHRINK  # cut short by the first stop, and not made up for
-        yield 0.0, GROW
+        yield Step(3600.0, SHRINK)  # cut short by the first stop, and not made up for
+        yield Step(0.0, GROW)
         grown[1].set()
 
     backend = SimBackend(kernel(), story())
