@@ -2,18 +2,20 @@
 """Choose where events and state come from. Everything behind this is the same for all of them."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from probes.accounting import KernelState, State
-from probes.backend import Backend
+from probes.backend import Backend, BackendError
 from probes.host import Host
 from probes.live.backend import LiveBackend
 from probes.live.handover import AUTO
 from probes.live.plan import FULL
+from probes.replay import REAL_TIME, ReplayBackend
 from sim_backend.backend import SimBackend
 from sim_backend.scenario import default_kernel, default_scenario
 
-BACKENDS = ("bcc", "sim")
+BACKENDS = ("bcc", "sim", "replay")
 
 
 class Source(NamedTuple):
@@ -33,13 +35,24 @@ class Choice:
     attach: str = AUTO
     generation: str = "v17-enabled"
     seed: int = 1
+    replay_file: Path | None = None
+    replay_speed: float = REAL_TIME
 
 
 def make_source(choice: Choice, host: Host, *, stream: bool = False) -> Source:
-    """Make the chosen source; nothing is started yet."""
+    """Make the chosen source; nothing is started yet. Raises ``BackendError``."""
     if choice.backend == "bcc":
         live = LiveBackend(host, mode=choice.mode, attach=choice.attach, stream=stream)
         return Source(live, KernelState(host))
+    if choice.backend == "replay":
+        return _replayed(choice, stream)
     kernel = default_kernel(choice.generation, choice.seed)
     simulated = SimBackend(kernel, default_scenario(choice.seed), stream=stream)
     return Source(simulated, simulated)
+
+
+def _replayed(choice: Choice, stream: bool) -> Source:
+    if choice.replay_file is None:
+        raise BackendError("--backend replay needs a recording: --replay.file FILE")
+    replay = ReplayBackend(choice.replay_file, speed=choice.replay_speed, stream=stream)
+    return Source(replay, replay)

@@ -10,6 +10,7 @@ import click
 from exporter.sources import BACKENDS
 from probes.live.handover import ATTACHES, AUTO
 from probes.live.plan import FULL, MODES
+from probes.replay import parse_speed
 from sim_backend.generation import GENERATIONS
 
 
@@ -28,6 +29,21 @@ def parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
 def source_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options that choose where events come from, the same for every command that has them."""
     for option in (
+        click.option(
+            "--replay.speed",
+            "replay_speed",
+            callback=parsed(parse_speed),
+            metavar="real|xN|max",
+            default="real",
+            show_default=True,
+            help="How fast a recording plays: as it was, N times as fast, or at once.",
+        ),
+        click.option(
+            "--replay.file",
+            "replay_file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="The recording to play, made by hvoscope record.",
+        ),
         click.option(
             "--sim.seed", "seed", default=1, show_default=True, help="Seed of the simulation."
         ),
@@ -60,7 +76,7 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(BACKENDS),
             default="bcc",
             show_default=True,
-            help="bcc: this machine's kernel, needs root. sim: a simulated kernel.",
+            help="bcc: this machine's kernel, needs root. sim: simulated. replay: a recording.",
         ),
     ):
         command = option(command)
