@@ -19,7 +19,7 @@ _BLOCK_BYTES = BLOCK_RECORDS * RECORD.size
 _FLUSH_SECONDS = 0.25
 """So much is lost when a recorder is killed, and a replay moves in such steps."""
 _LOOK_SECONDS = 0.05
-_SETTLE_SECONDS = 2.0
+_SETTLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,8 @@ class Recorder:
                     self._flush(self._look(), limits)
                     flushed = now
                     show(self.report)
-            last = self._settle(pump)
+            enough = limits.events is not None and self._received() >= limits.events
+            last = self._look() if enough else self._settle(pump)
             self._source.backend.stop()
             self._flush(last, limits)
             self._writer.finish(reason)

@@ -23,6 +23,8 @@ class Source(NamedTuple):
 
     backend: Backend
     state: State
+    about: str = ""
+    """One line for people about a source that is not what runs now; empty otherwise."""
 
 
 @dataclass(frozen=True)
@@ -55,4 +57,4 @@ def _replayed(choice: Choice, stream: bool) -> Source:
     if choice.replay_file is None:
         raise BackendError("--backend replay needs a recording: --replay.file FILE")
     replay = ReplayBackend(choice.replay_file, speed=choice.replay_speed, stream=stream)
-    return Source(replay, replay)
+    return Source(replay, replay, f"replay of {choice.replay_file}: {replay.header.about()}")

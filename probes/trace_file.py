@@ -16,6 +16,7 @@ front to back: both ends may be pipes.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from struct import Struct
 from typing import Any, BinaryIO, NamedTuple, Self
@@ -66,6 +67,12 @@ class Header:
     event_version: int = events.VERSION
     notes: Mapping[str, Any] = field(default_factory=dict)
     """Whatever else a reader should know."""
+
+    def about(self) -> str:
+        """One line for people: what was recorded, and when."""
+        began = datetime.fromtimestamp(self.wall_ns / 1e9, UTC)
+        how = f"{self.backend}, {self.mode}"
+        return f"{self.kernel} ({how}), recorded {began:%Y-%m-%d %H:%M:%S} UTC"
 
 
 class Block(NamedTuple):

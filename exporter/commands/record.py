@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``hvoscope record``."""
 
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import click
 
@@ -57,7 +58,7 @@ def record_command(
     source = make_source(Choice(**choice), host, stream=True)
     source.backend.start()
     try:
-        with path.open("wb" if special or force else "xb", buffering=0) as file:
+        with _opened(path, "wb" if special or force else "xb") as file:
             _record(source, file, host, Limits(duration, count))
     except OSError as error:
         click.echo(f"hvoscope: error: {path}: {error.strerror}: what it holds is whole", err=True)
@@ -66,7 +67,17 @@ def record_command(
         source.backend.stop()
 
 
+def _opened(path: Path, mode: Literal["wb", "xb"]) -> FileIO:
+    try:
+        return path.open(mode, buffering=0)
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from error
+
+
 def _record(source: Source, file: BinaryIO, host: Host, limits: Limits) -> None:
+    for probe in source.backend.status().probes:
+        if not probe.attached:
+            click.echo(f"hvoscope: {probe.step} not attached: {probe.reason}", err=True)
     recorder = Recorder(source, file, make_header(source, host))
     with set_by_signals() as stop, progress_shown(limits) as show:
         recorder.run(limits, stop, show)
