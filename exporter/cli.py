@@ -6,9 +6,11 @@ import sys
 import click
 
 from exporter.commands.check import check_command
+from exporter.commands.record import record_command
 from exporter.commands.serve import serve_command
 from exporter.commands.simulate import simulate_command
 from exporter.commands.trace import trace_command
+from probes.backend import BackendError
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell counts
@@ -20,7 +22,13 @@ def cli() -> None:
     """See the kernel give back struct page memory: HugeTLB vmemmap optimisation (HVO)."""
 
 
-for command in (check_command, serve_command, simulate_command, trace_command):
+for command in (
+    check_command,
+    record_command,
+    serve_command,
+    simulate_command,
+    trace_command,
+):
     cli.add_command(command)
 
 
@@ -30,6 +38,9 @@ def main() -> None:
         sys.exit(cli.main(prog_name="hvoscope", standalone_mode=False))
     except click.ClickException as error:
         click.echo(f"hvoscope: error: {error.format_message()}", err=True)
+        sys.exit(EXIT_USAGE)
+    except BackendError as error:
+        click.echo(f"hvoscope: error: {error}", err=True)
         sys.exit(EXIT_USAGE)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)

@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from probes.accounting import KernelState, State
-from probes.backend import Backend
+from probes.backend import Backend, BackendError
 from probes.host import Host
 from probes.live.backend import LiveBackend
 from probes.live.handover import AUTO
 from probes.live.plan import FULL
 from probes.live.program_cache import DEFAULT_FOLDER
+from probes.replay import REAL_TIME, ReplayBackend
 from sim_backend.backend import SimBackend
 from sim_backend.scenario import default_kernel, default_scenario
 from sim_backend.scenario_file import Scenario
 
-BACKENDS = ("bcc", "sim")
+BACKENDS = ("bcc", "sim", "replay")
 
 
 class Source(NamedTuple):
@@ -24,6 +25,8 @@ class Source(NamedTuple):
 
     backend: Backend
     state: State
+    about: str = ""
+    """One line for people about a source that is not what runs now; empty otherwise."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,22 @@ class Choice:
     """None: the default scenario, which never ends."""
     time_scale: float = 1.0
     """Simulated seconds per second; infinite: as fast as it goes."""
+    replay_file: Path | None = None
+    replay_speed: float = REAL_TIME
 
 
 def make_source(choice: Choice, host: Host, *, stream: bool = False) -> Source:
-    """Make the chosen source; nothing is started yet. Raises ``ValueError`` for a machine that
-    can't be what its scenario says.
+    """Make the chosen source; nothing is started yet.
+
+    Raises ``BackendError``, and ``ValueError`` for a machine that can't be what its scenario says.
     """
     if choice.backend == "bcc":
         live = LiveBackend(
             host, mode=choice.mode, attach=choice.attach, stream=stream, cache=choice.cache
         )
         return Source(live, KernelState(host))
+    if choice.backend == "replay":
+        return _replayed(choice, stream)
     simulated = _make_simulation(choice, stream)
     return Source(simulated, simulated)
 
@@ -74,3 +82,10 @@ def _make_simulation(choice: Choice, stream: bool) -> SimBackend:
         stream=stream,
         loses=scenario is not None and scenario.loses,
     )
+
+
+def _replayed(choice: Choice, stream: bool) -> Source:
+    if choice.replay_file is None:
+        raise BackendError("--backend replay needs a recording: --replay.file FILE")
+    replay = ReplayBackend(choice.replay_file, speed=choice.replay_speed, stream=stream)
+    return Source(replay, replay, f"replay of {choice.replay_file}: {replay.header.about()}")

@@ -12,6 +12,7 @@ from exporter.sources import BACKENDS
 from probes.live.handover import ATTACHES, AUTO
 from probes.live.plan import FULL, MODES
 from probes.live.program_cache import DEFAULT_FOLDER
+from probes.replay import parse_speed
 from sim_backend.generation import GENERATIONS
 from sim_backend.scenario_file import load
 
@@ -50,6 +51,21 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
             default="1",
             show_default=True,
             help="Simulated seconds per second; max: as fast as it goes.",
+        ),
+        click.option(
+            "--replay.speed",
+            "replay_speed",
+            callback=parsed(parse_speed),
+            metavar="real|xN|max",
+            default="real",
+            show_default=True,
+            help="How fast a recording plays: as it was, N times as fast, or at once.",
+        ),
+        click.option(
+            "--replay.file",
+            "replay_file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="The recording to play, made by hvoscope record.",
         ),
         click.option(
             "--sim.seed",
@@ -101,7 +117,7 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(BACKENDS),
             default="bcc",
             show_default=True,
-            help="bcc: this machine's kernel, needs root. sim: a simulated kernel.",
+            help="bcc: this machine's kernel, needs root. sim: simulated. replay: a recording.",
         ),
     ):
         command = option(command)

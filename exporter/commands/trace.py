@@ -3,54 +3,136 @@
 
 import os
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from exporter import trace
 from exporter.commands.options import source_options
+from exporter.commands.selecting import selection_options
+from exporter.losses import GapFinder
+from exporter.selection import Selection
 from exporter.sources import Choice, Source, make_source
-from probes.backend import BackendError
+from exporter.stopping import set_by_signals
+from probes.events import Event
 from probes.host import Host
+from probes.replay import AT_ONCE, ReplayBackend
+
+EXIT_OUTPUT_FAILED = 1
 
 
 @click.command("trace")
 @source_options
+@click.option(
+    "--file",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Print this recording: --backend replay --replay.speed max.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@selection_options
 @click.option("--count", type=click.IntRange(min=1), help="Stop after this many events.")
-def trace_command(*, as_json: bool, count: int | None, **choice: Any) -> None:
-    """Print every event as it happens: a table, or JSON lines.
+@click.option(
+    "--duration", type=click.FloatRange(min=0, min_open=True), help="Stop after so many seconds."
+)
+def trace_command(
+    *,
+    file: Path | None,
+    as_json: bool,
+    count: int | None,
+    duration: float | None,
+    selection: Selection,
+    **choice: Any,
+) -> None:
+    """Print events as they happen: a table, or JSON lines.
+
+    Times are the kernel's monotonic clock, as in dmesg. Options that select may be given more than
+    once: --node 0 --node 1 is either. Where events are lost, a line says so in their place.
+
+    \b
+    Exit codes:
+      0  ended by --count, --duration, Ctrl-C, or because nobody reads the output any more
+      1  the output could not be written
+      2  wrong usage, a damaged recording, or nothing to attach to
 
     \b
     Examples:
       hvoscope trace
-      hvoscope trace --backend sim --count 20 --json
+      hvoscope trace --size 1GB --min-latency 500
+      hvoscope trace --failed --json
+      hvoscope trace --pte --comm 'kworker*' --count 1000
+      hvoscope trace --file boot.hvot --step restore
+      hvoscope trace --backend sim --count 20
     """
+    if file is not None:
+        choice |= {"backend": "replay", "replay_file": file, "replay_speed": AT_ONCE}
     source = make_source(Choice(**choice), Host(), stream=True)
-    if source.backend.info.mode == "simulated":
-        click.echo("hvoscope: these events are SIMULATED", err=True)
+    for line in _about(source):
+        click.echo(f"hvoscope: {line}", err=True)
+    source.backend.start()
     try:
-        source.backend.start()
-    except BackendError as error:
-        raise click.ClickException(str(error)) from error
-    try:
-        _print_events(source, as_json, count)
+        with set_by_signals() as stop:
+            _print_events(source, as_json, selection, count, _over(stop, duration))
     except BrokenPipeError:
-        # The reader has gone, as with `| head`: no news. Keep Python from flushing into it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _keep_off_stdout()  # the reader has gone, as with `| head`: no news
+    except OSError as error:
+        _keep_off_stdout()
+        click.echo(f"hvoscope: error: the output can't be written: {error.strerror}", err=True)
+        raise click.exceptions.Exit(EXIT_OUTPUT_FAILED) from error
     finally:
+        lost = source.backend.status().lost
         source.backend.stop()
-        for where, lost in source.backend.status().lost.items():
-            if lost:
-                click.echo(f"hvoscope: {lost} events lost ({where})", err=True)
+        for line in _at_the_end(source, lost):
+            click.echo(f"hvoscope: {line}", err=True)
 
 
-def _print_events(source: Source, as_json: bool, count: int | None) -> None:
+def _about(source: Source) -> Iterator[str]:
+    if source.about:
+        yield source.about
+    if source.backend.info.mode == "simulated":
+        yield "these events are SIMULATED"
+
+
+def _at_the_end(source: Source, lost: Mapping[str, int]) -> Iterator[str]:
+    for where, events in lost.items():
+        if events:
+            yield f"{events} events lost ({where})"
+    if isinstance(source.backend, ReplayBackend) and source.backend.missing:
+        yield source.backend.missing
+
+
+def _over(stop: threading.Event, seconds: float | None) -> Callable[[], bool]:
+    """Tells whether it is time to end."""
+    end = float("inf") if seconds is None else time.monotonic() + seconds
+    return lambda: stop.is_set() or time.monotonic() >= end
+
+
+def _print_events(
+    source: Source, as_json: bool, selection: Selection, count: int | None, over: Callable[[], bool]
+) -> None:
     for probe in source.backend.status().probes:
         if not probe.attached:
             click.echo(f"hvoscope: {probe.step} not attached: {probe.reason}", err=True)
     if not as_json:
         click.echo(trace.HEADER)
     to_line = trace.line_format(source.backend.info, as_json)
-    for event in trace.first_events(source.backend.records(), count):
-        click.echo(to_line(event))
+    finder = GapFinder()
+    for block in source.backend.records():
+        for what in trace.events_and_gaps(block, source.backend.info, selection, finder):
+            sys.stdout.write(f"{to_line(what)}\n")
+            if isinstance(what, Event) and count is not None:
+                count -= 1
+            if count == 0 or over():
+                break
+        sys.stdout.flush()
+        if count == 0 or over():
+            return
+
+
+def _keep_off_stdout() -> None:
+    """Keep Python from flushing into it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -29,7 +29,7 @@ def hvoscope(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("serve --backend ebpf", "'ebpf' is not one of 'bcc', 'sim'"),
+        ("serve --backend ebpf", "'ebpf' is not one of 'bcc', 'sim', 'replay'"),
         ("serve --web.listen-address here", "'here' is no HOST:PORT"),
         ("serve --web.listen-address 127.0.0.1:99999", "ports end at 65535"),
         ("serve --web.listen-address 192.0.2.1:0 --backend sim", "can't listen on 192.0.2.1"),
@@ -38,6 +38,15 @@ def hvoscope(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("simulate --steps 3 --op hvo.on", "not an operation: 'hvo.on'"),
         ("simulate --kernel 4.4 --op hvo.on", "'4.4' is not one of"),
         ("trace --count 0", "0 is not in the range x>=1"),
+        ("trace --size 2", "not a size: '2'"),
+        ("trace --backend replay", "--backend replay needs a recording: --replay.file FILE"),
+        ("trace --backend replay --replay.speed 3", "not a speed: '3'"),
+        ("trace --file none.hvot", "none.hvot: No such file or directory"),
+        ("trace --file README.md", "README.md: offset 0: no hvoscope trace"),
+        ("serve --backend replay --replay.file README.md", "offset 0: no hvoscope trace"),
+        ("record README.md --backend sim", "README.md is there already: name another"),
+        ("record none/x --backend sim --count 1", "none/x: No such file or directory"),
+        ("record x --duration 0", "0.0 is not in the range x>0"),
         ("tarce", "No such command 'tarce'"),
     ],
 )
@@ -119,7 +128,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_trace_of_the_simulator() -> None:
-    ran = hvoscope("trace", "--backend", "sim", "--count", "5", "--json")
+    ran = hvoscope("trace", "--backend", "sim", "--pte", "--count", "5", "--json")
     assert ran.returncode == 0, ran.stderr
     kinds = [json.loads(line)["kind"] for line in ran.stdout.splitlines()]
     assert kinds == ["optimize_enter", "remap_range", "remap_pte", "remap_pte", "remap_pte"]

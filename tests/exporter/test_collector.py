@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from exporter import catalogue
 from exporter.collector import HvoCollector
-from probes.accounting import Drift, KernelState
+from probes.accounting import Drift, KernelState, State
 from probes.backend import Backend
 from probes.host import Host
 from probes.live.backend import LiveBackend
@@ -17,9 +17,7 @@ from sim_backend.backend import SimBackend
 from sim_backend.kernel import SimKernel
 
 
-def scrape(
-    backend: Backend, state: SimBackend | KernelState, drift: Drift | None = None
-) -> dict[str, float]:
+def scrape(backend: Backend, state: State, drift: Drift | None = None) -> dict[str, float]:
     """The samples of a real scrape, by ``name{labels}``."""
     registry = CollectorRegistry()
     registry.register(HvoCollector(backend, state, drift or Drift(backend, state)))

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 
-from exporter.trace import HEADER, first_events, json_line, row
+from exporter.losses import Gap, GapFinder
+from exporter.selection import Selection
+from exporter.trace import HEADER, events_and_gaps, json_line, line_format, row
 from probes.backend import Info
 from probes.events import Event, Kind, Reason
 
@@ -27,8 +29,8 @@ def cells(line: str) -> dict[str, str]:
     result, at = {}, 0
     for name in HEADER.split():
         end = HEADER.index(name, at) + len(name)
-        left = name in ("COMM", "STEP")
-        width = {"COMM": 15, "STEP": 14}.get(name, 0)
+        width = {"COMM": 15, "STEP": 14, "REASON": 11}.get(name, 0)
+        left = width > 0
         start = HEADER.index(name, at) if left else at
         stop = start + width if left else end
         result[name] = line[start:stop].strip()
@@ -51,6 +53,7 @@ def test_a_finished_operation_fills_every_column() -> None:
         "ALLOC": "1",
         "RET": "0",
         "LAT(us)": "12.3",
+        "REASON": "",
     }
 
 
@@ -71,7 +74,33 @@ def test_json_spells_out_names() -> None:
     assert "order" not in record
 
 
-def test_count_stops_within_a_block() -> None:
-    blocks = [b"", EXIT.pack() * 3, EXIT.pack() * 3]
-    assert len(list(first_events(blocks, 4))) == 4
-    assert len(list(first_events(blocks, None))) == 6
+def test_why_nothing_was_done_is_shown() -> None:
+    skipped = EXIT._replace(ptes=0, frames_freed=0, frames_allocated=0, reason=Reason.OFF)
+    assert cells(row(skipped, INFO))["REASON"] == "off"
+
+
+def test_a_batch_has_no_page_of_its_own() -> None:
+    shown = cells(row(EXIT._replace(kind=Kind.BATCH_EXIT, node=-1, ptes=184), INFO))
+    assert (shown["PTES"], shown["LAT(us)"]) == ("184", "12.3")
+    assert [shown[name] for name in ("NODE", "START", "FREED", "ALLOC", "RET")] == [""] * 5
+
+
+def test_gaps_stand_in_their_place() -> None:
+    block = b"".join(
+        EXIT._replace(cpu=cpu, sequence=sequence).pack()
+        for cpu, sequence in ((3, 0), (3, 1), (1, 0), (3, 5), (1, 23))
+    )
+    finder = GapFinder()
+    found = list(events_and_gaps(block, INFO, Selection(), finder))
+    gaps = [(number, what) for number, what in enumerate(found) if isinstance(what, Gap)]
+    assert gaps == [(3, Gap(3, 3)), (5, Gap(1, 22))]
+    assert finder.events == 25
+    later = EXIT._replace(cpu=1, sequence=24).pack() + EXIT._replace(cpu=2, sequence=9).pack()
+    found = list(events_and_gaps(later, INFO, Selection(failed=True), finder))
+    assert found == [Gap(2, 9)]
+
+
+def test_a_gap_as_a_line() -> None:
+    assert line_format(INFO, False)(Gap(3, 509)) == "-- 509 events of CPU 3 are lost here --"
+    gap = {"kind": "lost", "cpu": 3, "events": 509}
+    assert json.loads(line_format(INFO, True)(Gap(3, 509))) == gap

@@ -220,7 +220,7 @@ def rss_kib(pid: int) -> int:
 
 def ask_trace(out: Path) -> Notes:
     """``hvoscope trace`` as its user would: a few lines while the pool grows."""
-    command = [HVOSCOPE, "trace", "--count", "9"]
+    command = [HVOSCOPE, "trace", "--pte", "--count", "9"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         grown = 0
         while process.poll() is None:

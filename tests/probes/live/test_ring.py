@@ -7,6 +7,8 @@ import struct
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from probes.events import Event, Kind
 from probes.live.ring import RingReader
@@ -32,6 +34,11 @@ class Ring:
                 os.pwrite(self.fd, bytes([byte]), 2 * PAGE + copy + place)
         self.produced += -(-len(entry) // 8) * 8
         os.pwrite(self.fd, struct.pack("<Q", self.produced), PAGE)
+
+    def finish(self, at: int, record: bytes) -> None:
+        """Clear the flags of the record that was put at ``at``."""
+        for copy in (0, SIZE):
+            os.pwrite(self.fd, struct.pack("<I", len(record)), 2 * PAGE + copy + at % SIZE)
 
     @property
     def consumed(self) -> int:
@@ -89,3 +96,38 @@ def test_a_record_of_another_size_is_refused(ring: Ring, reader: RingReader) -> 
     ring.put(b"x" * 24)
     with pytest.raises(ValueError, match="a record of 24 bytes in the ring, not 96"):
         reader.read(0)
+
+
+def test_many_at_once_are_taken_up_to_the_first_unfinished(ring: Ring, reader: RingReader) -> None:
+    for number in range(30):  # so that the run below crosses the edge
+        ring.put(record(number))
+    reader.read(0)
+    for number in range(23):
+        ring.put(record(number))
+    at = ring.produced
+    ring.put(record(23), BUSY)
+    ring.put(record(24))
+    assert reader.read(0) == b"".join(map(record, range(23)))
+    assert ring.consumed == at
+    ring.finish(at, record(23))
+    assert reader.read(0) == record(23) + record(24)
+
+
+@given(st.lists(st.tuples(st.sampled_from(("put", "discard", "read")), st.integers(1, 12))))
+def test_whatever_the_order_every_finished_record_comes_once(steps: list[tuple[str, int]]) -> None:
+    ring = Ring()
+    reader = RingReader(ring.fd, SIZE)
+    put, got = 0, b""
+    for what, number in steps:
+        if what == "put":
+            for _ in range(min(number, (SIZE - ring.produced + ring.consumed) // 104)):
+                ring.put(record(put))
+                put += 1
+        elif what == "discard" and SIZE - ring.produced + ring.consumed >= 8 + 16 * number:
+            ring.put(b"x" * 16 * number, DISCARD)
+        else:
+            got += reader.read(0)
+    got += reader.read(0)
+    assert got == b"".join(map(record, range(put)))
+    reader.close()
+    os.close(ring.fd)

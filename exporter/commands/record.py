@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``hvoscope record``."""
+
+from io import FileIO
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import click
+
+from exporter.commands.options import path_options, source_options
+from exporter.progress import progress_shown
+from exporter.record import Limits, Recorder, make_header
+from exporter.sources import Choice, Source, make_source
+from exporter.stopping import set_by_signals
+from probes.host import Host
+
+EXIT_FILE_FAILED = 1
+
+
+@click.command("record")
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
+@source_options
+@click.option("--duration", type=click.FloatRange(min=0, min_open=True), help="Seconds to record.")
+@click.option("--count", type=click.IntRange(min=1), help="Stop after this many events.")
+@click.option("--force", is_flag=True, help="Overwrite FILE if it is there.")
+@path_options
+def record_command(
+    *,
+    path: Path,
+    duration: float | None,
+    count: int | None,
+    force: bool,
+    proc: Path,
+    sys_: Path,
+    **choice: Any,
+) -> None:
+    """Record every event, with all that a scrape would show, to FILE until Ctrl-C or SIGTERM.
+
+    Play it back with --backend replay --replay.file FILE. A recorder that is killed leaves a file
+    that is whole up to its last quarter of a second.
+
+    \b
+    Exit codes:
+      0  recorded, until told to stop
+      1  FILE could not take it all; what it holds is whole
+      2  wrong usage, or nothing could be recorded
+
+    \b
+    Examples:
+      hvoscope record boot.hvot
+      hvoscope record boot.hvot --duration 60 --force
+      hvoscope record sim.hvot --backend sim --count 100000
+    """
+    special = path.exists() and not path.is_file()  # a pipe or a device
+    if path.exists() and not (special or force):
+        raise click.ClickException(f"{path} is there already: name another file, or give --force")
+    host = Host(proc=proc, sys=sys_)
+    source = make_source(Choice(**choice), host, stream=True)
+    source.backend.start()
+    try:
+        with _opened(path, "wb" if special or force else "xb") as file:
+            _record(source, file, host, Limits(duration, count))
+    except OSError as error:
+        click.echo(f"hvoscope: error: {path}: {error.strerror}: what it holds is whole", err=True)
+        raise click.exceptions.Exit(EXIT_FILE_FAILED) from error
+    finally:
+        source.backend.stop()
+
+
+def _opened(path: Path, mode: Literal["wb", "xb"]) -> FileIO:
+    try:
+        return path.open(mode, buffering=0)
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from error
+
+
+def _record(source: Source, file: BinaryIO, host: Host, limits: Limits) -> None:
+    for probe in source.backend.status().probes:
+        if not probe.attached:
+            click.echo(f"hvoscope: {probe.step} not attached: {probe.reason}", err=True)
+    recorder = Recorder(source, file, make_header(source, host))
+    with set_by_signals() as stop, progress_shown(limits) as show:
+        recorder.run(limits, stop, show)
+    if lost := recorder.report.lost:
+        click.echo(f"hvoscope: {lost} events lost: the recording has gaps", err=True)

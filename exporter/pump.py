@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Empty a backend's stream in a thread of its own, so that whoever takes from it may be slow."""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from threading import Condition
+
+from probes.backend import Backend
+
+_MOST_BYTES = 256 << 20
+"""Then the backend has to wait, and loses and counts what it can't keep."""
+
+
+class Pump:
+    """Takes blocks of records from a started backend as they come."""
+
+    def __init__(self, backend: Backend) -> None:
+        """Begin at once. It ends when the backend is stopped, or has no more."""
+        self._backend = backend
+        self._blocks: deque[bytes] = deque()
+        self._bytes = 0
+        self._quiet = False
+        self._changed = Condition()
+        self._executor = ThreadPoolExecutor(1, "hvoscope-pump")
+        self._future = self._executor.submit(self._run)
+        self._executor.shutdown(wait=False)
+
+    def take(self, seconds: float) -> bytes:
+        """All records that came, after at most ``seconds`` of waiting for the first.
+
+        Raises what the backend's ``records`` raised.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._blocks or self._future.done(), seconds)
+            records = b"".join(self._blocks)
+            self._blocks.clear()
+            self._bytes = 0
+            self._changed.notify()
+        if not records and self._future.done():
+            self._future.result()
+        return records
+
+    @property
+    def ended(self) -> bool:
+        """The backend has no more, and all of it was taken."""
+        return self._future.done() and not self._blocks
+
+    def quiet(self) -> bool:
+        """Whether the stream was empty at some moment since this was last asked."""
+        with self._changed:
+            quiet, self._quiet = self._quiet, False
+        return quiet
+
+    def _run(self) -> None:
+        for block in self._backend.records():
+            with self._changed:
+                if block:
+                    self._changed.wait_for(lambda: self._bytes < _MOST_BYTES)
+                    self._blocks.append(block)
+                    self._bytes += len(block)
+                    self._changed.notify()
+                else:
+                    self._quiet = True

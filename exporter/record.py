@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the event stream of a backend to a trace file."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import BinaryIO
+
+from exporter.pump import Pump
+from exporter.sources import Source
+from probes.events import RECORD
+from probes.host import Host, online_nodes, possible_cpus
+from probes.snapshot import Snapshot, take_snapshot
+from probes.trace_file import BLOCK_RECORDS, Header, TraceWriter
+
+_BLOCK_BYTES = BLOCK_RECORDS * RECORD.size
+_FLUSH_SECONDS = 0.25
+"""So much is lost when a recorder is killed, and a replay moves in such steps."""
+_LOOK_SECONDS = 0.05
+_SETTLE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop; None is never."""
+
+    seconds: float | None = None
+    events: int | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """How far a recording has got."""
+
+    seconds: float
+    events: int
+    bytes: int
+    lost: int
+    """Records that the backend had to drop."""
+
+
+def make_header(source: Source, host: Host) -> Header:
+    """Describe a started source. Of ``host`` it keeps nothing that tells it from others."""
+    info = source.backend.info
+    simulated = info.mode == "simulated"
+    return Header(
+        backend=info.backend,
+        kernel=info.kernel,
+        mode=info.mode,
+        page_size=info.page_size,
+        monotonic_ns=time.monotonic_ns(),
+        wall_ns=time.time_ns(),
+        generation=info.kernel if simulated else "",
+        machine="" if simulated else host.machine,
+        cpus=0 if simulated else len(possible_cpus(host)),
+        nodes=() if simulated else online_nodes(host),
+        probes=source.backend.status().probes,
+        hvoscope=version("hvoscope"),
+    )
+
+
+class Recorder:
+    """One recording of a started source, which it stops at the end."""
+
+    def __init__(
+        self,
+        source: Source,
+        file: BinaryIO,
+        header: Header,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Write the header and how things stand. ``clock`` is in ns. Raises ``OSError``."""
+        self._source = source
+        self._clock = clock
+        self._began = clock()
+        self._writer = TraceWriter(file, header)
+        self._last = self._look()
+        self._writer.write(self._last, b"")
+        self._pending = bytearray()
+
+    @property
+    def report(self) -> Report:
+        """How far it has got: of what is in the file."""
+        lost = sum(self._last.status.lost.values())
+        return Report(self._seconds(), self._writer.events, self._writer.bytes, lost)
+
+    def run(self, limits: Limits, stop: threading.Event, show: Callable[[Report], object]) -> None:
+        """Record until ``stop``, a limit, or the end of the stream.
+
+        Raises ``OSError`` when the file takes no more: it is whole up to there.
+        """
+        pump = Pump(self._source.backend)
+        try:
+            flushed = 0.0
+            while not (reason := self._reason_to_end(limits, stop, pump)):
+                self._pending += pump.take(_LOOK_SECONDS)
+                now = self._seconds()
+                if len(self._pending) >= _BLOCK_BYTES or now - flushed >= _FLUSH_SECONDS:
+                    self._flush(self._look(), limits)
+                    flushed = now
+                    show(self.report)
+            enough = limits.events is not None and self._received() >= limits.events
+            last = self._look() if enough else self._settle(pump)
+            self._source.backend.stop()
+            self._flush(last, limits)
+            self._writer.finish(reason)
+            show(self.report)
+        finally:
+            self._source.backend.stop()
+
+    def _reason_to_end(self, limits: Limits, stop: threading.Event, pump: Pump) -> str:
+        if stop.is_set():
+            return "interrupted"
+        if limits.events is not None and self._received() >= limits.events:
+            return f"{limits.events} events"
+        if limits.seconds is not None and self._seconds() >= limits.seconds:
+            return f"{limits.seconds:g} seconds"
+        return "the stream ended" if pump.ended else ""
+
+    def _settle(self, pump: Pump) -> Snapshot:
+        """Take a last look such that its counters count the events that were taken, no others.
+
+        On a kernel that never rests there is no such moment; then it is the look of one that has
+        passed, and events may be in flight.
+        """
+        until = self._seconds() + _SETTLE_SECONDS
+        while True:
+            last = self._look()
+            pump.quiet()
+            while not (pump.quiet() or pump.ended or self._seconds() > until):
+                self._pending += pump.take(_LOOK_SECONDS)
+            self._pending += pump.take(0)
+            same = self._source.backend.counters() == last.counters
+            if same or self._seconds() > until:
+                return replace(last, status=self._source.backend.status())
+
+    def _flush(self, now: Snapshot, limits: Limits) -> None:
+        if limits.events is not None:
+            del self._pending[(limits.events - self._writer.events) * RECORD.size :]
+        for at in range(0, len(self._pending), _BLOCK_BYTES):
+            self._writer.write(now, bytes(self._pending[at : at + _BLOCK_BYTES]))
+        if not self._pending and replace(now, time_ns=0) != replace(self._last, time_ns=0):
+            self._writer.write(now, b"")
+        self._pending.clear()
+        self._last = now
+
+    def _look(self) -> Snapshot:
+        return take_snapshot(self._source.backend, self._source.state, self._clock())
+
+    def _received(self) -> int:
+        return self._writer.events + len(self._pending) // RECORD.size
+
+    def _seconds(self) -> float:
+        return (self._clock() - self._began) / 1e9
