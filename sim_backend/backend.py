@@ -11,6 +11,7 @@ from probes.events import RECORD, Event, Kind
 from probes.operations import Operation
 from sim_backend.errors import KernelBug, OperationError
 from sim_backend.kernel import SimKernel
+from sim_backend.pte_run import PteRun
 from sim_backend.scenario import Step
 from sim_backend.stream import RecordQueue
 
@@ -81,7 +82,7 @@ class SimBackend:
         """Trace the kernel and run the scenario. Raises ``BackendError`` when traced already."""
         with self._kernel_lock:
             try:
-                self._kernel.attach(self._emit)
+                self._kernel.attach(self._emit, self._emit_run)
             except ValueError as error:
                 raise BackendError(f"can't start: {error}") from None
         self._started = True
@@ -188,10 +189,22 @@ class SimBackend:
         if event.kind not in _UNCOUNTED:
             with self._reducer_lock:
                 self._reducer.add((event,))
-        if self._queue is not None or self._sink is not None:
-            self._pending += event.pack()
-            if len(self._pending) >= _BLOCK_BYTES:
-                self._flush()
+        if self._read:
+            self._append(event.pack())
+
+    def _emit_run(self, run: PteRun) -> None:
+        if self._read:
+            self._append(run.pack())
+
+    @property
+    def _read(self) -> bool:
+        """Whether anybody reads records; nobody does where only counters are wanted."""
+        return self._queue is not None or self._sink is not None
+
+    def _append(self, records: bytes | bytearray) -> None:
+        self._pending += records
+        if len(self._pending) >= _BLOCK_BYTES:
+            self._flush()
 
     def _flush(self) -> None:
         if not self._pending:
