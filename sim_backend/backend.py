@@ -15,6 +15,7 @@ from sim_backend.errors import KernelBug, OperationError
 from sim_backend.faults import DETACHED, LossyQueue, probe_statuses, visible
 from sim_backend.kernel import SimKernel
 from sim_backend.perform import perform
+from sim_backend.pte_run import PteRun
 
 Wait = Callable[[threading.Event, float], object]
 """Waits until the event is set, or so many seconds have passed."""
@@ -90,7 +91,7 @@ class SimBackend:
         """Trace the kernel and run the scenario. Raises ``BackendError`` when traced already."""
         with self._kernel_lock:
             try:
-                self._kernel.attach(self._emit)
+                self._kernel.attach(self._emit, self._emit_run)
             except ValueError as error:
                 raise BackendError(f"can't start: {error}") from None
         self._started = True
@@ -260,10 +261,22 @@ class SimBackend:
         if event.kind not in _UNCOUNTED:
             with self._reducer_lock:
                 self._reducer.add((event,))
-        if self._queue is not None or self._sink is not None:
-            self._pending += event.pack()
-            if len(self._pending) >= _BLOCK_BYTES:
-                self._flush()
+        if self._read:
+            self._append(event.pack())
+
+    def _emit_run(self, run: PteRun) -> None:
+        if self._read:
+            self._append(run.pack())
+
+    @property
+    def _read(self) -> bool:
+        """Whether anybody reads records; nobody does where only counters are wanted."""
+        return self._queue is not None or self._sink is not None
+
+    def _append(self, records: bytes | bytearray) -> None:
+        self._pending += records
+        if len(self._pending) >= _BLOCK_BYTES:
+            self._flush()
 
     def _flush(self) -> None:
         if not self._pending:

@@ -63,7 +63,7 @@ def check_conservation(m: Machine, memmap_at_attach: int | None) -> None:
     books = books_of(m)
     tails = {page.pfn for page in m.vmemmap_tails.values()}
     mapped = set(m.init_mm.mapped_frames()) - tails
-    reserved = m.memory.reserved_frames()
+    reserved = set(m.memory.reserved_frames())
     boot = len(mapped & reserved)
     _equal("boot frames that vmemmap is mapped to", boot, books.nr_memmap_boot_pages)
     _equal("other frames that vmemmap is mapped to", len(mapped) - boot, books.nr_memmap_pages)

@@ -49,18 +49,30 @@ class Clock:
         self._load = 1.0
         self.slowdown = 1.0
         """How many times as long everything takes."""
+        self._pace = 0.5
 
     def draw_load(self) -> None:
         """Draw how loaded the CPU is while it works on the next page: 0.75 to 2 times as long.
 
-        Without it the noise of the 4094 PTEs of a 1 GB page would even out to nothing.
+        Without it the noise of the 4094 PTEs of a 1 GB page would even out to nothing. For the
+        same reason the pace of ``spend_each`` is drawn here, once for all of a page's PTEs.
         """
         self._load = self.slowdown * (0.75 + 1.25 * self._random() ** 3)
+        self._pace = (self._random() + self._random() + self._random()) / 3
 
     def spend(self, cost: Cost) -> None:
         """Move on by one step."""
         low, high = cost
         self.now_ns += int((low + (high - low) * self._random()) * self._load)
+
+    def each_ns(self, cost: Cost) -> int:
+        """How long each of many like steps takes while the CPU is on the same page."""
+        low, high = cost
+        return int((low + (high - low) * self._pace) * self._load)
+
+    def spend_each(self, cost: Cost, count: int = 1) -> None:
+        """Move on by ``count`` of such steps."""
+        self.now_ns += self.each_ns(cost) * count
 
     def idle(self, seconds: float) -> None:
         """Move on while nothing happens; ``ValueError`` on a time that runs backwards."""

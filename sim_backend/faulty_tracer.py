@@ -5,7 +5,7 @@ from collections import Counter
 
 from probes.events import Reason
 from sim_backend.durations import Clock
-from sim_backend.tracing import Emit, Target, Task, Tracer
+from sim_backend.tracing import Emit, EmitRun, Target, Task, Tracer
 
 
 class FaultyTracer(Tracer):
@@ -27,9 +27,10 @@ class FaultyTracer(Tracer):
         self.whole = True
         """Whether every hit since ``attach`` was seen, so that events and books must agree."""
 
-    def attach(self, emit: Emit) -> None:
-        """Send events to ``emit``, with every probe back in its place and nothing missed."""
-        super().attach(emit)
+    def attach(self, emit: Emit, emit_run: EmitRun | None = None) -> None:
+        """As inherited, with every probe back in its place and nothing missed."""
+        super().attach(emit, emit_run)
+        self.takes_runs = True
         self._to_miss.clear()
         self.detached.clear()
         self.missed.clear()
@@ -38,10 +39,12 @@ class FaultyTracer(Tracer):
     def detach_probe(self, step: str) -> None:
         """Take the probe of ``step`` away until the next ``attach``."""
         self.detached.add(step)
+        self.takes_runs = False
 
     def miss(self, step: str, hits: int) -> None:
         """Let the probe of ``step`` miss the next ``hits`` hits."""
         self._to_miss[step] += hits
+        self.takes_runs = False
 
     def batch_enter(self, task: Task, order: int) -> None:
         """As inherited, if seen."""

@@ -1,174 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Page frames: the boot allocator (memblock), the buddy allocator, and who frees what to where.
+"""Page frames, and which allocator each of them is freed to.
 
-A frame is a page frame number (pfn). Its ``struct page`` exists here only while it differs from
-what boot left behind, so that a machine of many gigabytes stays small.
+A frame is a page frame number (pfn). Its ``struct page`` is a byte here, made when something
+first looks at it, so that a machine of a terabyte stays small.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import chain
-from typing import NamedTuple
 
+from sim_backend.buddy import Buddy
 from sim_backend.errors import vm_bug_on_page
+from sim_backend.frame_list import FrameList
+from sim_backend.memblock import Memblock
 
 SECTION_INFO = 12
 """page->freelist of a memblock frame that holds struct pages (include/linux/bootmem_info.h)."""
 MIX_SECTION_INFO = 13
 """The same for a memblock frame that holds page tables."""
 
+_MAGIC_SHIFT = 4
+_REFCOUNT = (1 << _MAGIC_SHIFT) - 1
+FREE = 0
+"""The byte of a frame without a reference: the buddy allocator has it."""
+IN_USE = 1
+"""The byte of a frame that the buddy allocator handed out."""
+BOOT = SECTION_INFO << _MAGIC_SHIFT | 2
+"""The byte of a frame of boot-time vmemmap: memblock's own reference and get_page_bootmem's."""
+
+_SECTION_SHIFT = 15
+_SECTION_FRAMES = 1 << _SECTION_SHIFT
+
 
 class Page:
     """``struct page`` of one frame: the fields that HVO reads or writes."""
 
-    __slots__ = ("freelist", "nid", "pfn", "refcount", "reserved")
+    __slots__ = ("_at", "_section", "nid", "pfn")
 
-    def __init__(self, pfn: int, nid: int, magic: int) -> None:
-        """``magic`` is 0 for a frame of the buddy allocator."""
+    def __init__(self, pfn: int, nid: int, section: bytearray, at: int) -> None:
+        """The fields are in the byte ``at`` of ``section``."""
         self.pfn = pfn
         self.nid = nid
-        self.reserved = magic != 0
-        """PG_reserved: the frame came from memblock."""
-        self.refcount = 2 if magic else 0
-        """page_ref_count: memblock's own and get_page_bootmem's; 0 while free."""
-        self.freelist = magic
+        self._section = section
+        self._at = at
 
+    @property
+    def refcount(self) -> int:
+        """page_ref_count; 0 while free."""
+        return self._section[self._at] & _REFCOUNT
 
-class Reserved(NamedTuple):
-    """A run of frames [start, end) that memblock handed out at boot, and its bootmem magic."""
+    @refcount.setter
+    def refcount(self, count: int) -> None:
+        self._section[self._at] = self.freelist << _MAGIC_SHIFT | count
 
-    start: int
-    end: int
-    magic: int
+    @property
+    def freelist(self) -> int:
+        """The bootmem magic of a frame that came from memblock, else 0."""
+        return self._section[self._at] >> _MAGIC_SHIFT
 
+    @freelist.setter
+    def freelist(self, magic: int) -> None:
+        self._section[self._at] = magic << _MAGIC_SHIFT | self.refcount
 
-class Memblock:
-    """The boot allocator of one node; hands out from the top down, as mm/memblock.c does."""
-
-    def __init__(self, start: int, end: int) -> None:
-        self.start = start
-        self.low = end
-        """Lowest frame handed out so far."""
-        self._reserved: list[Reserved] = []
-        self._holes: list[tuple[int, int]] = []
-
-    def alloc(self, frames: int, align: int, magic: int) -> int:
-        """Take ``frames`` frames aligned to ``align`` frames, and return the first.
-
-        Raises ``ValueError`` when the node is too small.
-        """
-        start = (self.low - frames) // align * align
-        if start < self.start:
-            raise ValueError(f"memory for struct pages does not fit: {frames} frames are missing")
-        if start + frames < self.low:
-            self._holes.append((start + frames, self.low))
-        last = self._reserved[-1] if self._reserved else None
-        if last is not None and last.start == start + frames and last.magic == magic:
-            self._reserved[-1] = last._replace(start=start)
-        else:
-            self._reserved.append(Reserved(start, start + frames, magic))
-        self.low = start
-        return start
-
-    def free_all(self) -> Iterator[tuple[int, int]]:
-        """Yield the runs [start, end) left for the buddy allocator, and close for business."""
-        self._reserved.reverse()
-        yield self.start, self.low
-        yield from self._holes
-
-    def frames(self) -> Iterator[int]:
-        """Every frame that it handed out."""
-        return chain.from_iterable(range(run.start, run.end) for run in self._reserved)
-
-    def magic(self, pfn: int) -> int:
-        """The bootmem magic that ``pfn`` had at boot; 0 if memblock did not hand it out."""
-        if pfn < self.low:
-            return 0
-        found = self._reserved[bisect_right(self._reserved, pfn, key=lambda run: run.start) - 1]
-        return found.magic if pfn < found.end else 0
-
-
-class Buddy:
-    """The buddy allocator of one node (mm/page_alloc.c): free blocks of 2^order frames.
-
-    ``max_order`` reaches up to the largest huge page. So one allocator stands in for
-    alloc_contig_pages as well, which finds such a run in a real kernel by migrating pages.
-    A real one also keeps what can't be moved together, by pageblocks of 2^``pageblock_order``
-    frames. Here huge pages come from the top of memory and single frames from the bottom.
-    """
-
-    def __init__(self, max_order: int, pageblock_order: int) -> None:
-        self._max_order = max_order
-        self._pageblock_order = pageblock_order
-        # Dictionaries used as ordered sets: what was freed last is taken first, always the same.
-        self._free_area: list[dict[int, None]] = [{} for _ in range(max_order + 1)]
-        self.nr_free = 0
-        """Free frames."""
-
-    def free(self, pfn: int, order: int) -> None:
-        """Give back the block at ``pfn`` and merge it with its buddies (__free_one_page)."""
-        self.nr_free += 1 << order
-        while order < self._max_order:
-            buddy = pfn ^ (1 << order)
-            if buddy not in self._free_area[order]:
-                break
-            del self._free_area[order][buddy]
-            pfn &= buddy
-            order += 1
-        self._free_area[order][pfn] = None
-
-    def alloc(self, order: int) -> int | None:
-        """Take a block, split off a larger one if need be (__rmqueue); None if there is none."""
-        taken = self._take(order)
-        if taken is None:
-            return None
-        pfn, found = taken
-        for half in range(found - 1, order - 1, -1):
-            self._free_area[half][pfn + (1 << half)] = None
-        self.nr_free -= 1 << order
-        return pfn
-
-    def _take(self, order: int) -> tuple[int, int] | None:
-        """Take the block to allocate from off its list: its frame and order."""
-        for found in range(order, self._pageblock_order):
-            if self._free_area[found]:
-                return self._free_area[found].popitem()[0], found
-        large = range(max(order, self._pageblock_order), self._max_order + 1)
-        if order < self._pageblock_order:
-            blocks = (
-                (min(self._free_area[found]), found) for found in large if self._free_area[found]
-            )
-            taken = min(blocks, default=None)
-        else:
-            smallest = next((found for found in large if self._free_area[found]), None)
-            taken = None if smallest is None else (max(self._free_area[smallest]), smallest)
-        if taken is not None:
-            del self._free_area[taken[1]][taken[0]]
-        return taken
-
-    def free_run(self, start: int, end: int) -> None:
-        """Give back the run [start, end) in blocks as large as alignment allows."""
-        while start < end:
-            aligned = (start & -start).bit_length() - 1 if start else self._max_order
-            order = min(aligned, (end - start).bit_length() - 1, self._max_order)
-            self.free(start, order)
-            start += 1 << order
-
-    def take_all(self) -> list[tuple[int, int]]:
-        """Take everything, as runs [start, end), the largest first."""
-        runs = sorted(self.runs(), key=lambda run: run[0] - run[1])
-        for blocks in self._free_area:
-            blocks.clear()
-        self.nr_free = 0
-        return runs
-
-    def runs(self) -> list[tuple[int, int]]:
-        """Free blocks as runs [start, end), in ascending order."""
-        return sorted(
-            (pfn, pfn + (1 << order))
-            for order, blocks in enumerate(self._free_area)
-            for pfn in blocks
-        )
+    @property
+    def reserved(self) -> bool:
+        """PG_reserved: the frame came from memblock. Set and cleared with the magic."""
+        return self.freelist != 0
 
 
 class Node:
@@ -196,7 +91,7 @@ class Memory:
             Node(nid, start, start + frames_per_node, Buddy(max_order, pageblock_order))
             for nid, start in enumerate(starts)
         )
-        self._pages: dict[int, Page] = {}
+        self._sections: dict[int, bytearray] = {}
         self._held: list[tuple[int, int]] = []
 
     def node_of(self, pfn: int) -> Node:
@@ -212,16 +107,54 @@ class Memory:
 
     def pfn_to_page(self, pfn: int) -> Page:
         """The struct page of ``pfn``."""
-        page = self._pages.get(pfn)
-        if page is None:
-            node = self.node_of(pfn)
-            page = self._pages[pfn] = Page(pfn, node.nid, node.memblock.magic(pfn))
-        return page
+        section = self._section(pfn >> _SECTION_SHIFT)
+        return Page(pfn, pfn // self.frames_per_node, section, pfn & _SECTION_FRAMES - 1)
 
-    def reserved_frames(self) -> set[int]:
+    def common_state(self, frames: range) -> int | None:
+        """The byte that all of a run of frames have; None if they differ or are on two nodes."""
+        low, high = min(frames[0], frames[-1]), max(frames[0], frames[-1])
+        if low // self.frames_per_node != high // self.frames_per_node:
+            return None
+        state: int | None = None
+        for section, part in self._parts(low, high + 1):
+            state = section[part.start] if state is None else state
+            if section.count(state, part.start, part.stop) != part.stop - part.start:
+                return None
+        return state
+
+    def set_state(self, frames: range, state: int) -> None:
+        """Give each of a run of frames the byte ``state``."""
+        low, high = min(frames[0], frames[-1]), max(frames[0], frames[-1])
+        for section, part in self._parts(low, high + 1):
+            section[part] = bytes((state,)) * (part.stop - part.start)
+
+    def reserved_frames(self) -> Iterator[int]:
         """Frames with PG_reserved: they came from memblock and were never freed."""
-        frames = {pfn for node in self.nodes for pfn in node.memblock.frames()}
-        return frames.difference(pfn for pfn, page in self._pages.items() if not page.reserved)
+        for node in self.nodes:
+            for run in node.memblock.reserved():
+                for pfn in range(run.start, run.end):
+                    if self.pfn_to_page(pfn).reserved:
+                        yield pfn
+
+    def _section(self, number: int) -> bytearray:
+        """The struct pages of 2^15 frames, one byte each."""
+        section = self._sections.get(number)
+        if section is None:
+            section = self._sections[number] = bytearray(_SECTION_FRAMES)
+            start = number << _SECTION_SHIFT
+            for run in (run for node in self.nodes for run in node.memblock.reserved()):
+                first, end = max(run.start - start, 0), min(run.end - start, _SECTION_FRAMES)
+                if first < end:
+                    section[first:end] = bytes((run.magic << _MAGIC_SHIFT | 2,)) * (end - first)
+        return section
+
+    def _parts(self, start: int, end: int) -> Iterator[tuple[bytearray, slice]]:
+        """The frames [start, end), section by section."""
+        while start < end:
+            at = start & _SECTION_FRAMES - 1
+            stop = min(at + end - start, _SECTION_FRAMES)
+            yield self._section(start >> _SECTION_SHIFT), slice(at, stop)
+            start += stop - at
 
     def alloc_pages(self, nid: int, order: int) -> int | None:
         """Take 2^order frames of node ``nid`` and return the first; None if there are none."""
@@ -230,14 +163,6 @@ class Memory:
     def free_pages(self, pfn: int, order: int) -> None:
         """Give back 2^order frames that ``alloc_pages`` handed out."""
         self.node_of(pfn).buddy.free(pfn, order)
-
-    def release(self, page: Page) -> None:
-        """Put a frame whose last reference is gone into the buddy allocator."""
-        node = self.nodes[page.nid]
-        node.buddy.free(page.pfn, 0)
-        # A frame from memblock must not look as it did at boot when it is seen again.
-        if page.pfn < node.memblock.low:
-            del self._pages[page.pfn]
 
     def hold(self, nid: int, leave: int) -> int:
         """Let something else take all free frames of node ``nid`` but ``leave``.
@@ -301,6 +226,18 @@ def alloc_pages_node(memory: Memory, nid: int, *, this_node: bool) -> Page | Non
     return None
 
 
+def alloc_pages_bulk_node(memory: Memory, nid: int, count: int, *, this_node: bool) -> FrameList:
+    """Allocate ``count`` frames as ``alloc_pages_node`` does one; fewer when memory ends."""
+    frames = FrameList()
+    nodes = memory.nodes
+    for distance in range(1 if this_node else len(nodes)):
+        for run in nodes[(nid + distance) % len(nodes)].buddy.alloc_frames(count):
+            memory.set_state(run, IN_USE)
+            frames.add_tail(run)
+            count -= len(run)
+    return frames
+
+
 def free_bootmem_page(memory: Memory, page: Page) -> None:
     """Free a frame that memblock allocated (include/linux/bootmem_info.h).
 
@@ -324,7 +261,6 @@ def put_page_bootmem(memory: Memory, page: Page) -> None:
 
 def free_reserved_page(memory: Memory, page: Page) -> None:
     """Hand a boot frame to the buddy allocator, which makes MemTotal rise (mm/page_alloc.c)."""
-    page.reserved = False
     page.refcount = 1
     __free_page(memory, page)
     memory.nodes[page.nid].managed_pages += 1
@@ -338,4 +274,16 @@ def __free_page(memory: Memory, page: Page) -> None:
     vm_bug_on_page(page.refcount == 0, "page_ref_count(page) == 0")
     page.refcount -= 1
     if page.refcount == 0:
-        memory.release(page)
+        memory.free_pages(page.pfn, 0)
+
+
+def free_alike(memory: Memory, frames: range, state: int) -> None:
+    """Free a run of frames of one node that all have the byte ``state``: BOOT or IN_USE.
+
+    The same as ``free_bootmem_page`` or ``__free_page`` for each in turn.
+    """
+    memory.set_state(frames, FREE)
+    node = memory.node_of(frames[0])
+    node.buddy.free_frames(frames)
+    if state == BOOT:
+        node.managed_pages += len(frames)

@@ -5,11 +5,11 @@ The names are the seed's. Kernels call the same functions hugetlb_vmemmap_free a
 hugetlb_vmemmap_optimize and _restore (6.0); see ``Generation.symbols``.
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from errno import ENOMEM
 
 from sim_backend.durations import CALL
+from sim_backend.frame_list import FrameList
 from sim_backend.frames import Page, alloc_pages_node
 from sim_backend.generation import HeadFrame
 from sim_backend.hstate import Hstate, HugePage
@@ -70,7 +70,7 @@ def _free_huge_page_vmemmap(m: Machine, h: Hstate, head: HugePage) -> int:
 
 
 def _remap_free_copying_head(m: Machine, start: int, end: int, reuse: int) -> int:
-    pages: deque[Page] = deque()
+    pages = FrameList()
     ret = vmemmap_remap_free_copying_head(m, start, end, reuse, pages=pages, flush=True)
     free_vmemmap_page_list(m, pages)
     return ret

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from errno import ENOMEM
 
-from sim_backend.frames import Page
+from sim_backend.frame_list import FrameList
 from sim_backend.generation import HeadFrame
 from sim_backend.hstate import Hstate, HugePage
 from sim_backend.hugetlb_vmemmap import (
@@ -38,7 +38,7 @@ def vmemmap_should_optimize_folio(m: Machine, h: Hstate, folio: HugePage) -> boo
 
 
 def __hugetlb_vmemmap_optimize_folio(
-    m: Machine, h: Hstate, folio: HugePage, pages: deque[Page], *, flush: bool
+    m: Machine, h: Hstate, folio: HugePage, pages: FrameList, *, flush: bool
 ) -> int:
     """Optimise one folio and put what is to be freed on ``pages``; 0 or a negative errno."""
     trace_optimize_enter(m, h, folio)
@@ -50,12 +50,12 @@ def __hugetlb_vmemmap_optimize_folio(
     return ret
 
 
-def _copy_head(m: Machine, h: Hstate, folio: HugePage, pages: deque[Page], flush: bool) -> int:
+def _copy_head(m: Machine, h: Hstate, folio: HugePage, pages: FrameList, flush: bool) -> int:
     start, end, reuse = vmemmap_range(m, h, folio)
     return vmemmap_remap_free_copying_head(m, start, end, reuse, pages=pages, flush=flush)
 
 
-def _require_head(m: Machine, h: Hstate, folio: HugePage, pages: deque[Page], flush: bool) -> int:
+def _require_head(m: Machine, h: Hstate, folio: HugePage, pages: FrameList, flush: bool) -> int:
     tail = vmemmap_get_tail(m, h, folio.nid)
     if isinstance(tail, int):
         return tail
@@ -68,7 +68,7 @@ def _require_head(m: Machine, h: Hstate, folio: HugePage, pages: deque[Page], fl
     )
 
 
-_REMAP_FREE: Mapping[HeadFrame, Callable[[Machine, Hstate, HugePage, deque[Page], bool], int]] = {
+_REMAP_FREE: Mapping[HeadFrame, Callable[[Machine, Hstate, HugePage, FrameList, bool], int]] = {
     HeadFrame.COPIED: _copy_head,
     HeadFrame.REQUIRED: _require_head,
 }
@@ -76,7 +76,7 @@ _REMAP_FREE: Mapping[HeadFrame, Callable[[Machine, Hstate, HugePage, deque[Page]
 
 def hugetlb_vmemmap_optimize_folio(m: Machine, h: Hstate, folio: HugePage) -> None:
     """Optimise a single folio, as a page fault does."""
-    pages: deque[Page] = deque()
+    pages = FrameList()
     __hugetlb_vmemmap_optimize_folio(m, h, folio, pages, flush=True)
     free_vmemmap_page_list(m, pages)
 
@@ -96,7 +96,7 @@ def hugetlb_vmemmap_optimize_folios(m: Machine, h: Hstate, folios: Iterable[Huge
         if hugetlb_vmemmap_split_folio(m, h, folio) == -ENOMEM:
             break  # remapping frees memory, and can split what is left
     m.flush_tlb()
-    pages: deque[Page] = deque()
+    pages = FrameList()
     for folio in folios:
         ret = __hugetlb_vmemmap_optimize_folio(m, h, folio, pages, flush=False)
         if ret == -ENOMEM and pages:

@@ -21,7 +21,7 @@ from sim_backend.hugetlb_surplus import exit_mmap, fault_in_huge_pages, map_huge
 from sim_backend.machine import Machine
 from sim_backend.pagetable import PageTable
 from sim_backend.populate import vmemmap_populate
-from sim_backend.tracing import Emit, Task
+from sim_backend.tracing import Emit, EmitRun, Task
 
 MEMORY_BLOCK = 128 * MIB
 """Memory comes in blocks of this many bytes (a section of sparse memory on 4K pages)."""
@@ -129,12 +129,13 @@ class SimKernel:
         """The insides, for whoever wants to call kernel functions or look at page tables."""
         return self._machine
 
-    def attach(self, emit: Emit) -> None:
+    def attach(self, emit: Emit, emit_run: EmitRun | None = None) -> None:
         """Trace the kernel: ``emit`` gets every event from now on, sequences begin at 0.
 
-        Raises ``ValueError`` when somebody else does already.
+        ``emit_run``, if there is one, gets those of runs of PTEs instead. Raises ``ValueError``
+        when somebody else traces it already.
         """
-        self._machine.trace.attach(emit)
+        self._machine.trace.attach(emit, emit_run)
         self._memmap_at_attach = self.books().memmap
 
     def detach(self) -> None:

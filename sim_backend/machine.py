@@ -42,6 +42,8 @@ class Machine:
     hpage_freelist: list[tuple[Hstate, HugePage]] = field(default_factory=list)
     """Huge pages that a kworker is to free (mm/hugetlb.c)."""
     tlb_flushes: int = 0
+    one_by_one: bool = False
+    """Work on each PTE and frame by itself, as the C does; slower, with the same result."""
 
     def page_to_vmemmap(self, pfn: int) -> int:
         """Address of the struct page of ``pfn``."""
@@ -62,6 +64,11 @@ class Machine:
         if not self.vmemmap_optimize_enabled:
             return Reason.OFF
         return Reason.OTHER if optimizable else Reason.UNSUPPORTED
+
+    @property
+    def in_runs(self) -> bool:
+        """Whether PTEs and frames that are alike may be worked on all at once."""
+        return not self.one_by_one and self.trace.takes_runs
 
     def numa_node_id(self) -> int:
         """Node of the CPU that the task runs on."""

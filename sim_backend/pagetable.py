@@ -5,11 +5,14 @@ An entry is a table of the next level, a number, or ``NONE``. A number is what t
 sees: a frame number above some protection bits. Addresses and shifts are in bytes and bits.
 """
 
-from collections.abc import Iterator
+import sys
+from array import array
+from collections.abc import Iterator, MutableSequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar, cast
 
 from probes.geometry import Geometry
+from sim_backend.progression import progression
 
 VMEMMAP_START = 0xFFFFEA0000000000
 """Where struct pages begin: x86-64's address without KASLR, used for every geometry."""
@@ -40,12 +43,21 @@ def pte_write(entry: int) -> bool:
     return bool(entry & PAGE_RW)
 
 
-def _kernel_ptes(pfns: range) -> list[int]:
-    return [mk_pte(pfn, PAGE_KERNEL) for pfn in pfns]
+def mk_ptes(pfns: range, prot: int) -> "array[int]":
+    """Make entries that map ``pfns``, a run up or down, in their order."""
+    step = (pfns.step << _PFN_SHIFT) if len(pfns) > 1 else 0
+    return _words(progression(mk_pte(pfns[0], prot), step, len(pfns)))
+
+
+def _words(little_endian: bytes) -> "array[int]":
+    words = array("Q", little_endian)
+    if sys.byteorder == "big":
+        words.byteswap()
+    return words
 
 
 class PteTable:
-    """The lowest level: entries are numbers."""
+    """The lowest level: entries are numbers, as many bytes as in a real table."""
 
     __slots__ = ("_entries", "_pfns", "frame")
 
@@ -55,16 +67,16 @@ class PteTable:
         Entries are made when they are first asked for: most of a large machine never is.
         """
         self._pfns = pfns
-        self._entries = [NONE] * size if len(pfns) < size else None
-        if self._entries is not None:
-            self._entries[: len(pfns)] = _kernel_ptes(pfns)
+        self._entries = array("Q", bytes(8 * size)) if len(pfns) < size else None
+        if self._entries is not None and pfns:
+            self._entries[: len(pfns)] = mk_ptes(pfns, PAGE_KERNEL)
         self.frame = frame
 
     @property
-    def entries(self) -> list[int]:
+    def entries(self) -> "array[int]":
         """All entries, for reading and writing."""
         if self._entries is None:
-            self._entries = _kernel_ptes(self._pfns)
+            self._entries = mk_ptes(self._pfns, PAGE_KERNEL)
         return self._entries
 
     def mapped_frames(self) -> Iterator[int]:
@@ -95,7 +107,7 @@ class Slot(Generic[T]):
 
     __slots__ = ("entries", "index")
 
-    def __init__(self, entries: list[T], index: int) -> None:
+    def __init__(self, entries: MutableSequence[T], index: int) -> None:
         self.entries = entries
         self.index = index
 
@@ -107,9 +119,44 @@ class Slot(Generic[T]):
         """Write the entry (set_pte_at, pmd_populate_kernel)."""
         self.entries[self.index] = value
 
-    def step(self) -> None:
-        """Go on to the next entry (``pte++``)."""
-        self.index += 1
+    def step(self, count: int = 1) -> None:
+        """Go on to the next entry (``pte++``), or further."""
+        self.index += count
+
+
+class PteSlot(Slot[int]):
+    """pte_t \\*, and what can be done to the run of entries that begins there."""
+
+    __slots__ = ("table",)
+
+    def __init__(self, table: PteTable, index: int) -> None:
+        super().__init__(table.entries, index)
+        self.table = table
+
+    def consecutive(self, most: int) -> int:
+        """How many entries, up to ``most``, map one frame after the other in the same way."""
+        return self._rising(most, 1 << _PFN_SHIFT)
+
+    def equal(self, most: int) -> int:
+        """How many entries, up to ``most``, are the same."""
+        return self._rising(most, 0)
+
+    def set_run(self, values: "array[int]") -> None:
+        """Write as many entries as there are ``values``, and go on to the one behind."""
+        self.table.entries[self.index : self.index + len(values)] = values
+        self.index += len(values)
+
+    def _rising(self, most: int, step: int) -> int:
+        entries, at = self.table.entries, self.index
+        first = entries[at]
+        if entries[at + most - 1] == first + (most - 1) * step:  # then it is one run, most likely
+            run = _words(progression(first, step, most))
+            if entries[at : at + most] == run:
+                return most
+        length = 1
+        while length < most and entries[at + length] == first + length * step:
+            length += 1
+        return length
 
 
 @dataclass(frozen=True)
@@ -168,17 +215,17 @@ class PageTable:
         """The pmd entry of ``addr`` below ``pud``, which must not be none."""
         return Slot(_directory(pud).entries, self.pmd_level.index(addr))
 
-    def pte_offset_kernel(self, pmd: Slot[Entry], addr: int) -> Slot[int]:
+    def pte_offset_kernel(self, pmd: Slot[Entry], addr: int) -> PteSlot:
         """The pte of ``addr`` below ``pmd``, which must be neither none nor huge."""
         table = cast(PteTable, pmd.get())
-        return Slot(table.entries, addr >> self.page_shift & self.ptrs_per_pte - 1)
+        return PteSlot(table, addr >> self.page_shift & self.ptrs_per_pte - 1)
 
     def pmd_off_k(self, addr: int) -> Slot[Entry]:
         """The pmd entry of ``addr``, straight from the top."""
         pgd = self.pgd_offset_k(addr)
         return self.pmd_offset(self.pud_offset(self.p4d_offset(pgd, addr), addr), addr)
 
-    def virt_to_kpte(self, addr: int) -> Slot[int]:
+    def virt_to_kpte(self, addr: int) -> PteSlot:
         """The pte of ``addr``, straight from the top; not where a huge page maps it."""
         return self.pte_offset_kernel(self.pmd_off_k(addr), addr)
 

@@ -6,16 +6,29 @@ kernels changed stands beside it and says since when; in 6.0 all of it moved to
 mm/hugetlb_vmemmap.c. Addresses are bytes, ranges half open. Functions that can fail return 0 or
 a negative errno, as they do in C. The contents of struct pages are not simulated, so nothing is
 copied to a new frame.
+
+What is done to one PTE or frame is followed by the same for a run of like ones, all at once; a
+test holds the two against each other.
 """
 
-from collections import deque
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from errno import ENOMEM
 
 from sim_backend.durations import ALLOC_FRAME, FREE_FRAME, REMAP_PTE, RESTORE_PTE, SPLIT_PMD
 from sim_backend.errors import KernelBug, bug_on, vm_bug_on
-from sim_backend.frames import Page, __free_page, alloc_pages_node, free_bootmem_page
+from sim_backend.frame_list import FrameList
+from sim_backend.frames import (
+    BOOT,
+    IN_USE,
+    Page,
+    __free_page,
+    alloc_pages_bulk_node,
+    alloc_pages_node,
+    free_alike,
+    free_bootmem_page,
+)
 from sim_backend.generation import PoolInterface, VmemmapMapping
 from sim_backend.machine import Machine
 from sim_backend.pagetable import (
@@ -23,14 +36,19 @@ from sim_backend.pagetable import (
     PAGE_KERNEL,
     PAGE_KERNEL_RO,
     Entry,
+    PteSlot,
     PteTable,
     Slot,
     mk_pte,
+    mk_ptes,
     pmd_leaf,
     pte_pfn,
 )
 
-RemapPte = Callable[["Machine", Slot[int], int, "VmemmapRemapWalk"], None]
+RemapPte = Callable[[Machine, PteSlot, int, "VmemmapRemapWalk"], None]
+RemapPtes = Callable[[Machine, PteSlot, int, int, "VmemmapRemapWalk"], int]
+"""Takes up to so many PTEs from here on, as far as they are alike, and steps over them; returns how
+many those were, or 0 to leave the first to ``RemapPte``."""
 
 
 @dataclass(eq=False, slots=True)
@@ -39,7 +57,7 @@ class VmemmapRemapWalk:
 
     remap_pte: RemapPte | None
     """Called for each PTE. None: only split huge PMDs (from 6.7)."""
-    vmemmap_pages: deque[Page]
+    vmemmap_pages: FrameList
     """Frames to free, or to take from; the front is the head of the kernel's list."""
     reuse_page: Page | None = None
     """The frame that tails share; None until the walk finds it at ``reuse_addr``."""
@@ -48,6 +66,8 @@ class VmemmapRemapWalk:
     """The new frame of the head (from 6.2)."""
     nr_walked: int = 0
     """PTEs walked, the reused one included (from 5.14)."""
+    remap_ptes: RemapPtes | None = None
+    """The same as ``remap_pte`` for a run of PTEs, if there is such."""
     flush: bool = True
     """False: the caller flushes the TLB for a whole list (VMEMMAP_REMAP_NO_TLB_FLUSH, 6.7)."""
 
@@ -136,12 +156,17 @@ def vmemmap_pte_range(
         walk.nr_walked += 1
         pte.step()
         addr += page_size
+    remap_ptes = walk.remap_ptes if m.in_runs else None
     while addr != end:
         bug_on(pte.get() == NONE, "pte_none(*pte)")
-        remap_pte(m, pte, addr, walk)
-        walk.nr_walked += 1
-        pte.step()
-        addr += page_size
+        left = (end - addr) >> m.geometry.page_shift
+        count = remap_ptes(m, pte, addr, left, walk) if remap_ptes and left > 1 else 0
+        if not count:
+            remap_pte(m, pte, addr, walk)
+            pte.step()
+            count = 1
+        walk.nr_walked += count
+        addr += count * page_size
 
 
 def _expect_base_pages(_m: Machine, pmd: Slot[Entry], _walk: VmemmapRemapWalk) -> int:
@@ -175,26 +200,56 @@ _ENTER_PMD: Mapping[VmemmapMapping, Callable[[Machine, Slot[Entry], VmemmapRemap
 }
 
 
-def pte_page(m: Machine, pte: Slot[int]) -> Page:
+def pte_page(m: Machine, pte: PteSlot) -> Page:
     """The frame that ``pte`` maps."""
     return m.memory.pfn_to_page(pte_pfn(pte.get()))
 
 
-def vmemmap_remap_pte(m: Machine, pte: Slot[int], addr: int, walk: VmemmapRemapWalk) -> None:
+def vmemmap_remap_pte(m: Machine, pte: PteSlot, addr: int, walk: VmemmapRemapWalk) -> None:
     """Map ``addr`` to the shared frame, read-only, and put its old frame on the list."""
     m.trace.vmemmap_remap_pte(addr)
-    m.clock.spend(REMAP_PTE)
-    walk.vmemmap_pages.appendleft(pte_page(m, pte))
+    m.clock.spend_each(REMAP_PTE)
+    pfn = pte_pfn(pte.get())
+    walk.vmemmap_pages.add(range(pfn, pfn + 1))
     pte.set(mk_pte(reuse_page(walk).pfn, PAGE_KERNEL_RO))
 
 
-def vmemmap_restore_pte(m: Machine, pte: Slot[int], addr: int, walk: VmemmapRemapWalk) -> None:
+def vmemmap_remap_ptes(
+    m: Machine, pte: PteSlot, addr: int, most: int, walk: VmemmapRemapWalk
+) -> int:
+    """``vmemmap_remap_pte`` for PTEs that map one frame after the other."""
+    count = pte.consecutive(most)
+    if count == 1:
+        return 0
+    m.trace.vmemmap_remap_ptes(addr, count, m.clock.each_ns(REMAP_PTE))
+    m.clock.spend_each(REMAP_PTE, count)
+    pfn = pte_pfn(pte.get())
+    walk.vmemmap_pages.add(range(pfn, pfn + count))
+    pte.set_run(array("Q", [mk_pte(reuse_page(walk).pfn, PAGE_KERNEL_RO)]) * count)
+    return count
+
+
+def vmemmap_restore_pte(m: Machine, pte: PteSlot, addr: int, walk: VmemmapRemapWalk) -> None:
     """Map ``addr`` to a frame of its own again (from 5.14)."""
     m.trace.vmemmap_restore_pte(addr)
-    m.clock.spend(RESTORE_PTE)
+    m.clock.spend_each(RESTORE_PTE)
     bug_on(pte_pfn(pte.get()) != reuse_page(walk).pfn, "pte_page(*pte) != walk->reuse_page")
-    page = walk.vmemmap_pages.popleft()
-    pte.set(mk_pte(page.pfn, PAGE_KERNEL))
+    (pfns,) = walk.vmemmap_pages.take(1)
+    pte.set(mk_pte(pfns[0], PAGE_KERNEL))
+
+
+def vmemmap_restore_ptes(
+    m: Machine, pte: PteSlot, addr: int, most: int, walk: VmemmapRemapWalk
+) -> int:
+    """``vmemmap_restore_pte`` for PTEs that share the frame in the same way."""
+    count = pte.equal(most)
+    if count == 1 or pte_pfn(pte.get()) != reuse_page(walk).pfn:
+        return 0
+    m.trace.vmemmap_restore_ptes(addr, count, m.clock.each_ns(RESTORE_PTE))
+    m.clock.spend_each(RESTORE_PTE, count)
+    for pfns in walk.vmemmap_pages.take(count):
+        pte.set_run(mk_ptes(pfns, PAGE_KERNEL))
+    return count
 
 
 def reuse_page(walk: VmemmapRemapWalk) -> Page:
@@ -206,7 +261,7 @@ def reuse_page(walk: VmemmapRemapWalk) -> Page:
 
 def free_vmemmap_page(m: Machine, page: Page) -> None:
     """Free a frame to where it came from: memblock's are reserved, others the buddy's."""
-    m.clock.spend(FREE_FRAME)
+    m.clock.spend_each(FREE_FRAME)
     if page.reserved:
         m.nr_memmap_boot_pages -= 1
         free_bootmem_page(m.memory, page)
@@ -215,10 +270,26 @@ def free_vmemmap_page(m: Machine, page: Page) -> None:
         __free_page(m.memory, page)
 
 
-def free_vmemmap_page_list(m: Machine, pages: deque[Page]) -> None:
+def free_vmemmap_pages(m: Machine, pfns: range) -> bool:
+    """``free_vmemmap_page`` for a run of frames; whether they were alike, so that it could."""
+    state = m.memory.common_state(pfns)
+    if state == BOOT:
+        m.nr_memmap_boot_pages -= len(pfns)
+    elif state == IN_USE:
+        m.nr_memmap_pages -= len(pfns)
+    else:
+        return False
+    m.clock.spend_each(FREE_FRAME, len(pfns))
+    free_alike(m.memory, pfns, state)
+    return True
+
+
+def free_vmemmap_page_list(m: Machine, pages: FrameList) -> None:
     """Free all frames of the list."""
-    while pages:
-        free_vmemmap_page(m, pages.popleft())
+    for pfns in pages.take_all():
+        if not (m.in_runs and free_vmemmap_pages(m, pfns)):
+            for pfn in pfns:
+                free_vmemmap_page(m, m.memory.pfn_to_page(pfn))
 
 
 def vmemmap_remap_free(m: Machine, start: int, end: int, reuse: int) -> int:
@@ -228,7 +299,9 @@ def vmemmap_remap_free(m: Machine, start: int, end: int, reuse: int) -> int:
     fail; from 5.14 to 6.1 it returns -ENOMEM when a huge PMD can't be split, all undone.
     """
     m.trace.vmemmap_remap_free(start, end, reuse)
-    walk = VmemmapRemapWalk(vmemmap_remap_pte, deque(), reuse_addr=reuse)
+    walk = VmemmapRemapWalk(
+        vmemmap_remap_pte, FrameList(), reuse_addr=reuse, remap_ptes=vmemmap_remap_ptes
+    )
     bug_on(start - reuse != m.geometry.page_size, "start - reuse != PAGE_SIZE")
     ret = vmemmap_remap_range(m, reuse, end, walk)
     if ret and walk.nr_walked:
@@ -240,7 +313,12 @@ def vmemmap_remap_free(m: Machine, start: int, end: int, reuse: int) -> int:
 def roll_back(m: Machine, reuse: int, failed: VmemmapRemapWalk) -> None:
     """Restore what a walk from ``reuse`` remapped before it failed (from 5.14)."""
     end = reuse + failed.nr_walked * m.geometry.page_size
-    undo = VmemmapRemapWalk(vmemmap_restore_pte, failed.vmemmap_pages, reuse_addr=reuse)
+    undo = VmemmapRemapWalk(
+        vmemmap_restore_pte,
+        failed.vmemmap_pages,
+        reuse_addr=reuse,
+        remap_ptes=vmemmap_restore_ptes,
+    )
     vmemmap_remap_range(m, reuse, end, undo)
 
 
@@ -253,21 +331,35 @@ _THIS_NODE: Mapping[PoolInterface, bool] = {
 
 def alloc_vmemmap_page(m: Machine, nid: int) -> Page | None:
     """Allocate a frame for struct pages of node ``nid``; None if there is none."""
-    m.clock.spend(ALLOC_FRAME)
+    m.clock.spend_each(ALLOC_FRAME)
     return alloc_pages_node(m.memory, nid, this_node=_THIS_NODE[m.generation.interface])
 
 
-def alloc_vmemmap_page_list(m: Machine, start: int, end: int, pages: deque[Page]) -> int:
+def alloc_vmemmap_pages(m: Machine, nid: int, count: int) -> FrameList:
+    """``alloc_vmemmap_page`` up to ``count`` times, or up to the first that fails."""
+    this_node = _THIS_NODE[m.generation.interface]
+    if m.in_runs:
+        pages = alloc_pages_bulk_node(m.memory, nid, count, this_node=this_node)
+        m.clock.spend_each(ALLOC_FRAME, min(count, len(pages) + 1))
+        return pages
+    pages = FrameList()
+    while count and (page := alloc_vmemmap_page(m, nid)):
+        pages.add_tail(range(page.pfn, page.pfn + 1))
+        count -= 1
+    return pages
+
+
+def alloc_vmemmap_page_list(m: Machine, start: int, end: int, pages: FrameList) -> int:
     """Allocate a frame for each page of [start, end), or none at all and -ENOMEM."""
-    nid = m.vmemmap_to_nid(start)
-    for _ in range((end - start) >> m.geometry.page_shift):
-        page = alloc_vmemmap_page(m, nid)
-        if page is None:
-            while pages:
-                __free_page(m.memory, pages.popleft())
-            return -ENOMEM
-        pages.append(page)
-    m.nr_memmap_pages += len(pages)
+    count = (end - start) >> m.geometry.page_shift
+    found = alloc_vmemmap_pages(m, m.vmemmap_to_nid(start), count)
+    if len(found) < count:
+        for pfn in found:
+            __free_page(m.memory, m.memory.pfn_to_page(pfn))
+        return -ENOMEM
+    for pfns in found.take_all():
+        pages.add_tail(pfns)
+    m.nr_memmap_pages += count
     return 0
 
 
@@ -277,7 +369,13 @@ def vmemmap_remap_alloc(m: Machine, start: int, end: int, reuse: int, *, flush: 
     Returns -ENOMEM, and leaves all as it was, when there are not enough frames.
     """
     bug_on(start - reuse != m.geometry.page_size, "start - reuse != PAGE_SIZE")
-    walk = VmemmapRemapWalk(vmemmap_restore_pte, deque(), reuse_addr=reuse, flush=flush)
+    walk = VmemmapRemapWalk(
+        vmemmap_restore_pte,
+        FrameList(),
+        reuse_addr=reuse,
+        remap_ptes=vmemmap_restore_ptes,
+        flush=flush,
+    )
     if ret := alloc_vmemmap_page_list(m, start, end, walk.vmemmap_pages):
         return ret
     return vmemmap_remap_range(m, reuse, end, walk)

@@ -12,9 +12,13 @@ from typing import NamedTuple
 
 from probes.events import VERSION, Event, Kind, Reason
 from sim_backend.durations import Clock
+from sim_backend.pte_run import PteRun
 
 Emit = Callable[[Event], None]
 """Takes each event as it happens."""
+
+EmitRun = Callable[[PteRun], None]
+"""Takes the events of a run of PTEs, which carry no totals, all at once."""
 
 
 class Task(NamedTuple):
@@ -66,23 +70,32 @@ class _Operation:
 class Tracer:
     """Turns hits of the hooks into events, for one listener."""
 
+    takes_runs = True
+    """False: the hits of a run of PTEs must come one by one."""
+
     def __init__(self, clock: Clock, page_size: int, range_hook: str) -> None:
         """``range_hook`` is the function whose arguments become REMAP_RANGE events."""
         self._clock = clock
         self._page_size = page_size
         self._range_hook = range_hook
         self._emit: Emit | None = None
+        self._emit_run: EmitRun = self._emit_each
         self._operation: _Operation | None = None
         self._batch: _Operation | None = None
         self._sequence: dict[int, int] = {}
         self.net_freed_frames = 0
         """Frames freed less frames allocated, by the events since ``attach``."""
 
-    def attach(self, emit: Emit) -> None:
-        """Send events to ``emit`` from now on. Raises ``ValueError`` when somebody else listens."""
+    def attach(self, emit: Emit, emit_run: EmitRun | None = None) -> None:
+        """Send events to ``emit`` from now on, but those of runs of PTEs to ``emit_run``.
+
+        Without ``emit_run``, ``emit`` gets those too, one by one. Raises ``ValueError`` when
+        somebody else listens.
+        """
         if self._emit is not None:
             raise ValueError("this kernel is being traced already")
         self._emit = emit
+        self._emit_run = emit_run or self._emit_each
         self._sequence.clear()
         self.net_freed_frames = 0
 
@@ -128,11 +141,25 @@ class Tracer:
                 operation.head_remapped = 1
             self._pte(operation, Kind.REMAP_PTE, addr)
 
+    def vmemmap_remap_ptes(self, addr: int, count: int, each_ns: int) -> None:
+        """``count`` hits of ``vmemmap_remap_pte``, page after page, ``each_ns`` apart from now."""
+        operation = self._operation
+        if operation is not None and not operation.restoring:
+            if addr == operation.target.start:
+                operation.head_remapped = 1
+            self._ptes(operation, Kind.REMAP_PTE, addr, count, each_ns)
+
     def vmemmap_restore_pte(self, addr: int) -> None:
         """Entry of vmemmap_restore_pte; inside an optimisation it is part of a roll-back."""
         operation = self._operation
         if operation is not None and operation.restoring:
             self._pte(operation, Kind.RESTORE_PTE, addr)
+
+    def vmemmap_restore_ptes(self, addr: int, count: int, each_ns: int) -> None:
+        """``count`` hits of ``vmemmap_restore_pte``, as in ``vmemmap_remap_ptes``."""
+        operation = self._operation
+        if operation is not None and operation.restoring:
+            self._ptes(operation, Kind.RESTORE_PTE, addr, count, each_ns)
 
     def optimize_exit(self, ret: int) -> None:
         """Return of the per-page function; ``ret`` is 0 or a negative errno."""
@@ -174,6 +201,17 @@ class Tracer:
         operation.ptes += 1
         self._send(operation, kind, (addr, addr + self._page_size, 0))
 
+    def _ptes(self, operation: _Operation, kind: Kind, addr: int, count: int, each_ns: int) -> None:
+        operation.ptes += count
+        if self._emit is not None:
+            first = self._event(operation, kind, (addr, addr + self._page_size, 0), count=count)
+            self._emit_run(PteRun(first, count, each_ns))
+
+    def _emit_each(self, run: PteRun) -> None:
+        if self._emit is not None:
+            for event in run.events():
+                self._emit(event)
+
     def _exit(self, operation: _Operation, kind: Kind, outcome: Outcome) -> None:
         self.net_freed_frames += outcome.frames_freed - outcome.frames_allocated
         outcome = outcome._replace(duration_ns=self._clock.now_ns - operation.since_ns)
@@ -187,35 +225,44 @@ class Tracer:
         where: tuple[int, int, int],
         outcome: Outcome = _NO_OUTCOME,
     ) -> None:
-        if self._emit is None:
-            return
+        if self._emit is not None:
+            self._emit(self._event(operation, kind, where, outcome))
+
+    def _event(
+        self,
+        operation: _Operation,
+        kind: Kind,
+        where: tuple[int, int, int],
+        outcome: Outcome = _NO_OUTCOME,
+        *,
+        count: int = 1,
+    ) -> Event:
+        """The first of ``count`` events, for all of which sequence numbers are taken."""
         pid, tgid, comm, cpu = operation.task
         target = operation.target
         sequence = self._sequence.get(cpu, 0)
-        self._sequence[cpu] = sequence + 1
+        self._sequence[cpu] = sequence + count
         start, end, reuse = where
         ret, ptes, freed, allocated, reason, duration_ns = outcome
-        # By position: once per PTE, keywords would cost as much as all the rest.
-        self._emit(
-            Event(
-                self._clock.now_ns,
-                sequence,
-                start,
-                end,
-                reuse,
-                duration_ns,
-                ret,
-                pid,
-                tgid,
-                ptes,
-                freed,
-                allocated,
-                cpu,
-                target.node,
-                kind,
-                target.order,
-                reason,
-                VERSION,
-                comm,
-            )
+        # By position: keywords would cost as much as all the rest.
+        return Event(
+            self._clock.now_ns,
+            sequence,
+            start,
+            end,
+            reuse,
+            duration_ns,
+            ret,
+            pid,
+            tgid,
+            ptes,
+            freed,
+            allocated,
+            cpu,
+            target.node,
+            kind,
+            target.order,
+            reason,
+            VERSION,
+            comm,
         )

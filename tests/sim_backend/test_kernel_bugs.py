@@ -2,12 +2,12 @@
 """Each BUG_ON of the seed, provoked the way the kernel would run into it."""
 
 import re
-from collections import deque
 from contextlib import AbstractContextManager
 
 import pytest
 
 from sim_backend.errors import KernelBug
+from sim_backend.frame_list import FrameList
 from sim_backend.frames import __free_page, alloc_pages_node, free_bootmem_page
 from sim_backend.hugetlb import add_hugetlb_page
 from sim_backend.hugetlb_vmemmap import free_huge_page_vmemmap
@@ -73,7 +73,7 @@ def test_no_pte(traced: Traced, hole: int) -> None:
 
 
 def test_reuse_address_is_not_the_first(traced: Traced) -> None:
-    walk = VmemmapRemapWalk(vmemmap_remap_pte, deque(), reuse_addr=START + 2 * PAGE)
+    walk = VmemmapRemapWalk(vmemmap_remap_pte, FrameList(), reuse_addr=START + 2 * PAGE)
     with dies("BUG_ON(walk->reuse_addr != addr)"):
         vmemmap_remap_range(traced.kernel.machine, START + PAGE, START + 8 * PAGE, walk)
 
@@ -86,7 +86,7 @@ def test_reuse_address_is_not_the_first(traced: Traced) -> None:
     ],
 )
 def test_unaligned_range(traced: Traced, start: int, end: int, condition: str) -> None:
-    walk = VmemmapRemapWalk(vmemmap_remap_pte, deque(), reuse_addr=START + start)
+    walk = VmemmapRemapWalk(vmemmap_remap_pte, FrameList(), reuse_addr=START + start)
     with dies(condition):
         vmemmap_remap_range(traced.kernel.machine, START + start, START + end, walk)
 
@@ -147,6 +147,6 @@ def test_a_page_that_could_be_freed_comes_back(traced: Traced) -> None:
 
 def test_remapping_to_no_frame(traced: Traced) -> None:
     machine = traced.kernel.machine
-    walk = VmemmapRemapWalk(vmemmap_remap_pte, deque())
+    walk = VmemmapRemapWalk(vmemmap_remap_pte, FrameList())
     with dies("NULL pointer dereference"):
         vmemmap_remap_pte(machine, machine.init_mm.virt_to_kpte(START), START, walk)

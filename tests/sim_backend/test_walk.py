@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The walk from pgd to pte: boundaries of every level, and what it counts."""
 
-from collections import deque
-
 import pytest
 
+from sim_backend.frame_list import FrameList
 from sim_backend.pagetable import NONE, PAGE_KERNEL, Directory, PageTable, PteTable, mk_pte
 from sim_backend.sparse_vmemmap import (
     VmemmapRemapWalk,
@@ -50,7 +49,7 @@ def test_a_range_across_a_boundary(bits: int) -> None:
 
 def test_the_walk_counts_the_reused_page_too() -> None:
     traced = Traced("v17-enabled")
-    walk = VmemmapRemapWalk(vmemmap_remap_pte, deque(), reuse_addr=START + PAGE)
+    walk = VmemmapRemapWalk(vmemmap_remap_pte, FrameList(), reuse_addr=START + PAGE)
     assert vmemmap_remap_range(traced.kernel.machine, START + PAGE, START + 8 * PAGE, walk) == 0
     assert walk.nr_walked == 7
     assert len(walk.vmemmap_pages) == 6
