@@ -38,6 +38,8 @@ def hvoscope(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("simulate --scenario 3 --op hvo.on", "not an operation: 'hvo.on'"),
         ("simulate --kernel 4.4 --op hvo.on", "'4.4' is not one of"),
         ("trace --count 0", "0 is not in the range x>=1"),
+        ("plan --size 2MB --struct-page 56", "a struct page of 56 bytes is no power of two"),
+        ("plan --size 2MB --count 0", "0 is not in the range"),
         ("tarce", "No such command 'tarce'"),
     ],
 )
