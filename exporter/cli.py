@@ -9,6 +9,7 @@ from exporter.commands.check import check_command
 from exporter.commands.plan import plan_command
 from exporter.commands.serve import serve_command
 from exporter.commands.simulate import simulate_command
+from exporter.commands.top import top_command
 from exporter.commands.trace import trace_command
 
 EXIT_USAGE = 2
@@ -21,7 +22,14 @@ def cli() -> None:
     """See the kernel give back struct page memory: HugeTLB vmemmap optimisation (HVO)."""
 
 
-for command in (check_command, plan_command, serve_command, simulate_command, trace_command):
+for command in (
+    check_command,
+    plan_command,
+    serve_command,
+    simulate_command,
+    top_command,
+    trace_command,
+):
     cli.add_command(command)
 
 

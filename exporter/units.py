@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numbers as people read them, in a given width. What is not known is ``-``, never 0."""
 
+from probes.counters import BUCKETS_NS
 from probes.geometry import GIB, KIB, MIB
 
 UNKNOWN = "-"
@@ -28,17 +29,21 @@ def count(number: int | None, width: int = 12) -> str:
 
 
 def rate(per_second: float | None, width: int = 8) -> str:
-    """A rate per second: ``0``, ``0.33``, ``23.5``, ``4094``, ``1.2M``."""
+    """A rate per second: ``0``, ``0.33``, ``23.5``, ``4094``, ``1.2M``; 0 is none at all."""
     if per_second is None:
         return UNKNOWN
+    if 0 < per_second < 0.01:
+        return "<0.01"
     plain = f"{per_second:.0f}" if per_second >= 100 else _three(per_second)
     return plain if len(plain) <= width else _short(per_second)
 
 
 def duration(ns: float | None) -> str:
-    """A time in ns as ``12.3us``, ``4.1ms``, ``1s``."""
+    """A time in ns as ``12.3us``, ``4.1ms``, ``1s``; infinite is beyond the last bucket."""
     if ns is None:
         return UNKNOWN
+    if ns == float("inf"):
+        return f">{duration(BUCKETS_NS[-1])}"
     for unit, name in _NS:
         if ns >= unit:
             return f"{_three(ns / unit)}{name}"
