@@ -45,6 +45,9 @@ class Subject:
     notes: tuple[str, ...] = ()
     """What could not be told and is assumed instead, or is not there; a line each."""
 
+    saved_now: int | None = None
+    """Bytes that HVO saves on it already, by the kernel's own accounts; None: not known."""
+
     @property
     def in_batches(self) -> bool | None:
         """Whether the kernel optimises whole lists (Linux 6.7 and later); None: not known."""
@@ -84,7 +87,8 @@ def running(host: Host, page_size: int, given: Given) -> Subject:
     geometry = Geometry(page_size, struct_page, reserved)
     if given.struct_page:
         check_possible(geometry)
-    pools = {(p.size, p.node): p.pages for p in KernelState(host).pools() if p.state == "total"}
+    state = KernelState(host, page_size)
+    pools = {(p.size, p.node): p.pages for p in state.pools() if p.state == "total"}
     empty = () if any(pools.values()) else (_EMPTY,)
     return Subject(
         _ARCHITECTURE_OF.get(host.machine, host.machine),
@@ -92,6 +96,7 @@ def running(host: Host, page_size: int, given: Given) -> Subject:
         [Demand(size, pages, node) for (size, node), pages in pools.items()],
         facts,
         (*empty, *notes, *notes_too),
+        state.saved_bytes(),
     )
 
 

@@ -32,6 +32,7 @@ def to_json(subject: Subject, savings: Sequence[Saving]) -> str:
             "reserved_pages": subject.geometry.reserved_pages,
             **only,
             **_totals(savings),
+            "bytes_saved_now": subject.saved_now,
             "sizes": sizes,
             "slowdown": [
                 figure._asdict()
@@ -55,6 +56,7 @@ def to_text(subject: Subject, savings: Sequence[Saving]) -> str:
         *map(_row, savings),
         *_sum(savings),
         *_tables_note(subject, savings),
+        *_saved_now(subject),
     ]
     lines += _section("Slow-down to expect, as published", _slowdown(subject, savings))
     lines += _section("To switch it on", advice.switch(subject, savings))
@@ -143,6 +145,12 @@ def _tables_note(subject: Subject, savings: Sequence[Saving]) -> list[str]:
         f"{totals['page_table_frames_most']} if no two pages lie together.",
         "",
     )
+
+
+def _saved_now(subject: Subject) -> Iterator[str]:
+    """What of it is so already; page tables are not in it, as the kernel does not count them."""
+    if subject.saved_now:
+        yield f"Saved already, by the kernel's own accounts: {units.memory(subject.saved_now)}"
 
 
 def _figures(subject: Subject, savings: Sequence[Saving]) -> list[Figure]:

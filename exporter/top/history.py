@@ -30,6 +30,8 @@ class Look:
     enabled: bool | None
     memmap: Mapping[str, int]
     drift: int | None
+    saved: int | None
+    """Bytes that HVO saves on the whole machine, by the kernel's own accounts."""
 
     @cached_property
     def _sums(self) -> Mapping[Slot, int]:
@@ -59,6 +61,7 @@ def look(backend: Backend, state: State, drift: Drift, clock: Callable[[], float
         state.enabled(),
         state.memmap_pages(),
         drift.frames(),
+        state.saved_bytes(),
     )
 
 

@@ -92,20 +92,18 @@ def _title(history: History, info: Info, view: View) -> Text:
 
 
 def _saved(history: History, info: Info, width: int, view: View) -> Text:
+    """On the whole machine, since the source began, and how that went."""
     last = history.last
-    saved = rows.saved_bytes(last, info)
-    line = Text("saved ")
-    line.append(units.memory(saved), "bold green" if saved else "bold")
-    frames = None if saved is None else saved // info.page_size
-    line.append(f" since start ({units.count(frames)} frames)   memmap ")
+    since = rows.saved_bytes(last, info)
+    line = Text("saved ").append(units.memory(last.saved), "bold green")
+    line.append("   since start ").append(units.memory(since), "bold green")
     memmap = sum(last.memmap.values()) * info.page_size if last.memmap else None
-    line.append(units.memory(memmap), "bold")
-    line.append("   HVO ")
-    line.append({True: "on", False: "off", None: units.UNKNOWN}[last.enabled], "bold")
+    line.append("   memmap ").append(units.memory(memmap), "bold")
+    switch = {True: "on", False: "off", None: units.UNKNOWN}[last.enabled]
+    line.append("   HVO ").append(switch, "bold").append("   ")
     trend = [rows.saved_bytes(one, info) for one in history.looks]
-    line.append("   ")
-    line.append(sparkline(trend, width - line.cell_len, ascii_only=view.plain), "green")
-    return line
+    bars = sparkline(trend, width - line.cell_len, ascii_only=view.plain)
+    return line.append(bars, "green")
 
 
 def _health(status: Status, drift: int | None) -> Text:

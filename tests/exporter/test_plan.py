@@ -11,8 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from exporter.cli import cli
+from tests.probes.capture_tree import restored
 from tests.probes.preflight_host import SYMBOLS_5_15, SYSCTL, btf, kallsyms, machine
 
+TREES = Path(__file__).parents[1] / "data/trees"
 POOL = "sys/devices/system/node/node{}/hugepages/hugepages-{}kB/nr_hugepages"
 TWO_NODES = {
     "sys/devices/system/node/online": "0-1\n",
@@ -145,6 +147,20 @@ def test_the_pools_of_this_machine_node_by_node(tmp_path: Path) -> None:
     ]
     assert found["frames_freed"] == 509 * 7 + 4095
     assert found["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "frames"), [("cloud-6.18-23", 23 * 7), ("cloud-6.18-23-and-1gb", 23 * 7 + 4095)]
+)
+def test_a_real_machine_saved_what_is_planned_for_it(
+    tmp_path: Path, name: str, frames: int
+) -> None:
+    host = restored(tmp_path, TREES / f"{name}.json")
+    paths = ("--path.procfs", str(host.proc), "--path.sysfs", str(host.sys))
+    found = as_json(*paths)
+    assert found["frames_freed"] == frames
+    assert found["bytes_saved_now"] == found["bytes_saved"]
+    assert "Saved already, by the kernel's own accounts: " in plan(*paths)
 
 
 def test_an_empty_pool_says_so(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def counted(**totals: int) -> Counters:
 
 def at(seconds: float, counters: Counters | None = None, *, status: Status = FINE) -> Look:
     """A look that sees counters only."""
-    return Look(seconds, counters or Counters(), status, (), None, {}, None)
+    return Look(seconds, counters or Counters(), status, (), None, {}, None, None)
 
 
 def histogram(**buckets: int) -> Histogram:

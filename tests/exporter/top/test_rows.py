@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
 import pytest
 
 from exporter.top import rows
@@ -46,7 +48,7 @@ def test_a_pool_that_no_probe_sees_has_no_counts() -> None:
     simulated = Simulated().after("grow 2MB 23")
     last = simulated.history.last
     blind = History(at(0.0))
-    blind.add(last.__class__(1.0, Counters(), last.status, last.pools, None, {}, None))
+    blind.add(dataclasses.replace(at(1.0), pools=last.pools))
     row = rows.pool_rows(blind, INFO)[0]
     assert (row.pages, row.free) == (12, 12)
     assert (row.optimised, row.rate, row.skipped, row.failed, row.saved) == (None,) * 5
