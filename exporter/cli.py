@@ -6,9 +6,11 @@ import sys
 import click
 
 from exporter.commands.check import check_command
+from exporter.commands.plan import plan_command
 from exporter.commands.record import record_command
 from exporter.commands.serve import serve_command
 from exporter.commands.simulate import simulate_command
+from exporter.commands.top import top_command
 from exporter.commands.trace import trace_command
 from probes.backend import BackendError
 
@@ -24,9 +26,11 @@ def cli() -> None:
 
 for command in (
     check_command,
+    plan_command,
     record_command,
     serve_command,
     simulate_command,
+    top_command,
     trace_command,
 ):
     cli.add_command(command)

@@ -70,6 +70,20 @@ class Geometry:
         """PTRS_PER_PTE: entries in one page of page table, at every level."""
         return self.page_size // PTE_SIZE
 
+    @property
+    def maps_vmemmap_with_pmds(self) -> bool:
+        """Whether boot maps struct pages by huge pmds, which the first HVO page in each splits.
+
+        With 4 KB pages only: on larger ones arm64 goes through vmemmap_populate_basepages, so
+        that there is nothing to split (arch/arm64/mm/mmu.c, vmemmap_populate).
+        """
+        return self.page_size == 4 * KIB
+
+    @property
+    def pmd_size(self) -> int:
+        """Bytes that one pmd entry maps, and so one page of page table."""
+        return self.ptes_per_table * self.page_size
+
     def order(self, huge_page_size: int) -> int:
         """Page order of a huge page: log2 of its base pages. ``ValueError`` if it has none."""
         pages, rest = divmod(huge_page_size, self.page_size)

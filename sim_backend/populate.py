@@ -6,7 +6,6 @@ After mm/sparse-vmemmap.c (vmemmap_populate_basepages, vmemmap_populate_hugepage
 
 from collections.abc import Mapping
 
-from probes.geometry import KIB
 from sim_backend.frames import MIX_SECTION_INFO, SECTION_INFO
 from sim_backend.generation import VmemmapMapping
 from sim_backend.machine import Machine
@@ -35,7 +34,7 @@ def vmemmap_populate(m: Machine, nid: int) -> None:
     """
     node = m.memory.nodes[nid]
     addr, end = m.page_to_vmemmap(node.start), m.page_to_vmemmap(node.end)
-    huge = _HUGE[m.generation.mapping] and m.geometry.page_size == 4 * KIB  # arm64: 4K only
+    huge = _HUGE[m.generation.mapping] and m.geometry.maps_vmemmap_with_pmds
     frames = (end - addr) >> m.geometry.page_shift
     align = m.init_mm.ptrs_per_pte if huge else 1
     pfn = node.memblock.alloc(frames, align, SECTION_INFO)

@@ -47,6 +47,8 @@ def hvoscope(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("record README.md --backend sim", "README.md is there already: name another"),
         ("record none/x --backend sim --count 1", "none/x: No such file or directory"),
         ("record x --duration 0", "0.0 is not in the range x>0"),
+        ("plan --size 2MB --struct-page 56", "a struct page of 56 bytes is no power of two"),
+        ("plan --size 2MB --count 0", "0 is not in the range"),
         ("tarce", "No such command 'tarce'"),
     ],
 )

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``hvoscope top``."""
+
+import functools
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from exporter.commands.options import path_options, source_options
+from exporter.sources import Choice, make_source
+from exporter.top import history
+from probes.accounting import Drift
+from probes.backend import Backend, BackendError
+from probes.host import Host
+
+EXIT_TERMINATED = 128 + signal.SIGTERM
+
+
+@click.command("top")
+@source_options
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time from look to look.",
+)
+@click.option("--count", type=click.IntRange(min=1), help="Stop after this many looks.")
+@path_options
+def top_command(
+    *, interval: float, count: int | None, proc: Path, sys_: Path, **choice: Any
+) -> None:
+    """Watch what HVO saves: a live screen, or a line for each look where there is no terminal.
+
+    Keys: q quit, p pause, s sort the pools, r reverse, w times since the start or of the last
+    minute. What can't be observed is shown as -.
+
+    \b
+    Examples:
+      hvoscope top
+      hvoscope top --backend sim
+      hvoscope top --backend sim --interval 5 --count 12 | tee top.txt
+    """
+    # Not above: every command is imported by the daemon's process, which has no use for rich.
+    from exporter.top import terminal  # noqa: PLC0415
+
+    signal.signal(signal.SIGTERM, _end)
+    source = make_source(Choice(**choice), Host(proc=proc, sys=sys_))
+    drift = Drift(source.backend, source.state)
+    look = functools.partial(history.look, source.backend, source.state, drift, time.monotonic)
+    try:
+        with terminal.attaching():
+            problem = _start(source.backend, drift)
+        terminal.show(look, source.backend.info, interval, count, problem)
+    except BrokenPipeError:
+        # The reader has gone, as with `| head`: no news. Keep Python from flushing into it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    finally:
+        source.backend.stop()
+
+
+def _start(backend: Backend, drift: Drift) -> str:
+    """Attach; where that can't be done, the pools are still worth a look. Returns why not."""
+    try:
+        backend.start()
+    except BackendError as error:
+        return str(error)
+    drift.mark()
+    return ""
+
+
+def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """Leave as the keys do, so that the terminal is itself again."""
+    sys.exit(EXIT_TERMINATED)

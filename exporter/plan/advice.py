@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How to switch HVO on, and what the kernel's documentation warns of, in short.
+
+Sources: Documentation/admin-guide/sysctl/vm.rst (hugetlb_optimize_vmemmap),
+Documentation/admin-guide/mm/hugetlbpage.rst, Documentation/mm/vmemmap_dedup.rst.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from exporter import units
+from exporter.plan.machine import Subject
+from probes.geometry import size_label
+from probes.host import read_text
+from probes.preflight.facts import BOOT_PARAMETER, Facts
+from probes.savings import Saving
+
+SYSCTL = "sysctl -w vm.hugetlb_optimize_vmemmap=1"
+AT_BOOT = f"{BOOT_PARAMETER}=on"
+
+_NOW = f"{SYSCTL}: for huge pages allocated from then on (Linux 5.19 and later)"
+_BOOT = f"{AT_BOOT} on the kernel's command line: from boot on (Linux 5.14 and later)"
+_KEEP = f"{AT_BOOT} on the kernel's command line, to have it on after the next boot too"
+_NO_HVO = (
+    "this kernel has no HVO: take one from 5.14 on, built with CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP"
+)
+
+
+def switch(subject: Subject, savings: Sequence[Saving]) -> tuple[str, ...]:
+    """What to set, a line each; on the running machine, only what is not so already."""
+    facts = subject.facts
+    if not _anything(savings):
+        return ()
+    if facts is None or isinstance(facts.symbols, OSError):
+        return _NOW, _BOOT
+    if not facts.has_hvo:
+        return (_NO_HVO,)
+    return _switch_of(facts)
+
+
+def _switch_of(facts: Facts) -> tuple[str, ...]:
+    boot = () if facts.on_from_boot else (_KEEP,)
+    if facts.sysctl == "1":
+        return ("HVO is on already", *boot)
+    if facts.is_before_sysctl:
+        return ("HVO is on already",) if facts.on_from_boot else (_BOOT,)
+    return _NOW, *boot
+
+
+def warnings(subject: Subject, savings: Sequence[Saving]) -> tuple[str, ...]:
+    """What to know before switching it on, a line each; nothing where nothing can be saved."""
+    if not _anything(savings):
+        return ()
+    return tuple(_warnings(subject, max(savings, key=lambda saving: saving.frames_freed_per_page)))
+
+
+def _anything(savings: Sequence[Saving]) -> bool:
+    return any(saving.frames_freed_per_page for saving in savings)
+
+
+def _warnings(subject: Subject, largest: Saving) -> Iterator[str]:
+    if subject.architecture == "arm64":
+        yield (
+            "arm64 kernels have HVO from 5.19 to 6.2 only: 6.3 took it out (commit 060a2c92d1b6), "
+            "and so did stable updates before it"
+        )
+    yield "huge pages that are in the pool already stay as they are: empty it, and fill it again"
+    frames = units.memory(largest.frames_freed_per_page * largest.page_size)
+    yield (
+        f"giving a huge page back takes memory first ({frames} for one of "
+        f"{size_label(largest.size)}): when memory is short it can fail, and has to be tried again "
+        "later"
+    )
+    yield "for the same reason there can be more surplus huge pages for a while than are allowed"
+    yield (
+        "huge pages in use when nr_hugepages is set to 0 become surplus, and stay optimised until "
+        "they are let go"
+    )
+    yield (
+        "huge pages made on the fly (nr_overcommit_hugepages) take longer at each fault: weigh it"
+    )
+    if not _memmap_on_memory_is_off(subject.facts):
+        yield (
+            "memory that was hot-added with memory_hotplug.memmap_on_memory on can't be optimised"
+        )
+
+
+def _memmap_on_memory_is_off(facts: Facts | None) -> bool:
+    if facts is None:
+        return False
+    value = read_text(facts.host.sys / "module/memory_hotplug/parameters/memmap_on_memory")
+    return value in (None, "N")  # None: this kernel has no memory hotplug

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to plan for: the machine that hvoscope runs on, or one that the user describes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from probes.accounting import KernelState, huge_page_sizes
+from probes.geometry import ARCHITECTURES, Geometry
+from probes.host import Host
+from probes.preflight.facts import Facts
+from probes.savings import Demand, check_architecture, check_possible
+
+_ARCHITECTURE_OF = {"x86_64": "x86-64", "aarch64": "arm64"}
+"""What uname calls the machine -> what the seed's table calls it."""
+
+USUAL_STRUCT_PAGE = 64
+"""sizeof(struct page) of nearly every 64-bit kernel, in bytes."""
+SEED_RESERVED = 2
+"""vmemmap pages that stay, from the seed to Linux 5.17."""
+USUAL_RESERVED = 1
+"""The same from Linux 5.18 on (commit e7d324850bfc)."""
+
+_EMPTY = "no huge page is allocated here: plan for some with --size and --count"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line says of the geometry; None: not given."""
+
+    architecture: str | None = None
+    page_size: int | None = None
+    struct_page: int | None = None
+    reserved: int | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is planned for."""
+
+    architecture: str
+    geometry: Geometry
+    demands: Sequence[Demand]
+    facts: Facts | None = None
+    """The running kernel; None where the machine is only described."""
+    notes: tuple[str, ...] = ()
+    """What could not be told and is assumed instead, or is not there; a line each."""
+
+    saved_now: int | None = None
+    """Bytes that HVO saves on it already, by the kernel's own accounts; None: not known."""
+
+    @property
+    def in_batches(self) -> bool | None:
+        """Whether the kernel optimises whole lists (Linux 6.7 and later); None: not known."""
+        if self.facts is None or isinstance(self.facts.symbols, OSError):
+            return None
+        return "hugetlb_vmemmap_optimize_folios" in self.facts.symbols
+
+
+def described(given: Given, demands: Sequence[Demand]) -> Subject:
+    """A machine as the user describes it; what is left out is as usual.
+
+    Raises ``ValueError`` for what no machine is.
+    """
+    architecture = given.architecture or "x86-64"
+    geometry = Geometry(
+        given.page_size or min(ARCHITECTURES[architecture]),
+        given.struct_page or USUAL_STRUCT_PAGE,
+        given.reserved or USUAL_RESERVED,
+    )
+    check_possible(geometry)
+    check_architecture(architecture, geometry, [demand.size for demand in demands])
+    return Subject(architecture, geometry, demands)
+
+
+def running(host: Host, page_size: int, given: Given) -> Subject:
+    """The running machine and the huge pages that it has now, node by node.
+
+    Raises ``ValueError`` where it has no huge page sizes, or ``given`` is impossible.
+    """
+    sizes = huge_page_sizes(host)
+    if not sizes:
+        folder = host.sys / "kernel/mm/hugepages"
+        raise ValueError(f"{folder} lists no huge page size: give --size and --count")
+    facts = Facts(host)
+    struct_page, notes = _struct_page(facts, given)
+    reserved, notes_too = _reserved(facts, given)
+    geometry = Geometry(page_size, struct_page, reserved)
+    if given.struct_page:
+        check_possible(geometry)
+    state = KernelState(host, page_size)
+    pools = {(p.size, p.node): p.pages for p in state.pools() if p.state == "total"}
+    empty = () if any(pools.values()) else (_EMPTY,)
+    return Subject(
+        _ARCHITECTURE_OF.get(host.machine, host.machine),
+        geometry,
+        [Demand(size, pages, node) for (size, node), pages in pools.items()],
+        facts,
+        (*empty, *notes, *notes_too),
+        state.saved_bytes(),
+    )
+
+
+def _struct_page(facts: Facts, given: Given) -> tuple[int, tuple[str, ...]]:
+    if given.struct_page:
+        return given.struct_page, ()
+    if isinstance(facts.struct_page_size, int):
+        return facts.struct_page_size, ()
+    return USUAL_STRUCT_PAGE, (
+        f"struct page is taken to have {USUAL_STRUCT_PAGE} bytes: its size can't be told "
+        "without BTF (--struct-page)",
+    )
+
+
+def _reserved(facts: Facts, given: Given) -> tuple[int, tuple[str, ...]]:
+    """Up to 5.17 two pages stay, from 5.18 on one; both of them have the seed's functions."""
+    if given.reserved:
+        return given.reserved, ()
+    if "free_huge_page_vmemmap" in facts.known_symbols:
+        return SEED_RESERVED, (
+            f"{SEED_RESERVED} vmemmap pages of each huge page are taken to stay, as in Linux 5.14 "
+            "to 5.17; in 5.18 it is one (--reserved 1)",
+        )
+    return USUAL_RESERVED, ()

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What HVO costs when huge pages are made and given back, as far as anybody has published it."""
+
+from typing import NamedTuple
+
+from probes.geometry import GIB, KIB, MIB
+
+_V17 = "cover letter of patch series v17, M. Song, Feb 2021"
+_BATCH = "batch series v8, M. Kravetz, Oct 2023, 8 sockets"
+_BOOT = "boot series v5, U. Arif, Sep 2023"
+
+
+class Figure(NamedTuple):
+    """One published measurement: ``pages`` huge pages of ``size`` bytes, without HVO and with."""
+
+    what: str
+    """``allocate``, ``free`` or ``boot``."""
+    in_batches: bool
+    """Measured on a kernel that optimises whole lists (Linux 6.7 and later)."""
+    size: int
+    pages: int
+    off_seconds: float
+    on_seconds: float
+    source: str
+
+    @property
+    def kernels(self) -> str:
+        """The kernels that it speaks for, in short."""
+        return "6.7 on" if self.in_batches else "to 6.6"
+
+    @property
+    def factor(self) -> float:
+        """How many times as long it takes with HVO; below 1, less long."""
+        return self.on_seconds / self.off_seconds
+
+    def more_seconds(self, pages: int) -> float:
+        """How much longer ``pages`` huge pages would take on the machine that was measured."""
+        return (self.on_seconds - self.off_seconds) / self.pages * pages
+
+
+FIGURES: tuple[Figure, ...] = (
+    Figure("allocate", False, 2 * MIB, 10_240, 0.067, 0.166, _V17),
+    Figure("allocate", False, 2 * MIB, 500_000, 4.119, 28.973, _BATCH),
+    Figure("allocate", True, 2 * MIB, 500_000, 4.119, 7.267, _BATCH),
+    Figure("free", False, 2 * MIB, 10_240, 0.081, 0.213, _V17),
+    Figure("free", False, 2 * MIB, 500_000, 4.477, 36.748, _BATCH),
+    Figure("free", True, 2 * MIB, 500_000, 4.477, 13.199, _BATCH),
+    # Of the 1 GB pages at boot fewer struct pages are ever initialised, so that HVO saves time.
+    Figure("boot", True, 1 * GIB, 500, 2.15, 1.32, _BOOT),
+)
+
+
+def figures_for(size: int, page_size: int, in_batches: bool | None) -> tuple[Figure, ...]:
+    """What is published on huge pages of ``size``; all of it was measured with 4 KB pages.
+
+    With ``in_batches`` only what was measured on such a kernel, or on one that is not.
+    """
+    return tuple(
+        figure
+        for figure in FIGURES
+        if figure.size == size and page_size == 4 * KIB and in_batches in (None, figure.in_batches)
+    )

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draw the screen: lines of text that fit its width and height, whatever there is to show."""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from rich.text import Text
+
+from exporter import units
+from exporter.top import rows
+from exporter.top.history import History
+from exporter.top.spark import sparkline
+from probes.backend import Info, Status
+from probes.geometry import size_label
+
+WIDTH, HEIGHT = 80, 24
+"""Columns and lines that everything fits into on a machine of two nodes and two sizes."""
+
+_LABEL, _NUMBER, _PERCENTILE = 13, 7, 6
+_LATENCY = 14 + 3 * (_PERCENTILE + 1)
+_GAP = 3
+_LATENCY_WIDE = 9
+_POOL = "{:>5} {:>4} {:>8} {:>8} {:>7} {:>9} {:>7} {:>7} {:>6} {:>9}"
+_POOL_HEADER = _POOL.format(
+    *("SIZE", "NODE", "TOTAL", "FREE", "SURPLUS", "OPTIMISED", "/S", "SKIPPED", "FAILED", "SAVED")
+)
+_PROBE = "{:<12} {:<10} {:>6}  {}"
+_PROBLEM_LINES = 4
+_NARROWEST = 40
+_HEAD = "bold reverse"
+_BADGE = "bold white on dark_magenta"
+_DIM = "dim"
+_BAD = "bold red"
+
+
+@dataclass(frozen=True)
+class View:
+    """How the user wants to see it."""
+
+    interval: float = 1.0
+    """Seconds from look to look."""
+    sort: str = "size"
+    """One of ``rows.SORTS``."""
+    reverse: bool = False
+    paused: bool = False
+    minute: bool = False
+    """Latencies of the last minute only, instead of all since the source began."""
+    plain: bool = False
+    """No characters but ASCII."""
+
+
+def draw(history: History, info: Info, view: View, width: int, height: int) -> list[Text]:
+    """The whole screen: exactly ``height`` lines, none wider than ``width``."""
+    status = history.last.status
+    lines = [
+        _title(history, info, view),
+        _saved(history, info, width, view),
+        _health(status, history.last.drift),
+        *_problem(status, width),
+        Text(),
+        *_flows_and_latencies(history, info, view, width),
+        _failures(history),
+        Text(),
+        Text(_POOL_HEADER, _HEAD),
+    ]
+    lines += _pools(history, info, view, height - len(lines) - 1)
+    lines += _probes(status, height - len(lines) - 1)
+    lines = lines[: height - 1]
+    lines += [Text()] * (height - 1 - len(lines))
+    lines.append(_keys(view))
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
+    return lines
+
+
+def _title(history: History, info: Info, view: View) -> Text:
+    line = Text("hvoscope top", "bold")
+    if info.mode == "simulated":
+        line.append("   ").append(f" SIMULATED kernel {info.kernel} ", _BADGE)
+    elif info.backend != "bcc":
+        line.append("   ").append(f" {info.backend.upper()} ", _BADGE)
+    if view.paused:
+        line.append("   ").append(" PAUSED ", "bold black on yellow")
+    seconds = int(history.seconds)
+    line.append(f"   {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}")
+    line.append(f"   every {view.interval:g} s", _DIM)
+    if info.mode != "simulated":
+        line.append(f"   Linux {info.kernel}", _DIM)
+    return line
+
+
+def _saved(history: History, info: Info, width: int, view: View) -> Text:
+    """On the whole machine, since the source began, and how that went."""
+    last = history.last
+    since = rows.saved_bytes(last, info)
+    line = Text("saved ").append(units.memory(last.saved), "bold green")
+    line.append("   since start ").append(units.memory(since), "bold green")
+    memmap = sum(last.memmap.values()) * info.page_size if last.memmap else None
+    line.append("   memmap ").append(units.memory(memmap), "bold")
+    switch = {True: "on", False: "off", None: units.UNKNOWN}[last.enabled]
+    line.append("   HVO ").append(switch, "bold").append("   ")
+    trend = [rows.saved_bytes(one, info) for one in history.looks]
+    bars = sparkline(trend, width - line.cell_len, ascii_only=view.plain)
+    return line.append(bars, "green")
+
+
+def _health(status: Status, drift: int | None) -> Text:
+    """How well the source sees, in one line."""
+    attached = sum(probe.attached for probe in status.probes)
+    line = Text("probes ")
+    line.append(f"{attached} of {len(status.probes)}", "bold" if status.ready else _BAD)
+    for name, counts in (
+        ("missed", status.missed),
+        ("lost", status.lost),
+        ("map errors", status.map_errors),
+    ):
+        number = sum(counts.values()) if counts else None
+        line.append(f"   {name} ").append(units.count(number), _BAD if number else "bold")
+    line.append("   drift ").append(units.count(drift), _BAD if drift else "bold")
+    return line
+
+
+def _problem(status: Status, width: int) -> Iterator[Text]:
+    """What is in its way; the beginning of it where it is long."""
+    if status.problem:
+        wrapped = textwrap.wrap(
+            f"not ready: {status.problem}",
+            max(width, _NARROWEST),
+            max_lines=_PROBLEM_LINES,
+            break_on_hyphens=False,
+            placeholder=" ... (hvoscope check says more)",
+        )
+        yield from (Text(line, _BAD) for line in wrapped)
+
+
+def _probes(status: Status, room: int) -> list[Text]:
+    """A line for each probe, where there is room for all of them."""
+    if len(status.probes) + 2 > room:
+        return []
+    lines = [Text(), Text(_PROBE.format("STEP", "ATTACHED", "MISSED", "FUNCTION"), _HEAD)]
+    for probe in status.probes:
+        missed = units.count(status.missed.get(probe.step))
+        where = probe.symbol if probe.attached else probe.reason
+        row = _PROBE.format(probe.step, probe.attach or "no", missed, where)
+        lines.append(Text(row, "" if probe.attached else _BAD))
+    return lines
+
+
+def _flows_and_latencies(history: History, info: Info, view: View, width: int) -> Iterator[Text]:
+    """Side by side: what happens per second, and how long it takes."""
+    wide = width >= WIDTH + _LATENCY_WIDE + 10
+    right_width = _LATENCY + (_LATENCY_WIDE if wide else 0)
+    left_width = max(0, width - right_width - _GAP)
+    left = _flows(history, view, left_width)
+    right = _latencies(history, info, view, wide)
+    for number, (flow, latency) in enumerate(zip_longest(left, right, fillvalue="")):
+        style = _HEAD if number == 0 else ""
+        yield Text(f"{flow:<{left_width}}{' ' * _GAP}{latency:<{right_width}}", style)
+
+
+def _flows(history: History, view: View, width: int) -> Iterator[str]:
+    trend_width = width - _LABEL - 2 * (_NUMBER + 1) - 1
+    numbers = f"{{:<{_LABEL}}} {{:>{_NUMBER}}} {{:>{_NUMBER}}} {{}}"
+    yield numbers.format("PER SECOND", "NOW", "1 MIN", "TREND")
+    for flow in rows.flows(history):
+        yield numbers.format(
+            flow.name,
+            units.rate(flow.now, _NUMBER),
+            units.rate(flow.minute, _NUMBER),
+            sparkline(flow.trend, trend_width, ascii_only=view.plain),
+        )
+
+
+def _latencies(history: History, info: Info, view: View, wide: bool) -> Iterator[str]:
+    most = len(rows.FLOWS)
+    seconds = rows.MINUTE if view.minute else None
+    row = f"{{:<14}} {{:>{_PERCENTILE}}} {{:>{_PERCENTILE}}} {{:>{_PERCENTILE}}}"
+    row += f"{{:>{_LATENCY_WIDE}}}" if wide else "{:.0}"
+    yield row.format("LATENCY", "P50", "P90", "P99", "CALLS")
+    found = rows.latencies(history, info, seconds)
+    shown = _most_telling(found, most)
+    for latency in shown:
+        yield row.format(
+            f"{latency.name} {size_label(latency.size)}",
+            *map(units.duration, (latency.p50, latency.p90, latency.p99)),
+            units.count(latency.timed, _LATENCY_WIDE - 1),
+        )
+
+
+def _most_telling(found: Sequence[rows.Latency], most: int) -> list[rows.Latency]:
+    """As many as fit: those that were timed before those that were not, in their order."""
+    chosen = sorted(found, key=lambda latency: latency.timed == 0)[:most]
+    return [latency for latency in found if latency in chosen]
+
+
+def _failures(history: History) -> Text:
+    found = rows.failures(history.last)
+    line = Text("failures      ")
+    if not found:
+        line.append(units.UNKNOWN if found is None else "none", "bold")
+        return line
+    line.append("   ".join(f"{name} {count}" for name, count in found.items()), _BAD)
+    return line
+
+
+def _pools(history: History, info: Info, view: View, room: int) -> Iterator[Text]:
+    found = rows.sort_rows(rows.pool_rows(history, info), view.sort, reverse=view.reverse)
+    if not found and room:
+        yield Text("no pools: this kernel has no huge pages", _DIM)
+    shown = found if len(found) <= room else found[: max(0, room - 1)]
+    for row in shown:
+        yield Text(_pool(row), _BAD if row.failed else "")
+    if len(shown) < len(found):
+        yield Text(f"{len(found) - len(shown)} more: make the terminal higher, or sort", _DIM)
+
+
+def _pool(row: rows.PoolRow) -> str:
+    return _POOL.format(
+        size_label(row.size),
+        row.node,
+        units.count(row.pages, 8),
+        units.count(row.free, 8),
+        units.count(row.surplus, 7),
+        units.count(row.optimised, 9),
+        units.rate(row.rate, 7),
+        units.count(row.skipped, 7),
+        units.count(row.failed, 6),
+        units.memory(row.saved),
+    )
+
+
+def _keys(view: View) -> Text:
+    line = Text()
+    order = f"{view.sort} {'down' if view.reverse else 'up'}"
+    keys: Iterable[tuple[str, str]] = (
+        ("q", "quit"),
+        ("p", "go on" if view.paused else "pause"),
+        ("s", f"sort: {order}"),
+        ("r", "reverse"),
+        ("w", f"latency: {'1 min' if view.minute else 'all'}"),
+    )
+    for key, does in keys:
+        line.append(f" {key} ", _HEAD)
+        line.append(f" {does}  ")
+    return line

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draw the README's picture of the screen: ``python -m tests.exporter.top.picture FILE.svg``."""
+
+import io
+import itertools
+import re
+import sys
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.terminal_theme import MONOKAI
+
+from exporter.top.history import History, look
+from exporter.top.screen import HEIGHT, WIDTH, View, draw
+from probes.accounting import Drift
+from sim_backend.backend import SimBackend
+from sim_backend.kernel import SimKernel
+from sim_backend.scenario import default_kernel, default_scenario
+
+STEPS = 60
+"""Of the default scenario; HVO is off for a while within them."""
+
+
+def history(kernel: SimKernel) -> tuple[History, SimBackend]:
+    """The default scenario, looked at after each operation, on the clock of the simulation."""
+    backend = SimBackend(kernel)
+    drift = Drift(backend, backend)
+    backend.start()
+    drift.mark()
+
+    def clock() -> float:
+        return kernel.now_ns / 1e9
+
+    seen = History(look(backend, backend, drift, clock))
+    for step in itertools.islice(default_scenario(1), STEPS):
+        kernel.idle(step.seconds)
+        backend.perform_step(step)
+        seen.add(look(backend, backend, drift, clock))
+    return seen, backend
+
+
+def main() -> None:
+    """Write the picture."""
+    seen, backend = history(default_kernel("6.7", 1))
+    console = Console(record=True, file=io.StringIO(), width=WIDTH, height=HEIGHT)
+    console.print(Group(*draw(seen, backend.info, View(), WIDTH, HEIGHT)))
+    svg = console.export_svg(title="hvoscope top", theme=MONOKAI, unique_id="top")
+    # The fonts are on somebody's server; a reader's own monospace does as well.
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+    Path(sys.argv[1]).write_text(svg.replace("Fira Code, monospace", "monospace"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hvoscope top` as its user runs it: in a terminal of 80 by 24, and where there is none."""
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.probes.preflight_host import machine
+
+HVOSCOPE = [sys.executable, "-c", "from exporter.cli import main; main()"]
+REPOSITORY = Path(__file__).parents[3]
+TIMEOUT_S = 60
+
+
+class Terminal:
+    """The other end of the terminal that a process runs in."""
+
+    def __init__(self, descriptor: int, process: subprocess.Popen[bytes]) -> None:
+        self._descriptor = descriptor
+        self.process = process
+        self.output = ""
+
+    def read_until(self, *wanted: str) -> str:
+        """Read until everything wanted has come since the last call, and return that."""
+        until, came = time.monotonic() + TIMEOUT_S, ""
+        while not all(text in came for text in wanted):
+            if not select.select([self._descriptor], [], [], until - time.monotonic())[0]:
+                raise AssertionError(f"{wanted} did not come, but {came[-2000:]!r}")
+            came += os.read(self._descriptor, 65536).decode(errors="replace")
+        self.output += came
+        return came
+
+    def press(self, keys: str) -> None:
+        """Send keys as a keyboard does."""
+        os.write(self._descriptor, keys.encode())
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Make the window larger or smaller, as its user would."""
+        _resize(self._descriptor, columns, lines)
+        self.process.send_signal(signal.SIGWINCH)
+
+    def has_echo(self) -> bool:
+        """Whether the terminal is as a shell wants it."""
+        return bool(termios.tcgetattr(self._descriptor)[3] & termios.ECHO)
+
+    def end(self) -> int:
+        """Wait for the process, reading what it still has to say."""
+        self.read_until("\x1b[?1049l")  # back from the other screen
+        return self.process.wait(TIMEOUT_S)
+
+
+@contextmanager
+def terminal(*arguments: str) -> Iterator[Terminal]:
+    """``hvoscope top`` in a terminal of 80 by 24."""
+    ours, theirs = pty.openpty()
+    _resize(theirs, 80, 24)
+    environment = os.environ | {"TERM": "xterm-256color", "PYTHONUTF8": "1"}
+    environment = {k: v for k, v in environment.items() if k not in ("COLUMNS", "LINES")}
+    with subprocess.Popen(
+        [*HVOSCOPE, "top", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=REPOSITORY,
+        env=environment,
+    ) as process:
+        try:
+            yield Terminal(ours, process)
+        finally:
+            process.kill()
+            os.close(theirs)
+            os.close(ours)
+
+
+def _resize(descriptor: int, columns: int, lines: int) -> None:
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+
+def plain(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*HVOSCOPE, "top", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+        cwd=REPOSITORY,
+    )
+
+
+def test_keys_on_a_terminal() -> None:
+    with terminal("--backend", "sim", "--sim.kernel", "6.7", "--interval", "0.1") as screen:
+        screen.read_until("SIMULATED kernel 6.7", "sort: size up", "0:00:01")
+        assert not screen.has_echo()
+        screen.press("s")
+        screen.read_until("sort: node up")
+        screen.press("r")
+        screen.read_until("sort: node down")
+        screen.press("w")
+        screen.read_until("latency: 1 min")
+        screen.press("p")
+        screen.read_until("PAUSED", "go on")
+        screen.press("q")
+        assert screen.end() == 0
+        assert screen.has_echo()
+        assert "…" not in screen.output
+        assert "Traceback" not in screen.output
+
+
+def test_a_larger_window_is_filled() -> None:
+    with terminal("--backend", "sim", "--interval", "5") as screen:
+        assert "vmemmap_remap_free" not in screen.read_until("quit")
+        screen.resize(120, 40)
+        screen.read_until("vmemmap_remap_free", "CALLS")
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_the_terminal_as_it_was(how: signal.Signals, code: int) -> None:
+    with terminal("--backend", "sim") as screen:
+        screen.read_until("quit")
+        screen.process.send_signal(how)
+        assert screen.end() == code
+        assert screen.has_echo()
+        assert "Traceback" not in screen.output
+
+
+def test_lines_in_a_pipe() -> None:
+    ran = plain("--backend", "sim", "--interval", "0.1", "--count", "3")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    mark, header, *lines = ran.stdout.splitlines()
+    assert mark == "# SIMULATED kernel v17-enabled"
+    assert header.split()[0] == "SECONDS"
+    assert len(lines) == 3
+    assert "\x1b" not in ran.stdout
+
+
+def test_without_probes_the_kernels_state_is_shown(tmp_path: Path) -> None:
+    pool = "sys/devices/system/node/node0/hugepages/hugepages-2048kB/{}_hugepages"
+    locked = {
+        "sys/kernel/security/lockdown": "none integrity [confidentiality]",
+        "sys/devices/system/node/online": "0\n",
+        pool.format("nr"): "23\n",
+        pool.format("free"): "5\n",
+    }
+    host = machine(tmp_path, locked)
+    paths = ("--path.procfs", str(host.proc), "--path.sysfs", str(host.sys))
+    ran = plain(*paths, "--interval", "0.1", "--count", "2")
+    assert ran.returncode == 0
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("hvoscope: no probes, only the kernel's state is shown: ")
+    assert "lockdown" in line
+    last = ran.stdout.splitlines()[-1].split()
+    assert last[1:] == [*["-"] * 10, "2MB:0=23/5"]
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = [*HVOSCOPE, "top", "--backend", "sim", "--interval", "0.1"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY
+    ) as process:
+        assert process.stdout and process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(TIMEOUT_S) == 0
+        assert process.stderr.read() == b""
+
+
+def test_the_daemon_never_loads_the_screen() -> None:
+    code = "import sys, exporter.cli; sys.exit(any(m.startswith('rich') for m in sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False)
+    assert ran.returncode == 0
+
+
+@pytest.mark.parametrize("arguments", [("--interval", "0"), ("--count", "0"), ("now",)])
+def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...]) -> None:
+    ran = plain(*arguments)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert len(ran.stderr.splitlines()) == 1
