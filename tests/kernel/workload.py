@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -133,9 +133,12 @@ def wait_for(what: Callable[[], bool], seconds: float = READY_TIMEOUT_S) -> None
 
 
 @contextmanager
-def exporter(log: Path, *prefix: str) -> Iterator[subprocess.Popen[bytes]]:
+def exporter(
+    log: Path, *prefix: str, options: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
     """``hvoscope serve --backend bcc``, listening; ended by SIGTERM."""
     command = [*prefix, HVOSCOPE, "serve", "--backend", "bcc", "--web.listen-address", ADDRESS]
+    command += options
     with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr) as process:
         try:
             wait_for(lambda: get("/-/healthy")[0] == 200 or process.poll() is not None)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in the guest: what each capability is good for, one set after the other.
+
+``python -m tests.kernel.privileges FOLDER`` writes privileges.json; ``... try ATTACH`` is what it
+runs under each set. It judges nothing.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from probes.backend import BackendError
+from probes.live.backend import LiveBackend
+from probes.live.handover import FENTRY, KPROBE
+from probes.live.plan import RANGE
+from probes.operations import parse_operation
+from tests.kernel.workload import Notes, perform
+
+SETS = ("", "bpf", "perfmon", "bpf perfmon", "bpf perfmon syslog", "sys_admin")
+"""Capabilities that are left to root, by setpriv's names."""
+
+PARANOID = "bpf perfmon"
+"""The set that is tried once more at kernel.perf_event_paranoid=3, which is Debian's own."""
+
+_LEVEL = Path("/proc/sys/kernel/perf_event_paranoid")
+
+
+def attempt(attach: str) -> Notes:
+    """Attach, and have a page skipped while HVO is off: the reason tells if the switch is seen."""
+    cache = Path(tempfile.gettempdir()) / "programs"
+    backend = LiveBackend(mode=RANGE, attach=attach, cache=cache)
+    try:
+        backend.start()
+        perform(parse_operation("grow 2MB 1"))
+        perform(parse_operation("shrink 2MB 1"))
+        counters, status = backend.counters(), backend.status()
+    except BackendError as error:
+        return {"problem": str(error)}
+    finally:
+        backend.stop()
+    return {
+        "problem": status.problem,
+        "off": counters.total("hugepages_skipped", "off"),
+        "unknown": counters.total("hugepages_skipped", "unknown"),
+    }
+
+
+def under(capabilities: str, attach: str) -> Notes:
+    """One attempt by root with only ``capabilities``."""
+    bounding = ",".join(["-all", *(f"+{name}" for name in capabilities.split())])
+    limited = ("setpriv", f"--bounding-set={bounding}")
+    done = subprocess.run(
+        [*limited, sys.executable, "-m", __spec__.name, "try", attach],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        return {"problem": done.stderr}
+    notes: Notes = json.loads(done.stdout)
+    return notes
+
+
+def main() -> None:
+    """Do one attempt, or all of them."""
+    if sys.argv[1] == "try":
+        sys.stdout.write(json.dumps(attempt(sys.argv[2])))
+        return
+    perform(parse_operation("hvo off"))
+    notes: Notes = {}
+    for attach in (KPROBE, FENTRY):
+        _LEVEL.write_text("2")
+        for capabilities in SETS:
+            notes[f"{attach}: {capabilities}"] = under(capabilities, attach)
+        _LEVEL.write_text("3")
+        notes[f"{attach}: paranoid"] = under(PARANOID, attach)
+    (Path(sys.argv[1]) / "privileges.json").write_text(json.dumps(notes))
+
+
+if __name__ == "__main__":
+    main()

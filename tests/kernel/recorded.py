@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in the guest: the exporter and the recorder side by side, over everything a pool can do.
+
+``python -m tests.kernel.recorded FOLDER OPERATION...`` writes recording.hvot and recorded.json. It
+judges nothing.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from probes.operations import parse_operation
+from tests.kernel.workload import (
+    HVOSCOPE,
+    READY_TIMEOUT_S,
+    Notes,
+    exporter,
+    get,
+    kernels_own,
+    perform,
+    wait_for,
+)
+
+OPERATIONS = (
+    "hvo on",
+    # Nothing is given back before all has grown, so that all of it is memory that was never
+    # optimised before: MemTotal then rises by every frame that is freed, and every split of a PMD
+    # is the first.
+    "grow 2MB 509",
+    "grow 1GB 1",
+    "grow 2MB 1",
+    "grow 2MB 23",
+    "grow 2MB 64",
+    "shrink 2MB 64",
+    "shrink 2MB 23",
+    "shrink 2MB 1",
+    "shrink 2MB 509",
+    "shrink 1GB 1",
+    "overcommit 2MB 5",
+    "grow 2MB 3",
+    "hvo off",
+    "grow 2MB 2",
+    "shrink 2MB 5",
+    "hvo on",
+    "grow 1GB 1",
+    "demote 1GB 1",
+    "shrink 2MB 512",
+)
+
+RECORDING = "recording.hvot"
+CPU = 0
+"""Where the operations run: a page that a fault brings in comes from its node."""
+
+
+@contextmanager
+def recorder(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """``hvoscope record``, once it records; ended by SIGINT, as a person would."""
+    log = path.with_suffix(".log")
+    with (
+        log.open("wb") as stderr,
+        subprocess.Popen([HVOSCOPE, "record", str(path)], stderr=stderr) as process,
+    ):
+        wait_for(lambda: size(path) > 0 or process.poll() is not None, READY_TIMEOUT_S)
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+
+
+def size(path: Path) -> int:
+    """Bytes in a file; 0 where there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def observe(out: Path, operations: list[str]) -> Notes:
+    """Serve, record, operate; what the exporter said last, and the kernel after each operation."""
+    notes: Notes = {"release": os.uname().release, "steps": []}
+    os.sched_setaffinity(0, {CPU})
+    # Kprobes for both: the recorder has no choice, and the label must not differ.
+    with exporter(out / "serve.log", options=("--probe.attach", "kprobe")):
+        wait_for(lambda: get("/-/ready")[0] == 200)
+        with recorder(out / RECORDING) as recording:
+            notes["steps"].append({"op": "", "kernel": kernels_own()})
+            for text in operations:
+                perform(parse_operation(text))
+                notes["steps"].append({"op": text, "kernel": kernels_own()})
+            settle()
+        notes["scrape"] = get("/metrics")[1]
+    notes["record_exit_code"] = recording.returncode
+    notes["record_said"] = (out / RECORDING).with_suffix(".log").read_text()
+    return notes
+
+
+def settle() -> None:
+    """Wait until a scrape shows what the one before did: a kworker may still be freeing."""
+    seen = ""
+    while (now := counted(get("/metrics")[1])) != seen:
+        seen = now
+
+
+def counted(scrape: str) -> str:
+    """Only the counters."""
+    return "\n".join(line for line in scrape.splitlines() if "_total{" in line)
+
+
+def main() -> None:
+    """Do all of it."""
+    out = Path(sys.argv[1])
+    (out / "recorded.json").write_text(json.dumps(observe(out, sys.argv[2:])))
+
+
+if __name__ == "__main__":
+    main()
