@@ -132,7 +132,8 @@ class Recorder:
             pump.quiet()
             while not (pump.quiet() or pump.ended or self._seconds() > until):
                 self._pending += pump.take(_LOOK_SECONDS)
-            self._pending += pump.take(0)
+            while self._seconds() <= until and (records := pump.take(0)):
+                self._pending += records
             same = self._source.backend.counters() == last.counters
             if same or self._seconds() > until:
                 return replace(last, status=self._source.backend.status())
