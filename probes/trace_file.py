@@ -76,7 +76,7 @@ class Header:
 
 
 class Block(NamedTuple):
-    """Whole records, and how things stood once the last of them had been read."""
+    """Whole records, and how things stood then: at the last look, a second before at most."""
 
     snapshot: Snapshot
     records: bytes

@@ -36,9 +36,9 @@ def record_command(
 ) -> None:
     """Record events to a file, until Ctrl-C or SIGTERM.
 
-    The file also has, four times a second, all that a scrape would show. Play it with hvoscope
-    trace --file FILE, or with --backend replay --replay.file FILE. A recorder that is killed leaves
-    a file that is whole up to its last quarter of a second.
+    The file also has, once a second and at its end, all that a scrape would show. Play it with
+    hvoscope trace --file FILE, or with --backend replay --replay.file FILE. A recorder that is
+    killed leaves a file that is whole up to its last quarter of a second.
 
     \b
     Exit codes:
