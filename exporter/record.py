@@ -17,8 +17,10 @@ from probes.trace_file import BLOCK_RECORDS, Header, TraceWriter
 
 _BLOCK_BYTES = BLOCK_RECORDS * RECORD.size
 _FLUSH_SECONDS = 0.25
-"""So much is lost when a recorder is killed, and a replay moves in such steps."""
-_LOOK_SECONDS = 0.05
+"""Events of so long are lost when a recorder is killed, and replayed at once."""
+_SNAPSHOT_SECONDS = 1.0
+"""A look at a large machine's state takes tens of ms."""
+_WAIT_SECONDS = 0.05
 _SETTLE_SECONDS = 1.0
 
 
@@ -94,12 +96,16 @@ class Recorder:
         """
         pump = Pump(self._source.backend)
         try:
-            flushed = 0.0
+            flushed = looked = 0.0
             while not (reason := self._reason_to_end(limits, stop, pump)):
-                self._pending += pump.take(_LOOK_SECONDS)
+                self._pending += pump.take(_WAIT_SECONDS)
                 now = self._seconds()
-                if len(self._pending) >= _BLOCK_BYTES or now - flushed >= _FLUSH_SECONDS:
+                if now - looked >= _SNAPSHOT_SECONDS:
                     self._flush(self._look(), limits)
+                    flushed = looked = now
+                    show(self.report)
+                elif len(self._pending) >= _BLOCK_BYTES or now - flushed >= _FLUSH_SECONDS:
+                    self._flush(replace(self._last, time_ns=self._clock()), limits)
                     flushed = now
                     show(self.report)
             enough = limits.events is not None and self._received() >= limits.events
@@ -123,19 +129,19 @@ class Recorder:
     def _settle(self, pump: Pump) -> Snapshot:
         """Take a last look such that its counters count the events that were taken, no others.
 
-        On a kernel that never rests there is no such moment; then it is the look of one that has
-        passed, and events may be in flight.
+        On a kernel that never rests there is no such moment; events may then be in flight.
         """
         until = self._seconds() + _SETTLE_SECONDS
         while True:
-            last = self._look()
+            before = self._source.backend.counters()
             pump.quiet()
             while not (pump.quiet() or pump.ended or self._seconds() > until):
-                self._pending += pump.take(_LOOK_SECONDS)
-            self._pending += pump.take(0)
-            same = self._source.backend.counters() == last.counters
-            if same or self._seconds() > until:
-                return replace(last, status=self._source.backend.status())
+                self._pending += pump.take(_WAIT_SECONDS)
+            while self._seconds() <= until and (records := pump.take(0)):
+                self._pending += records
+            last = self._look()
+            if last.counters == before or self._seconds() > until:
+                return last
 
     def _flush(self, now: Snapshot, limits: Limits) -> None:
         if limits.events is not None:

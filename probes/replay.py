@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from math import inf
 from pathlib import Path
 
 from probes.accounting import Pool
@@ -19,7 +20,7 @@ Wait = Callable[[threading.Event, float], object]
 """Waits until the event is set, or so many seconds have passed."""
 
 REAL_TIME = 1.0
-AT_ONCE = 0.0
+AT_ONCE = inf
 """Speeds: recorded seconds per second; the latter waits for nothing."""
 
 _QUIET_SECONDS = 0.5
@@ -36,7 +37,7 @@ def parse_speed(text: str) -> float:
         speed = float(factor)
     except ValueError:
         speed = 0.0
-    if factor == text or not 0 < speed < float("inf"):
+    if factor == text or not 0 < speed < inf:
         raise ValueError(f"not a speed: {text!r} (write real, max, or xN like x10 or x0.5)")
     return speed
 
@@ -175,10 +176,8 @@ class ReplayBackend:
             return
         began, origin = self._clock(), block.snapshot.time_ns
         while block is not None:
-            due = began
-            if self._speed:
-                due += (block.snapshot.time_ns - origin) / 1e9 / self._speed
-            yield from self._until(due)
+            passed = (block.snapshot.time_ns - origin) / 1e9
+            yield from self._until(began + passed / self._speed)
             if self._stopping.is_set():
                 return
             self._now = block.snapshot

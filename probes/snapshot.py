@@ -20,7 +20,7 @@ class Snapshot:
     """One look at a backend and at the kernel's state. What was not to be seen is left out."""
 
     time_ns: int
-    """CLOCK_MONOTONIC of whoever looked."""
+    """CLOCK_MONOTONIC of whoever recorded it."""
     counters: Counters = field(default_factory=Counters)
     status: Status = field(default_factory=lambda: Status(ready=False))
     pools: tuple[Pool, ...] = ()

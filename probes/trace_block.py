@@ -18,8 +18,8 @@ PREFIX = struct.Struct("<4sIIIII")
 
 MOST_RECORDS = 1 << 20
 _MOST_JSON = 1 << 26
-_LEVEL = 1
-"""zlib's fastest. Higher ones halve the speed to save a tenth of the size."""
+FASTEST = 1
+"""Of zlib's levels. Higher ones halve the speed to save a tenth of the size."""
 
 
 class DamagedError(ValueError):
@@ -36,10 +36,12 @@ class Prefix(NamedTuple):
     crc: int
 
 
-def pack(tag: bytes, content: dict[str, Any], records: bytes = b"") -> bytes:
+def pack(
+    tag: bytes, content: dict[str, Any], records: bytes = b"", *, level: int = FASTEST
+) -> bytes:
     """Make a block of up to ``MOST_RECORDS`` back-to-back records."""
     text = json.dumps(content, separators=(",", ":")).encode()
-    stored = zlib.compress(text + to_columns(records), _LEVEL)
+    stored = zlib.compress(text + to_columns(records), level)
     count = len(records) // RECORD.size
     fields = (tag, len(text), count, len(stored), zlib.crc32(stored))
     own_crc = zlib.crc32(PREFIX.pack(*fields, 0)[:-4])

@@ -76,7 +76,7 @@ class Header:
 
 
 class Block(NamedTuple):
-    """Whole records, and how things stood once the last of them had been read."""
+    """Whole records, and how things stood then: at the last look, a second before at most."""
 
     snapshot: Snapshot
     records: bytes
@@ -94,16 +94,21 @@ class Done(NamedTuple):
 class TraceWriter:
     """Writes one trace. What was written before an ``OSError`` stays whole."""
 
-    def __init__(self, file: BinaryIO, header: Header) -> None:
-        """Write ``header`` to ``file``, which must be unbuffered. Raises ``OSError``."""
+    def __init__(self, file: BinaryIO, header: Header, *, level: int = trace_block.FASTEST) -> None:
+        """Write ``header`` to ``file``, which must be unbuffered. Raises ``OSError``.
+
+        ``level`` is zlib's, up to 9.
+        """
         self._file = file
+        self._level = level
         self.events = 0
         self.bytes = 0
         self._write(_START.pack(_MAGIC, VERSION) + trace_block.pack(_HEAD, asdict(header)))
 
     def write(self, now: Snapshot, records: bytes) -> None:
         """Add back-to-back records and a snapshot taken after them. Raises ``OSError``."""
-        self._write(trace_block.pack(_DATA, snapshot.to_json(now), records))
+        content = snapshot.to_json(now)
+        self._write(trace_block.pack(_DATA, content, records, level=self._level))
         self.events += len(records) // events.RECORD.size
 
     def finish(self, reason: str) -> None:

@@ -68,6 +68,7 @@ class SimKernel:
         hstates = _hstates(geometry, huge_page_sizes, nodes)
         clock = Clock(seed)
         self._random = Random(seed)  # noqa: S311 - picks CPUs, not secrets
+        self._pinned: int | None = None
         self._tasks = 0
         self._memmap_at_attach: int | None = None
         self._machine = Machine(
@@ -240,6 +241,16 @@ class SimKernel:
         _expect(operation, done, f"no page in use but {done}")
         return done
 
+    def pin(self, cpu: int | None) -> None:
+        """Run the tasks of later operations on ``cpu``, and fault in pages of its node; None: any.
+
+        Raises ``ValueError`` where there is no such CPU.
+        """
+        cpus = self.nodes * self._machine.cpus_per_node
+        if cpu is not None and not 0 <= cpu < cpus:
+            raise ValueError(f"there is no CPU {cpu}: the machine has {cpus}")
+        self._pinned = cpu
+
     def _grow(self, operation: Operation) -> int:
         h = self._hstate(operation)
         before = h.persistent_huge_pages
@@ -308,6 +319,8 @@ class SimKernel:
         self._tasks += 1
         pid = _FIRST_PID + self._tasks
         cpu = self._random.randrange(self.nodes * self._machine.cpus_per_node)
+        if self._pinned is not None:
+            cpu = self._pinned
         self._machine.task = Task(pid, pid, comm, cpu)
 
 

@@ -33,10 +33,11 @@ def record_command(
     sys_: Path,
     **choice: Any,
 ) -> None:
-    """Record every event, with all that a scrape would show, to FILE until Ctrl-C or SIGTERM.
+    """Record events to a file, until Ctrl-C or SIGTERM.
 
-    Play it back with --backend replay --replay.file FILE. A recorder that is killed leaves a file
-    that is whole up to its last quarter of a second.
+    The file also has, once a second and at its end, all that a scrape would show. Play it with
+    hvoscope trace --file FILE, or with --backend replay --replay.file FILE. A recorder that is
+    killed leaves a file that is whole up to its last quarter of a second.
 
     \b
     Exit codes:

@@ -54,6 +54,7 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
       hvoscope serve
       hvoscope serve --backend sim --web.listen-address 127.0.0.1:9999
       hvoscope serve --web.config.file web.yml --config.check
+      hvoscope serve --backend replay --replay.file boot.hvot --replay.speed x10
     """
     web, choice = gathered(**options)
     _log_to_stderr()
@@ -64,6 +65,8 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
             WebConfigFile(web.config_file, time.monotonic)
             click.echo("hvoscope: the configuration is good")
             return
+        if source.about:
+            daemon.log.info("%s", source.about)
         if choice["backend"] == "bcc" and (off := preflight.switched_off(host)):
             daemon.log.warning("%s", off)
         daemon.serve(source.backend, source.state, web, user)

@@ -5,12 +5,20 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from exporter.record import Limits, Recorder, make_header
+from exporter.sources import Source
+from probes.host import Host
+from probes.operations import parse_operation
+from sim_backend.backend import SimBackend
+from sim_backend.kernel import SimKernel
 
 REPOSITORY = Path(__file__).parents[2]
 SERVE = [sys.executable, "-c", "from exporter.cli import main; main()", "serve"]
@@ -48,6 +56,30 @@ def test_the_simulator_is_served_and_says_so_everywhere() -> None:
         assert 'hvo_backend_info{backend="sim",kernel="6.7",mode="simulated"} 1.0' in get(
             f"{url}/metrics"
         )
+
+
+def test_a_recording_is_served_as_if_it_were_now(tmp_path: Path) -> None:
+    path = tmp_path / "t.hvot"
+    backend = SimBackend(SimKernel("6.7"), stream=True)
+    backend.start()
+    source = Source(backend, backend)
+    stop = threading.Event()
+    stop.set()
+    with path.open("wb", buffering=0) as file:
+        recorder = Recorder(source, file, make_header(source, Host()))
+        backend.operate(parse_operation("grow 2MB 509"))
+        recorder.run(Limits(), stop, lambda _report: None)
+    replayed = ("--backend", "replay", "--replay.file", str(path), "--replay.speed", "max")
+    with daemon(*replayed) as (process, url, log):
+        assert f"INFO replay of {path}: 6.7 (sim, simulated), recorded " in log[0]
+        assert any("these numbers are SIMULATED (kernel 6.7)" in line for line in log)
+        assert process.stderr
+        assert "the replay is over" in process.stderr.readline()
+        metrics = get(f"{url}/metrics")
+        assert 'hvo_hugepages_optimized_total{node="0",size="2MB"} 509.0' in metrics
+        assert 'hvo_pool_hugepages{node="0",size="2MB",state="total"} 509.0' in metrics
+        assert "hvo_accounting_drift_frames 0.0" in metrics
+        assert 'hvo_backend_info{backend="replay",kernel="6.7",mode="simulated"} 1.0' in metrics
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

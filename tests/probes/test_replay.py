@@ -3,6 +3,7 @@
 
 import threading
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,9 @@ def snapshot(second: int, calls: int) -> Snapshot:
         (Pool(2 << 20, 0, "total", calls),),
         calls > 0,
         {"boot": 509, "runtime": calls},
+        {2 << 20: calls},
+        {2 << 20: 509},
+        calls * 4096,
     )
 
 
@@ -75,7 +79,7 @@ def eventually(what: Callable[[], bool]) -> None:
     raise TimeoutError
 
 
-@pytest.mark.parametrize(("speed", "at", "end"), [(1.0, 1.0, 3.0), (10.0, 0.1, 0.3), (0, 0, 0)])
+@pytest.mark.parametrize(("speed", "at", "end"), [(1.0, 1.0, 3.0), (10.0, 0.1, 0.3), (inf, 0, 0)])
 def test_records_come_in_their_time(trace: Path, speed: float, at: float, end: float) -> None:
     backend, time = streaming(trace, speed)
     backend.start()
@@ -99,6 +103,7 @@ def test_counters_status_and_state_are_those_of_the_moment(trace: Path) -> None:
     assert not backend.status().ready
     assert backend.counters() == Counters()
     assert (list(backend.pools()), backend.enabled(), backend.memmap_pages()) == ([], None, {})
+    assert (backend.reserved(), backend.overcommit(), backend.saved_bytes()) == ({}, {}, None)
     backend.start()
     stream = backend.records()
     for shown, _ in STEPS:
@@ -107,6 +112,9 @@ def test_counters_status_and_state_are_those_of_the_moment(trace: Path) -> None:
         assert tuple(backend.pools()) == shown.pools
         assert backend.enabled() == shown.enabled
         assert backend.memmap_pages() == shown.memmap_pages
+        assert backend.reserved() == shown.reserved
+        assert backend.overcommit() == shown.overcommit
+        assert backend.saved_bytes() == shown.saved_bytes
         next((block for block in stream if block), b"")
     backend.stop()
 
@@ -194,7 +202,7 @@ def test_a_recording_of_nothing_can_not_be_started(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "speed"), [("real", 1), ("max", 0), ("x10", 10), ("x0.5", 0.5), ("x1e3", 1000)]
+    ("text", "speed"), [("real", 1), ("max", inf), ("x10", 10), ("x0.5", 0.5), ("x1e3", 1000)]
 )
 def test_speeds(text: str, speed: float) -> None:
     assert parse_speed(text) == speed

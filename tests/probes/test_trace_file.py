@@ -41,11 +41,15 @@ FULL = Snapshot(
     Counters(
         {(Slot("optimize_calls"), KEY): 23, (Slot("frames_allocated", "head"), KEY): 0},
         {("optimize", 9): Histogram((1,) * 20, 12345)},
+        epoch=3,
     ),
     Status(True, PROBES, "", {"optimize": 0}, {"ring": 3}, {"operations": 0}),
     (Pool(2 << 20, 1, "total", 23),),
     True,
     {"boot": 100, "runtime": 7},
+    {2 << 20: 3},
+    {2 << 20: 509},
+    138 * 4096,
 )
 EMPTY = Snapshot(18)
 
@@ -79,7 +83,9 @@ WHOLE = written(*BLOCKS)
 def test_what_was_written_is_read() -> None:
     trace = reader(WHOLE)
     assert trace.header == HEADER
-    assert tuple(trace.blocks()) == BLOCKS
+    blocks = tuple(trace.blocks())
+    assert blocks == BLOCKS
+    assert [block.snapshot.counters.epoch for block in blocks] == [3, 0, 3]
     assert trace.done == (509 + 23, "23 events")
     assert trace.missing == ""
 

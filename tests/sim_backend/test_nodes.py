@@ -87,3 +87,14 @@ def test_pools_as_the_kernel_shows_them() -> None:
         Pool(32 * MIB, 1, "surplus", 0),
     ]
     assert traced.kernel.reserved() == {2 * MIB: 0, 32 * MIB: 0}
+
+
+def test_a_pinned_task_faults_in_pages_of_its_node() -> None:
+    traced = Traced(nodes=2)
+    traced.kernel.pin(3)
+    traced.run("overcommit 2MB 5", "overcommit 2MB 5")
+    optimized = traced.of(Kind.OPTIMIZE_ENTER)
+    assert {(event.cpu, event.node) for event in optimized} == {(3, 1)}
+    assert len(optimized) == 10
+    with pytest.raises(ValueError, match="there is no CPU 4: the machine has 4"):
+        traced.kernel.pin(4)
