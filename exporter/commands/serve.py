@@ -53,6 +53,7 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
     Examples:
       hvoscope serve
       hvoscope serve --backend sim --web.listen-address 127.0.0.1:9999
+      hvoscope serve --backend sim --sim.scenario vm-host-day --sim.time-scale 60
       hvoscope serve --web.config.file web.yml --config.check
     """
     web, choice = gathered(**options)
@@ -64,6 +65,8 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
             WebConfigFile(web.config_file, time.monotonic)
             click.echo("hvoscope: the configuration is good")
             return
+        if scenario := choice["scenario"]:
+            daemon.log.info("scenario %s: %s", scenario.name, scenario.description)
         if choice["backend"] == "bcc" and (off := preflight.switched_off(host)):
             daemon.log.warning("%s", off)
         daemon.serve(source.backend, source.state, web, user)
