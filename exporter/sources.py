@@ -51,10 +51,7 @@ class Choice:
 
 
 def make_source(choice: Choice, host: Host, *, stream: bool = False) -> Source:
-    """Make the chosen source; nothing is started yet.
-
-    Raises ``BackendError``, and ``ValueError`` for a machine that can't be what its scenario says.
-    """
+    """Make the chosen source; nothing is started yet. Raises ``BackendError``."""
     if choice.backend == "bcc":
         live = LiveBackend(
             host, mode=choice.mode, attach=choice.attach, stream=stream, cache=choice.cache
@@ -73,7 +70,10 @@ def _make_simulation(choice: Choice, stream: bool) -> SimBackend:
         kernel = default_kernel(choice.generation or "v17-enabled", seed)
         steps = default_scenario(seed)
     else:
-        kernel = scenario.boot_up(choice.generation, choice.seed)
+        try:
+            kernel = scenario.boot_up(choice.generation, choice.seed)
+        except ValueError as error:
+            raise BackendError(f"the machine can't boot: {error}") from error
         steps = scenario.steps(choice.seed)
     return SimBackend(
         kernel,

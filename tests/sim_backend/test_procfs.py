@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from probes.accounting import KernelState, huge_page_sizes
 from probes.geometry import GIB, KIB, MIB, Geometry
 from probes.host import Host, online_nodes, possible_cpus, possible_nodes
+from probes.live.btf import Btf
 from probes.operations import Operation
 from sim_backend.actions import Action, parse_action
 from sim_backend.errors import OperationError
@@ -37,11 +38,14 @@ def meminfo(host: Host) -> dict[str, int]:
 
 
 def compare(kernel: SimKernel, files: MachineFiles) -> None:
-    state = KernelState(files.host)
+    state = KernelState(files.host, kernel.geometry.page_size)
     assert sorted(state.pools()) == sorted(kernel.pools())
     assert state.enabled() == (kernel.enabled() if kernel.generation.sysctl else None)
     counted = kernel.memmap_pages() if kernel.generation.memmap_counters else {}
     assert state.memmap_pages() == counted
+    assert state.saved_bytes() == (kernel.saved_bytes() if counted else None)
+    assert state.reserved() == kernel.reserved()
+    assert state.overcommit() == kernel.overcommit()
     books, memory = kernel.books(), meminfo(files.host)
     assert memory["MemTotal"] == books.mem_total * 4
     assert memory["MemFree"] == books.free * 4
@@ -99,6 +103,7 @@ def test_what_never_changes(tmp_path: Path) -> None:
     assert online_nodes(host) == possible_nodes(host) == (0, 1)
     assert possible_cpus(host) == (0, 1, 2, 3)
     assert huge_page_sizes(host) == kernel.huge_page_sizes
+    assert Btf.read(host.sys / "kernel/btf/vmlinux").size("page") == 64
     blocks = list((host.sys / "devices/system/memory").glob("memory*"))
     assert len(blocks) == 2 * 256 // 128
 
@@ -111,7 +116,7 @@ def test_no_switch_where_no_size_can_be_optimised(tmp_path: Path) -> None:
 
 def test_arm64_with_64k_pages(tmp_path: Path) -> None:
     kernel = SimKernel(
-        "6.7",
+        "7.1",
         geometry=Geometry(64 * KIB),
         huge_page_sizes=(2 * MIB, 512 * MIB),
         memory_per_node=4 * GIB,
@@ -119,7 +124,9 @@ def test_arm64_with_64k_pages(tmp_path: Path) -> None:
     perform(kernel, parse_action("grow 512MB 5"))
     host = MachineFiles(kernel, tmp_path, "aarch64").host
     assert host.machine == "aarch64"
-    assert sorted(KernelState(host).pools()) == sorted(kernel.pools())
+    state = KernelState(host, 64 * KIB)
+    assert sorted(state.pools()) == sorted(kernel.pools())
+    assert state.saved_bytes() == kernel.saved_bytes() == 5 * 7 * 64 * KIB
     assert meminfo(host)["MemTotal"] == kernel.books().mem_total * 64
     assert meminfo(host)["Hugepagesize"] == 512 * 1024
     assert (tmp_path / "sys/devices/system/memory/block_size_bytes").read_text() == "20000000\n"
