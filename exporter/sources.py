@@ -52,6 +52,8 @@ class Choice:
 
 def make_source(choice: Choice, host: Host, *, stream: bool = False) -> Source:
     """Make the chosen source; nothing is started yet. Raises ``BackendError``."""
+    if choice.scenario is not None and choice.backend != "sim":
+        raise BackendError("--sim.scenario is for a simulated kernel: add --backend sim")
     if choice.backend == "bcc":
         live = LiveBackend(
             host, mode=choice.mode, attach=choice.attach, stream=stream, cache=choice.cache

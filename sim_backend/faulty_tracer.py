@@ -40,10 +40,11 @@ class FaultyTracer(Tracer):
         self._operation = self._batch = None
         self._sequence.clear()
         self.net_freed_frames = 0
+        self.takes_runs |= self._has_faults()  # whoever else wants no runs still gets none
         self._to_miss.clear()
         self.detached.clear()
         self.missed.clear()
-        self.whole = self.takes_runs = True
+        self.whole = True
 
     def detach_probe(self, step: str) -> None:
         """Take the probe of ``step`` away until all begins anew."""
@@ -100,6 +101,9 @@ class FaultyTracer(Tracer):
             self._to_miss[step] -= 1
             self.missed[step] += 1
             self.whole = False
-            self.takes_runs = not self.detached and not any(self._to_miss.values())
+            self.takes_runs = not self._has_faults()
             return False
         return True
+
+    def _has_faults(self) -> bool:
+        return bool(self.detached) or any(self._to_miss.values())

@@ -43,6 +43,10 @@ def hvoscope(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("simulate --arch vax --steps 1", "'vax' is not one of 'x86-64', 'arm64'"),
         ("simulate --page-size 5 --steps 1", "not a size: '5'"),
         ("serve --backend sim --sim.scenario leek", "no scenario is called 'leek'"),
+        (
+            "serve --sim.scenario leak",
+            "--sim.scenario is for a simulated kernel: add --backend sim",
+        ),
         ("serve --backend sim --sim.time-scale fast", "'fast' is no time scale"),
         ("trace --count 0", "0 is not in the range x>=1"),
         ("trace --size 2", "not a size: '2'"),
