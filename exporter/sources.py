@@ -51,10 +51,9 @@ class Choice:
 
 
 def make_source(choice: Choice, host: Host, *, stream: bool = False) -> Source:
-    """Make the chosen source; nothing is started yet.
-
-    Raises ``BackendError``, and ``ValueError`` for a machine that can't be what its scenario says.
-    """
+    """Make the chosen source; nothing is started yet. Raises ``BackendError``."""
+    if choice.scenario is not None and choice.backend != "sim":
+        raise BackendError("--sim.scenario is for a simulated kernel: add --backend sim")
     if choice.backend == "bcc":
         live = LiveBackend(
             host, mode=choice.mode, attach=choice.attach, stream=stream, cache=choice.cache
@@ -63,7 +62,9 @@ def make_source(choice: Choice, host: Host, *, stream: bool = False) -> Source:
     if choice.backend == "replay":
         return _replayed(choice, stream)
     simulated = _make_simulation(choice, stream)
-    return Source(simulated, simulated)
+    story = choice.scenario
+    about = f"scenario {story.name}: {story.description}" if story else ""
+    return Source(simulated, simulated, about)
 
 
 def _make_simulation(choice: Choice, stream: bool) -> SimBackend:
@@ -73,7 +74,10 @@ def _make_simulation(choice: Choice, stream: bool) -> SimBackend:
         kernel = default_kernel(choice.generation or "v17-enabled", seed)
         steps = default_scenario(seed)
     else:
-        kernel = scenario.boot_up(choice.generation, choice.seed)
+        try:
+            kernel = scenario.boot_up(choice.generation, choice.seed)
+        except ValueError as error:
+            raise BackendError(f"the machine can't boot: {error}") from error
         steps = scenario.steps(choice.seed)
     return SimBackend(
         kernel,

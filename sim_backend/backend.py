@@ -157,8 +157,7 @@ class SimBackend:
     def restart(self) -> None:
         """As if the daemon started anew: every probe attached, every counter 0, no hit missed."""
         with self._kernel_lock, self._reducer_lock:
-            self._kernel.detach()
-            self._kernel.attach(self._emit)
+            self._kernel.trace_anew()
             self._reducer = self._new_reducer()
             self._epoch += 1
         if self._queue is not None:

@@ -5,7 +5,7 @@ from collections import Counter
 
 from probes.events import Reason
 from sim_backend.durations import Clock
-from sim_backend.tracing import Emit, EmitRun, Target, Task, Tracer
+from sim_backend.tracing import Target, Task, Tracer
 
 
 class FaultyTracer(Tracer):
@@ -15,6 +15,9 @@ class FaultyTracer(Tracer):
     missed PTE makes its operation count one PTE and one frame less.
     """
 
+    takes_runs = True
+    """False while something is wrong: then hits are looked at one by one."""
+
     def __init__(self, clock: Clock, page_size: int, range_hook: str) -> None:
         """The same as for ``Tracer``."""
         super().__init__(clock, page_size, range_hook)
@@ -23,21 +26,28 @@ class FaultyTracer(Tracer):
         self.detached: set[str] = set()
         """Steps without a probe."""
         self.missed: Counter[str] = Counter()
-        """Hits missed since ``attach``, by step."""
+        """Hits missed since ``attach`` or ``begin_anew``, by step."""
         self.whole = True
-        """Whether every hit since ``attach`` was seen, so that events and books must agree."""
+        """Whether every hit since then was seen, so that events and books must agree."""
 
-    def attach(self, emit: Emit, emit_run: EmitRun | None = None) -> None:
-        """As inherited, with every probe back in its place and nothing missed."""
-        super().attach(emit, emit_run)
-        self.takes_runs = True
+    def detach(self) -> None:
+        """Send no more events, and forget all faults."""
+        super().detach()
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """As if just attached, to the same listener: sequences from 0, no fault, nothing missed."""
+        self._operation = self._batch = None
+        self._sequence.clear()
+        self.net_freed_frames = 0
+        self.takes_runs |= self._has_faults()  # whoever else wants no runs still gets none
         self._to_miss.clear()
         self.detached.clear()
         self.missed.clear()
         self.whole = True
 
     def detach_probe(self, step: str) -> None:
-        """Take the probe of ``step`` away until the next ``attach``."""
+        """Take the probe of ``step`` away until all begins anew."""
         self.detached.add(step)
         self.takes_runs = False
 
@@ -82,6 +92,8 @@ class FaultyTracer(Tracer):
             super().vmemmap_restore_pte(addr)
 
     def _sees(self, step: str) -> bool:
+        if self.takes_runs:
+            return True
         if step in self.detached:
             self.whole = False
             return False
@@ -89,5 +101,9 @@ class FaultyTracer(Tracer):
             self._to_miss[step] -= 1
             self.missed[step] += 1
             self.whole = False
+            self.takes_runs = not self._has_faults()
             return False
         return True
+
+    def _has_faults(self) -> bool:
+        return bool(self.detached) or any(self._to_miss.values())

@@ -57,6 +57,10 @@ class Generation:
     mapping: VmemmapMapping = VmemmapMapping.PMD
     head: HeadFrame = HeadFrame.KEPT
     interface: PoolInterface = PoolInterface.PAGES
+    sysctl: bool = True
+    """Whether its first release has vm.hugetlb_optimize_vmemmap (from 5.19 on)."""
+    memmap_counters: bool = False
+    """Whether its first release has nr_memmap_pages in /proc/vmstat (from 6.11 on)."""
 
 
 def _symbols(optimize: str, remap_range: str, restore: str) -> Mapping[str, str]:
@@ -89,6 +93,7 @@ _ALL = (
         symbols=_SEED_SYMBOLS,
         feature=False,
         mapping=VmemmapMapping.BASE_PAGES,
+        sysctl=False,
     ),
     Generation(
         name="v17-enabled",
@@ -96,18 +101,21 @@ _ALL = (
         reserved_pages=2,
         symbols=_SEED_SYMBOLS,
         mapping=VmemmapMapping.BASE_PAGES,
+        sysctl=False,
     ),
     Generation(
         name="5.14",
         origin="Linux 5.14 to 5.17, mm/sparse-vmemmap.c and mm/hugetlb_vmemmap.c",
         reserved_pages=2,
         symbols=_SEED_SYMBOLS,
+        sysctl=False,
     ),
     Generation(
         name="5.18",
         origin="Linux 5.18 and 5.19, commit e7d324850bfc (free the 2nd vmemmap page)",
         reserved_pages=1,
         symbols=_SEED_SYMBOLS,
+        sysctl=False,
     ),
     Generation(
         name="6.0",
@@ -137,6 +145,7 @@ _ALL = (
         symbols=_FOLIO_SYMBOLS,
         head=HeadFrame.REQUIRED,
         interface=PoolInterface.FOLIO_LISTS,
+        memmap_counters=True,
     ),
 )
 

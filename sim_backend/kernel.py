@@ -144,6 +144,11 @@ class SimKernel:
         self._machine.trace.detach()
         self._memmap_at_attach = None
 
+    def trace_anew(self) -> None:
+        """Begin tracing from the start, with every probe in its place and the same listener."""
+        self._machine.trace.begin_anew()
+        self._memmap_at_attach = self.books().memmap
+
     def idle(self, seconds: float) -> None:
         """Let simulated time pass."""
         self._machine.clock.idle(seconds)

@@ -7,14 +7,21 @@ Those that come with the package are in ``scenarios/``, and show all that there 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
 from probes.geometry import size_label
 from sim_backend.actions import Step
 from sim_backend.kernel import SimKernel
 from sim_backend.ledger import Ledger
 from sim_backend.scenario_machine import MachineSpec, read_machine
-from sim_backend.timeline import Entry, Line, check_line, parse_interval, parse_time, timeline
+from sim_backend.timeline import (
+    Entry,
+    Line,
+    check_line,
+    parse_interval,
+    parse_time,
+    seeded,
+    timeline,
+)
 from sim_backend.toml_table import Table, TomlError, read_toml
 
 _FOLDER = Path(__file__).with_name("scenarios")
@@ -47,7 +54,7 @@ class Scenario:
 
     def steps(self, seed: int | None = None) -> Iterator[Step]:
         """Yield what happens, the same for a seed; for ever if it loops."""
-        random = Random(self._seed(seed))  # noqa: S311 - a scenario is no secret
+        random = seeded(self._seed(seed))
         rest = 0.0
         while True:
             passed = -rest
@@ -129,8 +136,7 @@ def _check(scenario: Scenario, table: Table) -> None:
             where = table.table("machine").where("boot", str(operation))
             raise TomlError(f"{where}: {error}") from None
     before = ledger.pools
-    random = Random(scenario.seed)  # noqa: S311 - as in Scenario.steps
-    for step in timeline(scenario.entries, random, 0.0):
+    for step in timeline(scenario.entries, seeded(scenario.seed), 0.0):
         try:
             ledger.enter(step.action, may_fail=step.may_fail)
         except ValueError as error:

@@ -88,14 +88,16 @@ def read_machine(table: Table) -> MachineSpec:
         kernel=table.text("kernel", lambda text: find_generation(text).name, _KERNEL),
         page_size=page_size,
         sizes=table.texts("sizes", size) or known,
-        nodes=table.number("nodes", 1, 1),
-        cpus_per_node=table.number("cpus-per-node", 1, 2),
+        nodes=table.number("nodes", 1, 1, most=64),
+        cpus_per_node=table.number("cpus-per-node", 1, 2, most=1024),
         memory_per_node=table.text("memory-per-node", _memory, _MEMORY),
         hvo=table.flag("hvo", True),
         boot=table.texts("boot", parse_operation),
         where=table.where("boot"),
     )
     table.end()
+    if len(set(spec.sizes)) != len(spec.sizes):
+        raise table.error("sizes", "a size is there twice")
     return spec
 
 

@@ -77,6 +77,11 @@ def check_line(text: str) -> str:
     return text
 
 
+def seeded(seed: int) -> Random:
+    """The numbers of a scenario."""
+    return Random(seed)  # noqa: S311 - a scenario is no secret
+
+
 def timeline(entries: Sequence[Entry], random: Random, start: float) -> Iterator[Step]:
     """Yield all steps in the order of their times, those of one time in the order of the file.
 

@@ -50,13 +50,15 @@ class Table:
             return default
         return self.checked(key, read, self._value(key, str))
 
-    def number(self, key: str, least: int, default: int) -> int:
-        """A whole number, not below ``least``."""
+    def number(self, key: str, least: int, default: int, most: int = 2**63 - 1) -> int:
+        """A whole number from ``least`` to ``most``."""
         if not self.has(key):
             return default
         value: int = self._value(key, int)
         if value < least:
             raise self.error(key, f"{key} must be {least} or more, not {value}")
+        if value > most:
+            raise self.error(key, f"{key} must be {most} or less, not {value}")
         return value
 
     def flag(self, key: str, default: bool) -> bool:

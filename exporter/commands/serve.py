@@ -53,6 +53,7 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
     Examples:
       hvoscope serve
       hvoscope serve --backend sim --web.listen-address 127.0.0.1:9999
+      hvoscope serve --backend sim --sim.scenario vm-host-day --sim.time-scale 60
       hvoscope serve --web.config.file web.yml --config.check
       hvoscope serve --backend replay --replay.file boot.hvot --replay.speed x10
     """

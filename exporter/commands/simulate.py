@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
@@ -14,6 +15,7 @@ from probes.operations import Operation, parse_operation
 from sim_backend.actions import Step
 from sim_backend.generation import GENERATIONS
 from sim_backend.kernel import SimKernel
+from sim_backend.procfs import MachineFiles
 from sim_backend.scenario_file import Scenario, load, shipped
 from sim_backend.scenario_machine import huge_page_sizes
 
@@ -117,7 +119,14 @@ def _list_scenarios(context: click.Context, _param: click.Parameter, wanted: boo
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--events", type=click.File("wb"), help="Write the raw event records to this file.")
-def simulate_command(*, as_json: bool, events: BinaryIO | None, **options: Any) -> None:
+@click.option(
+    "--files",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the machine's /proc and /sys, as they are in the end, into this folder.",
+)
+def simulate_command(
+    *, as_json: bool, events: BinaryIO | None, files: Path | None, **options: Any
+) -> None:
     """Run operations or a scenario on a simulated kernel, as fast as it goes; print the counters.
 
     \b
@@ -135,6 +144,8 @@ def simulate_command(*, as_json: bool, events: BinaryIO | None, **options: Any) 
         kernel, steps = wish.story()
         loses = wish.scenario is not None and wish.scenario.loses
         families = simulate.run(kernel, steps, events, loses=loses)
+        if files:
+            MachineFiles(kernel, files)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(simulate.to_json(families) if as_json else simulate.to_table(families))

@@ -37,6 +37,17 @@ def hvoscope(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("simulate", "give one of --op (once or more), --scenario and --steps"),
         ("simulate --steps 3 --op hvo.on", "not an operation: 'hvo.on'"),
         ("simulate --kernel 4.4 --op hvo.on", "'4.4' is not one of"),
+        ("simulate --scenario leak --steps 3", "give one of --op (once or more), --scenario and"),
+        ("simulate --scenario leek", "no scenario is called 'leek' (there are boot-pool, "),
+        ("simulate --scenario absent.toml", "absent.toml: can't be read: No such file"),
+        ("simulate --arch vax --steps 1", "'vax' is not one of 'x86-64', 'arm64'"),
+        ("simulate --page-size 5 --steps 1", "not a size: '5'"),
+        ("serve --backend sim --sim.scenario leek", "no scenario is called 'leek'"),
+        (
+            "serve --sim.scenario leak",
+            "--sim.scenario is for a simulated kernel: add --backend sim",
+        ),
+        ("serve --backend sim --sim.time-scale fast", "'fast' is no time scale"),
         ("trace --count 0", "0 is not in the range x>=1"),
         ("trace --size 2", "not a size: '2'"),
         ("trace --backend replay", "--backend replay needs a recording: --replay.file FILE"),
@@ -107,6 +118,75 @@ def test_simulate_json(kernel: str, ptes_2mb: int, ptes_1gb: int, head: int) -> 
     assert value("hvo_frames_freed_total", size="1GB") == ptes_1gb
     assert value("hvo_frames_allocated_total", size="2MB", cause="head") == head
     assert value("hvo_hugepages_skipped_total") == (24 if kernel == "v17" else 0)
+
+
+@pytest.mark.parametrize(
+    ("page_size", "operation", "rows"),
+    [
+        ("64K", "grow 512MB 23", ["hvo_frames_freed_total size=512MB node=0 138"]),
+        ("16K", "grow 32MB 23", ["hvo_frames_freed_total size=32MB node=0 138"]),
+        (
+            "4K",
+            "grow 64KB 23",
+            ["hvo_hugepages_skipped_total size=64KB node=0 reason=unsupported 23"],
+        ),
+    ],
+)
+def test_simulate_on_arm64(page_size: str, operation: str, rows: list[str]) -> None:
+    ran = hvoscope("simulate", "--arch", "arm64", "--page-size", page_size, "--op", operation)
+    assert ran.returncode == 0, ran.stderr
+    lines = [" ".join(line.split()) for line in ran.stdout.splitlines()]
+    assert set(rows) <= set(lines)
+
+
+def test_x86_has_no_64k_pages() -> None:
+    ran = hvoscope("simulate", "--page-size", "64K", "--op", "grow 512MB 1")
+    assert ran.returncode == 2
+    assert ran.stderr == "hvoscope: error: x86-64 has no 64KB pages (it has 4KB)\n"
+
+
+def test_scenarios_are_listed() -> None:
+    ran = hvoscope("simulate", "--list-scenarios")
+    assert ran.returncode == 0
+    first = ran.stdout.splitlines()[0].split()
+    assert first[:3] == ["boot-pool", "7.1", "10m"]
+    assert max(map(len, ran.stdout.splitlines())) <= 100
+
+
+def test_a_scenario_of_ones_own(tmp_path: Path) -> None:
+    scenario, machine = tmp_path / "mine.toml", tmp_path / "machine"
+    scenario.write_text(
+        'description = "mine"\nduration = "1m"\nmachine.memory-per-node = "1GB"\n'
+        '[[step]]\nat = "1s"\ndo = ["grow 2MB 23", "miss remap_pte 1", "grow 2MB 1"]\n'
+    )
+    ran = hvoscope("simulate", "--scenario", str(scenario), "--files", str(machine))
+    assert ran.returncode == 0, ran.stderr
+    rows = [" ".join(line.split()) for line in ran.stdout.splitlines()]
+    assert "hvo_ptes_remapped_total size=2MB node=0 191" in rows
+    assert "hvo_probe_missed_total step=remap_pte 1" in rows
+    assert "HugePages_Total:      24\n" in (machine / "proc/meminfo").read_text()
+    scenario.write_text(scenario.read_text().replace('grow 2MB 1"', 'shrink 2MB 29"'))
+    broken = hvoscope("simulate", "--scenario", str(scenario))
+    assert broken.returncode == 2
+    assert broken.stderr == (
+        f"hvoscope: error: Invalid value for '--scenario': {scenario}:6: 'shrink 2MB 29': there "
+        "are only 23 pages by then\n"
+    )
+
+
+def test_a_scenario_on_another_kernel() -> None:
+    ran = hvoscope("simulate", "--scenario", "fragmentation", "--kernel", "7.1", "--json")
+    labels = {m["name"]: m["labels"] for m in json.loads(ran.stdout)["metrics"]}
+    assert labels["hvo_backend_info"]["kernel"] == "7.1"
+
+
+def test_trace_of_a_scenario() -> None:
+    ran = hvoscope(
+        *("trace", "--backend", "sim", "--sim.scenario", "database", "--sim.time-scale", "max"),
+        *("--count", "1", "--json"),
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["kind"] == "batch_enter"
 
 
 def test_simulate_table_shows_what_happened() -> None:

@@ -82,6 +82,28 @@ def test_a_recording_is_served_as_if_it_were_now(tmp_path: Path) -> None:
         assert 'hvo_backend_info{backend="replay",kernel="6.7",mode="simulated"} 1.0' in metrics
 
 
+def test_a_scenario_with_faults_is_served(tmp_path: Path) -> None:
+    scenario = tmp_path / "mine.toml"
+    scenario.write_text(
+        'description = "A probe is lost."\nduration = "1h"\n[machine]\nsizes = ["2MB"]\n'
+        '[[step]]\nat = "20m"\ndo = ["grow 2MB 23", "lose 5", "detach remap_pte"]\n'
+    )
+    options = ("--sim.scenario", str(scenario), "--sim.time-scale", "max")
+    with daemon("--backend", "sim", *options) as (_, url, log):
+        assert any("INFO scenario mine: A probe is lost." in line for line in log)
+        metrics = ""
+        for _ in range(1000):  # the scenario runs beside the web side, and takes a moment
+            metrics = get(f"{url}/metrics")
+            if 'step="remap_pte",symbol="vmemmap_remap_pte"} 0.0' in metrics:
+                break
+        assert 'hvo_probe_attached{attach="",step="remap_pte"' in metrics
+        assert 'hvo_optimize_calls_total{node="0",size="2MB"} 23.0' in metrics
+        assert 'hvo_events_lost_total{where="queue"} 5.0' in metrics
+        assert "hvo_ptes_remapped" not in metrics
+        assert "hvo_frames_freed" not in metrics
+        assert "hvo_accounting_drift" not in metrics
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
     with daemon("--backend", "sim") as (process, _, _):
