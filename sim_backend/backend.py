@@ -158,7 +158,7 @@ class SimBackend:
         """As if the daemon started anew: every probe attached, every counter 0, no hit missed."""
         with self._kernel_lock, self._reducer_lock:
             self._kernel.detach()
-            self._kernel.attach(self._emit)
+            self._kernel.attach(self._emit, self._emit_run)
             self._reducer = self._new_reducer()
             self._epoch += 1
         if self._queue is not None:

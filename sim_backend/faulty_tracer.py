@@ -7,6 +7,8 @@ from probes.events import Reason
 from sim_backend.durations import Clock
 from sim_backend.tracing import Emit, EmitRun, Target, Task, Tracer
 
+_PTE_STEPS = ("remap_pte", "restore_pte")
+
 
 class FaultyTracer(Tracer):
     """As good as a ``Tracer`` until ``detach_probe`` or ``miss`` is called.
@@ -28,23 +30,25 @@ class FaultyTracer(Tracer):
         """Whether every hit since ``attach`` was seen, so that events and books must agree."""
 
     def attach(self, emit: Emit, emit_run: EmitRun | None = None) -> None:
-        """As inherited, with every probe back in its place and nothing missed."""
+        """Send events as inherited, with every probe back in its place and nothing missed."""
         super().attach(emit, emit_run)
-        self.takes_runs = True
         self._to_miss.clear()
         self.detached.clear()
         self.missed.clear()
         self.whole = True
 
+    @property
+    def takes_runs(self) -> bool:
+        """Not while some PTEs will be missed."""
+        return not any(step in self.detached or self._to_miss[step] for step in _PTE_STEPS)
+
     def detach_probe(self, step: str) -> None:
         """Take the probe of ``step`` away until the next ``attach``."""
         self.detached.add(step)
-        self.takes_runs = False
 
     def miss(self, step: str, hits: int) -> None:
         """Let the probe of ``step`` miss the next ``hits`` hits."""
         self._to_miss[step] += hits
-        self.takes_runs = False
 
     def batch_enter(self, task: Task, order: int) -> None:
         """As inherited, if seen."""
