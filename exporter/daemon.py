@@ -69,7 +69,7 @@ def serve(backend: Backend, state: State, web: WebOptions, user: str = "") -> No
     addresses = [sockets.address_of(listener) for listener in listeners]
     backend.prepare()
     privileges.drop(user)
-    server = Server(listeners, _site(backend, state, drift, web), web_config, web.limits)
+    server = Server(listeners, site_of(backend, state, drift, web), web_config, web.limits)
     server.start()
     hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
     try:
@@ -98,7 +98,8 @@ def _listen(web: WebOptions) -> list[socket.socket]:
     return sockets.listen(web.addresses)
 
 
-def _site(backend: Backend, state: State, drift: Drift, web: WebOptions) -> Site:
+def site_of(backend: Backend, state: State, drift: Drift, web: WebOptions) -> Site:
+    """Everything that is served about ``backend``."""
     registry = make_registry(backend, state, drift, max_series=web.max_series)
 
     def readiness() -> Readiness:

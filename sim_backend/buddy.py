@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The buddy allocator (mm/page_alloc.c) of one node."""
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 
 
@@ -17,21 +18,19 @@ class Buddy:
         self._max_order = max_order
         self._pageblock_order = pageblock_order
         # Dictionaries used as ordered sets: what was freed last is taken first, always the same.
-        self._free_area: list[dict[int, None]] = [{} for _ in range(max_order + 1)]
+        self._small: list[dict[int, None]] = [{} for _ in range(pageblock_order)]
+        # In ascending order: what lies lowest or highest is taken.
+        self._large: list[list[int]] = [[] for _ in range(max_order + 1)]
         self.nr_free = 0
         """Free frames."""
 
     def free(self, pfn: int, order: int) -> None:
         """Give back the block at ``pfn`` and merge it with its buddies (__free_one_page)."""
         self.nr_free += 1 << order
-        while order < self._max_order:
-            buddy = pfn ^ (1 << order)
-            if buddy not in self._free_area[order]:
-                break
-            del self._free_area[order][buddy]
-            pfn &= buddy
+        while order < self._max_order and self._remove(pfn ^ (1 << order), order):
+            pfn &= ~(1 << order)
             order += 1
-        self._free_area[order][pfn] = None
+        self._insert(pfn, order)
 
     def alloc(self, order: int) -> int | None:
         """Take a block, split off a larger one if need be (__rmqueue); None if there is none."""
@@ -40,27 +39,43 @@ class Buddy:
             return None
         pfn, found = taken
         for half in range(found - 1, order - 1, -1):
-            self._free_area[half][pfn + (1 << half)] = None
+            self._insert(pfn + (1 << half), half)
         self.nr_free -= 1 << order
         return pfn
+
+    def _insert(self, pfn: int, order: int) -> None:
+        if order < self._pageblock_order:
+            self._small[order][pfn] = None
+        else:
+            insort(self._large[order], pfn)
+
+    def _remove(self, pfn: int, order: int) -> bool:
+        """Take the free block at ``pfn`` off its list; whether there was one."""
+        if order < self._pageblock_order:
+            found = pfn in self._small[order]
+            if found:
+                del self._small[order][pfn]
+            return found
+        blocks = self._large[order]
+        at = bisect_left(blocks, pfn)
+        found = at < len(blocks) and blocks[at] == pfn
+        if found:
+            del blocks[at]
+        return found
 
     def _take(self, order: int) -> tuple[int, int] | None:
         """Take the block to allocate from off its list: its frame and order."""
         for found in range(order, self._pageblock_order):
-            if self._free_area[found]:
-                return self._free_area[found].popitem()[0], found
+            if self._small[found]:
+                return self._small[found].popitem()[0], found
         large = range(max(order, self._pageblock_order), self._max_order + 1)
+        found_in = [found for found in large if self._large[found]]
+        if not found_in:
+            return None
         if order < self._pageblock_order:
-            blocks = (
-                (min(self._free_area[found]), found) for found in large if self._free_area[found]
-            )
-            taken = min(blocks, default=None)
-        else:
-            smallest = next((found for found in large if self._free_area[found]), None)
-            taken = None if smallest is None else (max(self._free_area[smallest]), smallest)
-        if taken is not None:
-            del self._free_area[taken[1]][taken[0]]
-        return taken
+            lowest = min(found_in, key=lambda found: self._large[found][0])
+            return self._large[lowest].pop(0), lowest
+        return self._large[found_in[0]].pop(), found_in[0]
 
     def free_run(self, start: int, end: int) -> None:
         """Give back the run [start, end) in blocks as large as alignment allows."""
@@ -102,15 +117,14 @@ class Buddy:
     def take_all(self) -> list[tuple[int, int]]:
         """Take everything, as runs [start, end), the largest first."""
         runs = sorted(self.runs(), key=lambda run: run[0] - run[1])
-        for blocks in self._free_area:
-            blocks.clear()
+        for small in self._small:
+            small.clear()
+        for large in self._large:
+            large.clear()
         self.nr_free = 0
         return runs
 
     def runs(self) -> list[tuple[int, int]]:
         """Free blocks as runs [start, end), in ascending order."""
-        return sorted(
-            (pfn, pfn + (1 << order))
-            for order, blocks in enumerate(self._free_area)
-            for pfn in blocks
-        )
+        lists = (*enumerate(self._small), *enumerate(self._large))
+        return sorted((pfn, pfn + (1 << order)) for order, blocks in lists for pfn in blocks)

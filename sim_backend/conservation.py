@@ -5,6 +5,7 @@ What each subsystem says of itself (counters, lists) is held against what the pa
 allocators show when they are walked. All figures are frames.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -61,22 +62,34 @@ def check_conservation(m: Machine, memmap_at_attach: int | None) -> None:
     ``memmap_at_attach`` is ``Books.memmap`` as it was when the tracer began; None: no tracer.
     """
     books = books_of(m)
-    tails = {page.pfn for page in m.vmemmap_tails.values()}
-    mapped = set(m.init_mm.mapped_frames()) - tails
-    reserved = set(m.memory.reserved_frames())
-    boot = len(mapped & reserved)
+    mapped = _union(m.init_mm.mapped_runs())
+    tails = [range(page.pfn, page.pfn + 1) for page in m.vmemmap_tails.values()]
+    mapped_tails = sum(tail.start in run for run in mapped for tail in tails)
+    boot = sum(map(m.memory.nr_reserved, mapped))
+    others = sum(map(len, mapped)) - boot - mapped_tails
     _equal("boot frames that vmemmap is mapped to", boot, books.nr_memmap_boot_pages)
-    _equal("other frames that vmemmap is mapped to", len(mapped) - boot, books.nr_memmap_pages)
-    tables = list(m.init_mm.table_frames())
-    boot_tables = len(reserved.intersection(tables))
+    _equal("other frames that vmemmap is mapped to", others, books.nr_memmap_pages)
+    tables = [range(frame, frame + 1) for frame in m.init_mm.table_frames()]
+    boot_tables = sum(map(m.memory.nr_reserved, tables))
     _equal("MemTotal and frames of memblock", books.mem_total + boot + boot_tables, books.total)
     used = books.memmap + books.vmemmap_tails + books.page_tables + books.hugetlb + books.held
     _equal("frames in use and free", used + books.free, books.total)
-    _check_free_runs(m, books.free, [*mapped, *tails, *tables])
+    _check_free_runs(m, books.free, _union([*mapped, *tables, *tails]))
     _check_pools(m)
     if memmap_at_attach is not None:
         saved = memmap_at_attach - books.memmap
         _equal("frames freed less allocated by events", m.trace.net_freed_frames, saved)
+
+
+def _union(runs: Iterable[range]) -> list[range]:
+    """The frames of all runs, as runs that neither overlap nor touch, in ascending order."""
+    union: list[range] = []
+    for run in sorted(runs, key=lambda run: run.start):
+        if union and run.start <= union[-1].stop:
+            union[-1] = range(union[-1].start, max(union[-1].stop, run.stop))
+        else:
+            union.append(run)
+    return union
 
 
 def _equal(what: str, found: int, booked: int) -> None:
@@ -84,20 +97,19 @@ def _equal(what: str, found: int, booked: int) -> None:
         raise ConservationError(f"{what}: found {found}, the books say {booked}")
 
 
-def _check_free_runs(m: Machine, free: int, used: Iterable[int]) -> None:
+def _check_free_runs(m: Machine, free: int, used: list[range]) -> None:
     runs = [run for node in m.memory.nodes for run in node.buddy.runs()]
     _equal("free frames in the buddy allocator", sum(end - start for start, end in runs), free)
-    pfns = iter(sorted(used))
-    pfn = next(pfns, None)
     at = 0
     for start, end in runs:
         if start < at:
             raise ConservationError(f"frame {start:#x} is free twice")
         at = end
-        while pfn is not None and pfn < end:
-            if pfn >= start:
-                raise ConservationError(f"frame {pfn:#x} is mapped and free")
-            pfn = next(pfns, None)
+    for start, end in runs:
+        following = bisect_right(used, start, key=lambda run: run.stop)
+        if following < len(used) and used[following].start < end:
+            frame = max(used[following].start, start)
+            raise ConservationError(f"frame {frame:#x} is mapped and free")
 
 
 def _check_pools(m: Machine) -> None:

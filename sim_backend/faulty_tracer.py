@@ -7,6 +7,8 @@ from probes.events import Reason
 from sim_backend.durations import Clock
 from sim_backend.tracing import Target, Task, Tracer
 
+_PTE_STEPS = ("remap_pte", "restore_pte")
+
 
 class FaultyTracer(Tracer):
     """As good as a ``Tracer`` until ``detach_probe`` or ``miss`` is called.
@@ -14,9 +16,6 @@ class FaultyTracer(Tracer):
     A hit that no probe sees changes what the tracer remembers, as it does in the BPF program: a
     missed PTE makes its operation count one PTE and one frame less.
     """
-
-    takes_runs = True
-    """False while something is wrong: then hits are looked at one by one."""
 
     def __init__(self, clock: Clock, page_size: int, range_hook: str) -> None:
         """The same as for ``Tracer``."""
@@ -40,21 +39,23 @@ class FaultyTracer(Tracer):
         self._operation = self._batch = None
         self._sequence.clear()
         self.net_freed_frames = 0
-        self.takes_runs |= self._has_faults()  # whoever else wants no runs still gets none
         self._to_miss.clear()
         self.detached.clear()
         self.missed.clear()
         self.whole = True
 
+    @property
+    def takes_runs(self) -> bool:
+        """Not while some PTEs will be missed."""
+        return not any(step in self.detached or self._to_miss[step] for step in _PTE_STEPS)
+
     def detach_probe(self, step: str) -> None:
         """Take the probe of ``step`` away until all begins anew."""
         self.detached.add(step)
-        self.takes_runs = False
 
     def miss(self, step: str, hits: int) -> None:
         """Let the probe of ``step`` miss the next ``hits`` hits."""
         self._to_miss[step] += hits
-        self.takes_runs = False
 
     def batch_enter(self, task: Task, order: int) -> None:
         """As inherited, if seen."""
@@ -92,8 +93,6 @@ class FaultyTracer(Tracer):
             super().vmemmap_restore_pte(addr)
 
     def _sees(self, step: str) -> bool:
-        if self.takes_runs:
-            return True
         if step in self.detached:
             self.whole = False
             return False
@@ -101,9 +100,5 @@ class FaultyTracer(Tracer):
             self._to_miss[step] -= 1
             self.missed[step] += 1
             self.whole = False
-            self.takes_runs = not self._has_faults()
             return False
         return True
-
-    def _has_faults(self) -> bool:
-        return bool(self.detached) or any(self._to_miss.values())

@@ -26,6 +26,9 @@ IN_USE = 1
 BOOT = SECTION_INFO << _MAGIC_SHIFT | 2
 """The byte of a frame of boot-time vmemmap: memblock's own reference and get_page_bootmem's."""
 
+_RESERVED = bytes(state >> _MAGIC_SHIFT != 0 for state in range(256))
+"""For each byte whether it means PG_reserved."""
+
 _SECTION_SHIFT = 15
 _SECTION_FRAMES = 1 << _SECTION_SHIFT
 
@@ -128,13 +131,10 @@ class Memory:
         for section, part in self._parts(low, high + 1):
             section[part] = bytes((state,)) * (part.stop - part.start)
 
-    def reserved_frames(self) -> Iterator[int]:
-        """Frames with PG_reserved: they came from memblock and were never freed."""
-        for node in self.nodes:
-            for run in node.memblock.reserved():
-                for pfn in range(run.start, run.end):
-                    if self.pfn_to_page(pfn).reserved:
-                        yield pfn
+    def nr_reserved(self, frames: range) -> int:
+        """How many of a run of frames have PG_reserved: memblock's, never freed since."""
+        parts = self._parts(frames.start, frames.stop)
+        return sum(section[part].translate(_RESERVED).count(1) for section, part in parts)
 
     def _section(self, number: int) -> bytearray:
         """The struct pages of 2^15 frames, one byte each."""

@@ -7,7 +7,7 @@ sees: a frame number above some protection bits. Addresses and shifts are in byt
 
 import sys
 from array import array
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar, cast
 
@@ -57,33 +57,60 @@ def _words(little_endian: bytes) -> "array[int]":
 
 
 class PteTable:
-    """The lowest level: entries are numbers, as many bytes as in a real table."""
+    """The lowest level: entries are numbers, as many bytes as in a real table.
+
+    Entries are made when the first of them is changed: most of a large machine never is.
+    """
 
     __slots__ = ("_entries", "_pfns", "frame")
 
     def __init__(self, pfns: range, size: int, frame: int) -> None:
-        """Map ``pfns`` with the first of ``size`` entries; the table fills ``frame`` itself.
-
-        Entries are made when they are first asked for: most of a large machine never is.
-        """
+        """Map ``pfns`` with the first of ``size`` entries; the table fills ``frame`` itself."""
         self._pfns = pfns
         self._entries = array("Q", bytes(8 * size)) if len(pfns) < size else None
         if self._entries is not None and pfns:
             self._entries[: len(pfns)] = mk_ptes(pfns, PAGE_KERNEL)
         self.frame = frame
 
-    @property
-    def entries(self) -> "array[int]":
-        """All entries, for reading and writing."""
+    def get(self, index: int) -> int:
+        """Read one entry."""
         if self._entries is None:
-            self._entries = mk_ptes(self._pfns, PAGE_KERNEL)
-        return self._entries
+            return mk_pte(self._pfns[index], PAGE_KERNEL)
+        return self._entries[index]
 
-    def mapped_frames(self) -> Iterator[int]:
-        """The frame of each entry that is not none."""
+    def set_run(self, index: int, values: "array[int]") -> None:
+        """Write ``values`` from entry ``index`` on."""
         if self._entries is None:
-            return iter(self._pfns)
-        return map(pte_pfn, filter(None, self._entries))
+            whole = len(values) == len(self._pfns)
+            self._entries = values if whole else mk_ptes(self._pfns, PAGE_KERNEL)
+        self._entries[index : index + len(values)] = values
+
+    def rising(self, index: int, most: int, step: int) -> int:
+        """How many entries from ``index`` on, up to ``most``, rise by ``step`` from the first."""
+        if self._entries is None:
+            return most if step == 1 << _PFN_SHIFT else 1
+        entries, first = self._entries, self._entries[index]
+        if entries[index + most - 1] == first + (most - 1) * step:  # then they all do, most likely
+            run = _words(progression(first, step, most))
+            if entries[index : index + most] == run:
+                return most
+        length = 1
+        while length < most and entries[index + length] == first + length * step:
+            length += 1
+        return length
+
+    def mapped_runs(self) -> Iterator[range]:
+        """The frames that entries map, in their order; those that equal neighbours share, once."""
+        if self._entries is None:
+            yield self._pfns
+            return
+        index = 0
+        while (left := len(self._entries) - index) > 0:
+            pfn = pte_pfn(self._entries[index])
+            count = self.rising(index, left, 1 << _PFN_SHIFT)
+            if self._entries[index]:
+                yield range(pfn, pfn + count)
+            index += count if count > 1 else self.rising(index, left, 0)
 
 
 class Directory:
@@ -103,11 +130,11 @@ T = TypeVar("T", bound=Entry)
 
 
 class Slot(Generic[T]):
-    """A pointer to one entry: pgd_t \\*, p4d_t \\*, pud_t \\*, pmd_t \\* or pte_t \\*."""
+    """A pointer to one entry: pgd_t \\*, p4d_t \\*, pud_t \\* or pmd_t \\*."""
 
     __slots__ = ("entries", "index")
 
-    def __init__(self, entries: MutableSequence[T], index: int) -> None:
+    def __init__(self, entries: list[T], index: int) -> None:
         self.entries = entries
         self.index = index
 
@@ -116,47 +143,46 @@ class Slot(Generic[T]):
         return self.entries[self.index]
 
     def set(self, value: T) -> None:
-        """Write the entry (set_pte_at, pmd_populate_kernel)."""
+        """Write the entry (pmd_populate_kernel)."""
         self.entries[self.index] = value
 
-    def step(self, count: int = 1) -> None:
-        """Go on to the next entry (``pte++``), or further."""
-        self.index += count
+    def step(self) -> None:
+        """Go on to the next entry (``pmd++``)."""
+        self.index += 1
 
 
-class PteSlot(Slot[int]):
-    """pte_t \\*, and what can be done to the run of entries that begins there."""
+class PteSlot:
+    """pte_t \\*: a pointer to one PTE, or to a run of them."""
 
-    __slots__ = ("table",)
+    __slots__ = ("index", "table")
 
     def __init__(self, table: PteTable, index: int) -> None:
-        super().__init__(table.entries, index)
         self.table = table
+        self.index = index
 
-    def consecutive(self, most: int) -> int:
-        """How many entries, up to ``most``, map one frame after the other in the same way."""
-        return self._rising(most, 1 << _PFN_SHIFT)
+    def get(self) -> int:
+        """Read the PTE."""
+        return self.table.get(self.index)
 
-    def equal(self, most: int) -> int:
-        """How many entries, up to ``most``, are the same."""
-        return self._rising(most, 0)
+    def set(self, value: int) -> None:
+        """Write the PTE (set_pte_at)."""
+        self.set_run(array("Q", (value,)))
 
     def set_run(self, values: "array[int]") -> None:
-        """Write as many entries as there are ``values``, and go on to the one behind."""
-        self.table.entries[self.index : self.index + len(values)] = values
-        self.index += len(values)
+        """Write as many PTEs as there are ``values``."""
+        self.table.set_run(self.index, values)
 
-    def _rising(self, most: int, step: int) -> int:
-        entries, at = self.table.entries, self.index
-        first = entries[at]
-        if entries[at + most - 1] == first + (most - 1) * step:  # then it is one run, most likely
-            run = _words(progression(first, step, most))
-            if entries[at : at + most] == run:
-                return most
-        length = 1
-        while length < most and entries[at + length] == first + length * step:
-            length += 1
-        return length
+    def step(self, count: int = 1) -> None:
+        """Go on to the next PTE (``pte++``), or over a run of them."""
+        self.index += count
+
+    def consecutive(self, most: int) -> int:
+        """How many PTEs, up to ``most``, map one frame after the other in the same way."""
+        return self.table.rising(self.index, most, 1 << _PFN_SHIFT)
+
+    def equal(self, most: int) -> int:
+        """How many PTEs, up to ``most``, are the same."""
+        return self.table.rising(self.index, most, 0)
 
 
 @dataclass(frozen=True)
@@ -239,13 +265,13 @@ class PageTable:
         pte = self.pte_offset_kernel(pmd, addr).get()
         return Mapping(addr, pte_pfn(pte), pte_write(pte))
 
-    def mapped_frames(self) -> Iterator[int]:
-        """Every frame that an entry maps, once per entry."""
+    def mapped_runs(self) -> Iterator[range]:
+        """The frames that are mapped, by address; a shared one comes more than once."""
         for entry in _walk(self._pgd):
             if isinstance(entry, PteTable):
-                yield from entry.mapped_frames()
+                yield from entry.mapped_runs()
             elif isinstance(entry, int):
-                yield from range(pte_pfn(entry), pte_pfn(entry) + self.ptrs_per_pte)
+                yield range(pte_pfn(entry), pte_pfn(entry) + self.ptrs_per_pte)
 
     def table_frames(self) -> Iterator[int]:
         """Frames that the tables below the pgd fill themselves."""

@@ -21,13 +21,18 @@ def progression(first: int, step: int, count: int) -> bytes:
     """
     if not (0 <= first < 1 << 64 and 0 <= first + (count - 1) * step < 1 << 64):
         raise OverflowError(f"{count} words from {first} by {step} do not fit into 64 bits")
-    ones, stairs = _digits(count)
-    return (first * ones + step * stairs).to_bytes(count * WORD, "little")
+    return (first * _ones(count) + _stairs(step, count)).to_bytes(count * WORD, "little")
 
 
-@lru_cache(maxsize=64)
-def _digits(count: int) -> tuple[int, int]:
-    """The numbers with the digits 1, 1, 1, ... and 0, 1, 2, ..., the lowest digit first."""
-    ones = b"".join((1).to_bytes(WORD, "little") for _ in range(count))
-    stairs = b"".join(i.to_bytes(WORD, "little") for i in range(count))
-    return int.from_bytes(ones, "little"), int.from_bytes(stairs, "little")
+@lru_cache(maxsize=512)
+def _ones(count: int) -> int:
+    """The number with the digits 1, 1, 1, ..."""
+    return int.from_bytes((1).to_bytes(WORD, "little") * count, "little")
+
+
+@lru_cache(maxsize=512)
+def _stairs(step: int, count: int) -> int:
+    """The number with the digits 0, step, 2 * step, ..., the lowest digit first."""
+    if step != 1:
+        return step * _stairs(1, count)
+    return int.from_bytes(b"".join(i.to_bytes(WORD, "little") for i in range(count)), "little")

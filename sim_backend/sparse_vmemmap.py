@@ -47,8 +47,8 @@ from sim_backend.pagetable import (
 
 RemapPte = Callable[[Machine, PteSlot, int, "VmemmapRemapWalk"], None]
 RemapPtes = Callable[[Machine, PteSlot, int, int, "VmemmapRemapWalk"], int]
-"""Takes up to so many PTEs from here on, as far as they are alike, and steps over them; returns how
-many those were, or 0 to leave the first to ``RemapPte``."""
+"""Takes up to so many PTEs from here on, as far as they are alike; returns how many those were, or
+0 to leave the first to ``RemapPte``."""
 
 
 @dataclass(eq=False, slots=True)
@@ -163,9 +163,9 @@ def vmemmap_pte_range(
         count = remap_ptes(m, pte, addr, left, walk) if remap_ptes and left > 1 else 0
         if not count:
             remap_pte(m, pte, addr, walk)
-            pte.step()
             count = 1
         walk.nr_walked += count
+        pte.step(count)
         addr += count * page_size
 
 
@@ -247,8 +247,10 @@ def vmemmap_restore_ptes(
         return 0
     m.trace.vmemmap_restore_ptes(addr, count, m.clock.each_ns(RESTORE_PTE))
     m.clock.spend_each(RESTORE_PTE, count)
+    entries = array("Q")
     for pfns in walk.vmemmap_pages.take(count):
-        pte.set_run(mk_ptes(pfns, PAGE_KERNEL))
+        entries += mk_ptes(pfns, PAGE_KERNEL)
+    pte.set_run(entries)
     return count
 
 

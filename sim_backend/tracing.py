@@ -70,9 +70,6 @@ class _Operation:
 class Tracer:
     """Turns hits of the hooks into events, for one listener."""
 
-    takes_runs = True
-    """False: the hits of a run of PTEs must come one by one."""
-
     def __init__(self, clock: Clock, page_size: int, range_hook: str) -> None:
         """``range_hook`` is the function whose arguments become REMAP_RANGE events."""
         self._clock = clock
@@ -85,6 +82,11 @@ class Tracer:
         self._sequence: dict[int, int] = {}
         self.net_freed_frames = 0
         """Frames freed less frames allocated, by the events since ``attach``."""
+
+    @property
+    def takes_runs(self) -> bool:
+        """Whether hits of a run of PTEs may come all at once."""
+        return True
 
     def attach(self, emit: Emit, emit_run: EmitRun | None = None) -> None:
         """Send events to ``emit`` from now on, but those of runs of PTEs to ``emit_run``.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The buddy allocator: blocks are aligned, never overlap, and merge again."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim_backend.buddy import Buddy
@@ -17,6 +17,7 @@ def buddy() -> Buddy:
     return allocator
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.integers(0, ORDERS), st.just(-1)), max_size=60))
 def test_blocks(orders: list[int]) -> None:
     """A number allocates a block of that order; -1 frees the oldest."""
@@ -70,6 +71,37 @@ def test_small_holes_are_filled_before_anything_is_split() -> None:
     allocator.free(5, 0)
     allocator.free(2, 0)
     assert [allocator.alloc(0), allocator.alloc(0), allocator.alloc(0)] == [2, 5, 8]
+
+
+def state(allocator: Buddy) -> tuple[object, ...]:
+    """The free blocks, and the order in which frames are handed out from now on."""
+    return allocator.nr_free, allocator.runs(), list(iter(lambda: allocator.alloc(0), None))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.one_of(st.integers(1, 700), st.just(0), st.just(-1)), max_size=30),
+    st.integers(0, ORDERS),
+)
+def test_runs_of_frames_are_single_frames(counts: list[int], first: int) -> None:
+    """A number allocates so many; 0 frees the oldest run of them, -1 the newest, backwards."""
+    at_once, one_by_one = buddy(), buddy()
+    for allocator in (at_once, one_by_one):
+        allocator.alloc(first)
+    held: list[range] = []
+    for count in counts:
+        if count > 0:
+            runs = list(at_once.alloc_frames(count))
+            frames = [pfn for run in runs for pfn in run]
+            single = [one_by_one.alloc(0) for _ in range(count)]
+            assert frames == [pfn for pfn in single if pfn is not None]
+            held += runs
+        elif held:
+            run = held.pop(count)[:: -1 if count else 1]
+            at_once.free_frames(run)
+            for pfn in run:
+                one_by_one.free(pfn, 0)
+    assert state(at_once) == state(one_by_one)
 
 
 def test_memblock_hands_out_from_the_top() -> None:

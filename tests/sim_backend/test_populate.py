@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """How vmemmap is mapped at boot."""
 
+from array import array
+
 import pytest
 
 from probes.geometry import GIB, KIB, MIB, Geometry
 from probes.operations import parse_operation
-from sim_backend.pagetable import PteTable, pmd_leaf
+from sim_backend.pagetable import NONE, PAGE_KERNEL, PteTable, mk_pte, pmd_leaf
 from tests.sim_backend.harness import Traced
 
 START = 0xFFFFEA0000000000
 
 
 def frames(traced: Traced) -> list[int]:
-    return list(traced.kernel.machine.init_mm.mapped_frames())
+    return [pfn for run in traced.kernel.machine.init_mm.mapped_runs() for pfn in run]
 
 
 @pytest.mark.parametrize("generation", ["v17", "v17-enabled", "5.14", "7.1"])
@@ -50,12 +52,12 @@ def test_later_kernels_map_huge_pages() -> None:
 
 def test_a_table_has_as_many_entries_as_fit() -> None:
     table = PteTable(range(100, 103), 512, 7)
-    assert list(table.mapped_frames()) == [100, 101, 102]
-    assert len(table.entries) == 512
+    assert list(table.mapped_runs()) == [range(100, 103)]
+    assert [table.get(i) for i in (2, 3, 511)] == [mk_pte(102, PAGE_KERNEL), NONE, NONE]
     full = PteTable(range(512), 512, 7)
-    before = list(full.mapped_frames())
-    assert len(full.entries) == 512
-    assert list(full.mapped_frames()) == before == list(range(512))
+    before = list(full.mapped_runs())
+    full.set_run(511, array("Q", [mk_pte(511, PAGE_KERNEL)]))
+    assert list(full.mapped_runs()) == before == [range(512)]
 
 
 def test_a_terabyte_boots() -> None:

@@ -5,34 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes.counters import DURATIONS, PAGE_DURATIONS, PageKey, Reducer, reduce
-from probes.events import unpack_all
-from probes.geometry import KIB, MIB
+from probes.events import RECORD, unpack_all
+from probes.geometry import MIB
 from probes.operations import Operation
 from sim_backend.backend import SimBackend
 from sim_backend.errors import OperationError
 from sim_backend.generation import GENERATIONS
 from sim_backend.kernel import SimKernel
-from tests.sim_backend.harness import ALL
+from tests.sim_backend.strategies import NODES, generations, machine, operations, workloads
 
-SIZES = (64 * KIB, 2 * MIB, 32 * MIB)
-
-generations = st.sampled_from(ALL)
-operations = st.lists(
-    st.one_of(
-        st.builds(
-            Operation,
-            st.sampled_from(["grow", "shrink", "overcommit", "demote"]),
-            st.sampled_from(SIZES),
-            st.integers(1, 9),
-        ),
-        st.builds(Operation, st.just("hvo"), on=st.booleans()),
-    ),
-    max_size=12,
-)
-
-
-def machine(generation: str) -> SimKernel:
-    return SimKernel(generation, huge_page_sizes=SIZES, nodes=2, memory_per_node=256 * MIB)
+Workload = tuple[str, int, list[Operation | int | None]]
 
 
 def attempt(kernel: SimKernel | SimBackend, operation: Operation) -> None:
@@ -42,8 +24,33 @@ def attempt(kernel: SimKernel | SimBackend, operation: Operation) -> None:
         assert 0 <= refusal.done < operation.pages
 
 
+def press(kernel: SimKernel, leave: int | None) -> None:
+    """Leave so many frames free on each node; None gives all of them back."""
+    kernel.release_memory()
+    if leave is not None:
+        for node in kernel.machine.memory.nodes:
+            kernel.hold_memory(node.nid, min(leave, node.buddy.nr_free))
+
+
+def records_of(workload: Workload) -> tuple[SimBackend, bytes]:
+    """Do it all, with a backend that loses nothing."""
+    generation, seed, todo = workload
+    kernel = machine(generation, seed)
+    blocks: list[bytes] = []
+    backend = SimBackend(kernel, sink=blocks.append)
+    backend.start()
+    for step in todo:
+        if isinstance(step, Operation):
+            attempt(backend, step)
+        else:
+            press(kernel, step)
+    kernel.check_conservation()
+    backend.stop()
+    return backend, b"".join(blocks)
+
+
 @settings(max_examples=60, deadline=None)
-@given(generation=generations, todo=operations)
+@given(generation=generations, todo=st.lists(operations, max_size=12))
 def test_every_frame_is_somewhere(generation: str, todo: list[Operation]) -> None:
     kernel = machine(generation)
     kernel.attach(lambda event: None)
@@ -61,35 +68,67 @@ def test_every_frame_is_somewhere(generation: str, todo: list[Operation]) -> Non
 
 
 @settings(max_examples=40, deadline=None)
-@given(generation=generations, todo=operations, leave=st.integers(0, 3000))
-def test_every_frame_is_somewhere_under_pressure(
-    generation: str, todo: list[Operation], leave: int
-) -> None:
-    kernel = machine(generation)
+@given(workload=workloads)
+def test_every_frame_is_somewhere_under_pressure(workload: Workload) -> None:
+    generation, seed, todo = workload
+    kernel = machine(generation, seed)
     kernel.attach(lambda event: None)
     kernel.operate(Operation("grow", 2 * MIB, 5))
-    for node in range(2):
-        kernel.hold_memory(node, leave)
-    for operation in todo:
-        attempt(kernel, operation)
+    for step in todo:
+        if isinstance(step, Operation):
+            attempt(kernel, step)
+        else:
+            press(kernel, step)
         kernel.check_conservation()
 
 
 @settings(max_examples=40, deadline=None)
-@given(generation=generations, todo=operations)
-def test_records_reduce_to_the_counters(generation: str, todo: list[Operation]) -> None:
-    backend = SimBackend(machine(generation), stream=True, queue_records=10**6)
-    backend.start()
-    for operation in todo:
-        attempt(backend, operation)
-    counters = backend.counters()
-    backend.stop()
-    events = list(unpack_all(b"".join(backend.records())))
-    keys = [PageKey(order, node) for order in (4, 9, 13) for node in (0, 1)]
-    batched = "batch" in GENERATIONS[generation].symbols
+@given(workload=workloads)
+def test_records_reduce_to_the_counters(workload: Workload) -> None:
+    backend, records = records_of(workload)
+    events = list(unpack_all(records))
+    keys = [PageKey(order, node) for order in (4, 9, 13) for node in range(NODES)]
+    batched = "batch" in GENERATIONS[workload[0]].symbols
     durations = DURATIONS if batched else PAGE_DURATIONS
-    assert reduce(events, keys, durations) == counters
+    assert reduce(events, keys, durations) == backend.counters()
     in_parts = Reducer(keys, durations)
     for event in events:
         in_parts.add([event])
-    assert in_parts.snapshot() == counters
+    assert in_parts.snapshot() == backend.counters()
+
+
+@settings(max_examples=40, deadline=None)
+@given(workload=workloads)
+def test_counters_are_the_same_when_nobody_reads_events(workload: Workload) -> None:
+    generation, seed, todo = workload
+    read, _ = records_of(workload)
+    kernel = machine(generation, seed)
+    unread = SimBackend(kernel)
+    unread.start()
+    for step in todo:
+        if isinstance(step, Operation):
+            attempt(unread, step)
+        else:
+            press(kernel, step)
+    unread.stop()
+    assert unread.counters() == read.counters()
+
+
+@settings(max_examples=40, deadline=None)
+@given(workload=workloads)
+def test_records_are_what_they_say(workload: Workload) -> None:
+    """They decode, and encode to the same bytes; no number is missing from a CPU's sequence."""
+    _, records = records_of(workload)
+    events = list(unpack_all(records))
+    assert b"".join(event.pack() for event in events) == records
+    by_cpu: dict[int, list[int]] = {}
+    for event in events:
+        by_cpu.setdefault(event.cpu, []).append(event.sequence)
+    assert all(sequences == list(range(len(sequences))) for sequences in by_cpu.values())
+    assert len(records) == len(events) * RECORD.size
+
+
+@settings(max_examples=30, deadline=None)
+@given(workload=workloads)
+def test_the_same_seed_gives_the_same_bytes(workload: Workload) -> None:
+    assert records_of(workload)[1] == records_of(workload)[1]
