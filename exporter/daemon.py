@@ -70,6 +70,7 @@ def serve(backend: Backend, state: State, web: WebOptions, user: str = "") -> No
     backend.prepare()
     privileges.drop(user)
     server = Server(listeners, _site(backend, state, drift, web), web_config, web.limits)
+    # Privileges go here: everything is bound and read, and there is one thread yet.
     server.start()
     hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
     try:
