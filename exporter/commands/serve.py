@@ -78,4 +78,6 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
 
 
 def _log_to_stderr() -> None:
+    # Where stderr is full or closed, there is no one to tell: go on without.
+    logging.raiseExceptions = False
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)

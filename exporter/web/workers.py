@@ -47,11 +47,14 @@ class Workers:
 
         def in_thread() -> None:
             try:
-                outcome.set_result(job())
+                try:
+                    result = job()
+                finally:
+                    with contextlib.suppress(RuntimeError):  # the loop has ended: no one is in line
+                        loop.call_soon_threadsafe(self._finished)
+                outcome.set_result(result)
             except BaseException as error:  # whatever it is, it is the caller's
                 outcome.set_exception(error)
-            with contextlib.suppress(RuntimeError):  # the loop has ended: no one is in line
-                loop.call_soon_threadsafe(self._finished)
 
         threading.Thread(target=in_thread, daemon=True).start()
         return await asyncio.wrap_future(outcome)

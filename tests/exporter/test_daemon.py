@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """``hvoscope serve`` as a process: what it logs, answers, and how it ends."""
 
+import os
 import re
 import signal
 import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,10 +26,18 @@ SERVE = [sys.executable, "-c", "from exporter.cli import main; main()", "serve"]
 
 
 @contextmanager
-def daemon(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
+def daemon(
+    *arguments: str, env: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
     """A daemon on a free port, up to its verdict: process, URL, log so far."""
     command = [*SERVE, "--web.listen-address", "127.0.0.1:0", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, **(env or {})},
+    ) as process:
         assert process.stderr
         log: list[str] = []
         for line in process.stderr:

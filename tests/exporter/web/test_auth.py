@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Basic authentication, by itself and through the server."""
+
+import asyncio
+import base64
+from pathlib import Path
+
+import bcrypt
+import pytest
+
+from exporter.web.auth import Users, is_hash
+from exporter.web.workers import BusyError
+from tests.exporter.web.site import Numbers, Served
+
+
+def hashed(password: str) -> bytes:
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4))
+
+
+def basic(name: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def allowed(users: Users, authorization: str) -> bool:
+    return asyncio.run(users.allow(authorization))
+
+
+def test_who_gets_in() -> None:
+    users = Users({"alice": hashed("open:sesame"), "bob": hashed("")})
+    assert allowed(users, basic("alice", "open:sesame"))
+    assert allowed(users, basic("bob", ""))
+    for name, password in (
+        ("alice", "sesame"),
+        ("alice", ""),
+        ("bob", "open:sesame"),
+        ("carol", "open:sesame"),
+        ("", ""),
+        ("Alice", "open:sesame"),
+    ):
+        assert not allowed(users, basic(name, password)), (name, password)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Basic", "Basic !!!", "Basic YWxpY2U", "Bearer YWxpY2U6eA==", "YWxpY2U6eA==", "Basic ä"],
+)
+def test_what_is_no_basic_authentication(authorization: str) -> None:
+    assert not allowed(Users({"alice": hashed("x")}), authorization)
+
+
+def test_the_scheme_has_no_case() -> None:
+    users = Users({"alice": hashed("x")})
+    assert allowed(users, basic("alice", "x").replace("Basic", "bAsIc"))
+
+
+def test_without_users_everyone_gets_in() -> None:
+    assert allowed(Users({}), "")
+
+
+def test_a_password_that_was_right_costs_no_second_bcrypt() -> None:
+    async def calls() -> list[bool]:
+        users = Users({"alice": bcrypt.hashpw(b"x", bcrypt.gensalt(12))})
+        loop = asyncio.get_running_loop()
+        assert await users.allow(basic("alice", "x"))
+        began = loop.time()
+        answers = [await users.allow(basic("alice", "x")) for _ in range(1009)]
+        assert loop.time() - began < 1  # one bcrypt of this cost takes a quarter of a second
+        return answers
+
+    assert all(asyncio.run(calls()))
+
+
+def test_a_password_that_was_wrong_is_not_remembered_as_right() -> None:
+    users = Users({"alice": hashed("x")})
+    assert not allowed(users, basic("alice", "y"))
+    assert not allowed(users, basic("alice", "y"))
+    assert allowed(users, basic("alice", "x"))
+
+
+def test_guessing_does_not_fill_the_machine() -> None:
+    async def guess() -> list[bool | BaseException]:
+        users = Users({"alice": hashed("x")})
+        guesses = (users.allow(basic("alice", str(number))) for number in range(23))
+        return await asyncio.gather(*guesses, return_exceptions=True)
+
+    answers = asyncio.run(guess())
+    assert answers.count(False) == 16
+    assert sum(isinstance(answer, BusyError) for answer in answers) == 7
+
+
+def test_who_is_known_does_not_wait_behind_those_who_guess() -> None:
+    async def both() -> None:
+        users = Users({"alice": hashed("x")})
+        assert await users.allow(basic("alice", "x"))
+        guesses = [
+            asyncio.ensure_future(users.allow(basic("alice", str(number)))) for number in range(23)
+        ]
+        await asyncio.sleep(0)
+        assert await users.allow(basic("alice", "x"))
+        await asyncio.gather(*guesses, return_exceptions=True)
+
+    asyncio.run(both())
+
+
+def test_passwords_longer_than_bcrypt_looks_at() -> None:
+    users = Users({"alice": hashed("x" * 72)})
+    assert allowed(users, basic("alice", "x" * 100))
+    assert not allowed(users, basic("alice", "x" * 71))
+
+
+def test_shapes_of_hashes() -> None:
+    good = bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode()
+    for prefix in ("$2a$", "$2b$", "$2x$", "$2y$"):
+        assert is_hash(good.replace("$2b$", prefix))
+    for bad in (
+        "",
+        "x",
+        good + "x",
+        good[:-1],
+        good.replace("$04$", "$4$"),
+        good + "\n",
+        " " + good,
+    ):
+        assert not is_hash(bad), bad
+
+
+def test_through_the_server(tmp_path: Path) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text(
+        f"basic_auth_users: {{alice: {hashed('x').decode()}}}\n"
+        "http_server_config: {headers: {X-Frame-Options: deny}}\n"
+    )
+    with Served(Numbers().site(), path) as served:
+        for where in ("/", "/numbers", "/-/healthy", "/-/ready", "/nothing"):
+            status, body, headers = served.ask(where)
+            assert (status, body) == (401, b"unauthorized\n"), where
+            assert headers["WWW-Authenticate"] == 'Basic realm="hvoscope", charset="UTF-8"'
+            assert headers["X-Frame-Options"] == "deny"
+        assert served.ask("/numbers", Authorization=basic("alice", "y"))[0] == 401
+        status, _, headers = served.ask("/numbers", Authorization=basic("alice", "x"))
+        assert (status, headers["X-Frame-Options"]) == (200, "deny")

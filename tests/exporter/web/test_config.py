@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The web configuration file, case by case as exporter-toolkit documents its format."""
+
+import re
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from exporter.web.bucket import RateLimit
+from exporter.web.config import WebConfig, read_config
+from exporter.web.tls_config import CIPHERS, CURVES, IF_GIVEN, REQUIRED, TLS13
+from exporter.web.yaml_file import ConfigError
+
+HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
+TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def read(folder: Path, text: str) -> WebConfig:
+    path = folder / "web.yml"
+    path.write_text(dedent(text))
+    return read_config(path)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}", "tls_server_config:\n", "---\n...\n"])
+def test_nothing_turns_nothing_on(folder: Path, text: str) -> None:
+    assert read(folder, text) == WebConfig()
+
+
+def test_everything(folder: Path) -> None:
+    config = read(
+        folder,
+        f"""
+        tls_server_config:
+          cert_file: server.crt
+          key_file: /elsewhere/server.key
+          client_auth_type: RequireAndVerifyClientCert
+          client_ca_file: ca.crt
+          client_allowed_sans: [prometheus.example, "::1"]
+          min_version: TLS12
+          max_version: TLS13
+          cipher_suites:
+            - TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+            - TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+          prefer_server_cipher_suites: false
+          curve_preferences: [X25519]
+        http_server_config:
+          http2: false
+          headers:
+            X-Frame-Options: deny
+            X-Content-Type-Options: nosniff
+            Content-Security-Policy: "default-src 'none'"
+            Strict-Transport-Security: max-age=31536000
+            X-XSS-Protection:
+        basic_auth_users:
+          alice: {HASH}
+          bob: {HASH}
+        rate_limit:
+          interval: 1s
+          burst: 20
+        """,
+    )
+    tls = config.tls
+    assert tls
+    assert (tls.cert, tls.key) == (folder / "server.crt", Path("/elsewhere/server.key"))
+    assert (tls.client_ca, tls.client_auth) == (folder / "ca.crt", REQUIRED)
+    assert tls.allowed_sans == ("prometheus.example", "::1")
+    assert tls.ciphers == ("ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-CHACHA20-POLY1305")
+    assert (tls.prefer_server_ciphers, tls.curves) == (False, ("X25519",))
+    assert config.headers == (
+        ("X-Frame-Options", "deny"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Content-Security-Policy", "default-src 'none'"),
+        ("Strict-Transport-Security", "max-age=31536000"),
+    )
+    assert config.users == {"alice": HASH.encode(), "bob": HASH.encode()}
+    assert config.rate_limit == RateLimit(1.0, 20)
+    assert config.warnings == ()
+
+
+def test_certificate_and_key_inline(folder: Path) -> None:
+    config = read(folder, "tls_server_config: {cert: CERT, key: KEY}")
+    assert config.tls
+    assert (config.tls.cert, config.tls.key, config.tls.files) == ("CERT", "KEY", ())
+
+
+def test_all_ciphers_and_all_curves_that_go_has(folder: Path) -> None:
+    ciphers = read(folder, f"{TLS}, cipher_suites: [{', '.join(CIPHERS)}]}}").tls
+    curves = read(folder, f"{TLS}, curve_preferences: [{', '.join(CURVES)}]}}").tls
+    assert ciphers and len(ciphers.ciphers) == 10
+    assert curves and curves.curves == ("prime256v1", "secp384r1", "secp521r1", "X25519")
+
+
+@pytest.mark.parametrize(
+    ("rest", "warning"),
+    [
+        (", cipher_suites: [TLS_AES_128_GCM_SHA256], min_version: TLS13}", "can't be chosen"),
+        ("}\nhttp_server_config: {http2: true}", "only HTTP/1.1 is served"),
+    ],
+)
+def test_what_can_be_had_in_part_is_said(folder: Path, rest: str, warning: str) -> None:
+    (said,) = read(folder, TLS + rest).warnings
+    assert warning in said
+
+
+def test_passwords_in_the_clear_are_said(folder: Path) -> None:
+    (said,) = read(folder, f"basic_auth_users: {{alice: {HASH}}}").warnings
+    assert "basic_auth_users: without tls_server_config, passwords travel in the clear" in said
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [("", "NoClientCert"), (", client_auth_type: ''", "NoClientCert")]
+    + [
+        (f", client_ca_file: ca.crt, client_auth_type: {name}", name)
+        for name in (IF_GIVEN, REQUIRED)
+    ],
+)
+def test_client_authentication(folder: Path, rest: str, expected: str) -> None:
+    tls = read(folder, TLS + rest + "}").tls
+    assert tls and tls.client_auth == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1s", 1), ("500ms", 0.5), ("1m30s", 90), ("1.5h", 5400), ("250us", 250e-6), ("3ns", 3e-9)],
+)
+def test_durations(folder: Path, text: str, seconds: float) -> None:
+    limit = read(folder, f"rate_limit: {{interval: {text}, burst: 1}}").rate_limit
+    assert limit and limit.interval == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["0", "0s"])
+def test_no_interval_is_no_limit(folder: Path, text: str) -> None:
+    assert read(folder, f"rate_limit: {{interval: {text}, burst: 5}}").rate_limit is None
+
+
+BAD = [
+    # unknown, twice, misplaced
+    ("tls_serverconfig: {}", "1: tls_serverconfig: unknown key (known here: tls_server_config, "),
+    (f"\n{TLS}, cert_fil: x}}", "2: tls_server_config.cert_fil: unknown key"),
+    ("rate_limit: {}\nrate_limit: {}", "2: rate_limit: is there twice"),
+    (f"basic_auth_users:\n  a: {HASH}\n  a: {HASH}", "3: basic_auth_users.a: is there twice"),
+    ("http_server_config:\n  headers:\n    Server: x", "3: http_server_config.headers.Server: unk"),
+    ("[]", "1: must be a mapping"),
+    ("http_server_config: yes", "1: http_server_config: must be a mapping"),
+    ("tls_server_config: {<<: {cert: x}}", "1: tls_server_config.<<: unknown key"),
+    # no YAML
+    ("a: [", "no YAML: expected the node content"),
+    ("a: *b", "1: no YAML: found undefined alias"),
+    ("a: b: c", "1: no YAML: mapping values are not allowed here"),
+    ("a:\n\tb: 1", "2: no YAML: found character '\\t' that cannot start any token"),
+    ("[" * 2_000, "no YAML: nested too deeply"),
+    ("a: \x07", "no YAML: unacceptable character"),
+    ("a: 1\n---\nb: 1", "no YAML: but found another document"),
+    ("x" * 2_000_000, "larger than 1 MiB"),
+    # TLS
+    ("tls_server_config: {key_file: server.key}", "cert or cert_file is missing"),
+    ("tls_server_config: {cert_file: server.crt}", "key or key_file is missing"),
+    ("tls_server_config: {cert_file: server.crt, key_file: ''}", "key or key_file is missing"),
+    ("tls_server_config: {client_auth_type: NoClientCert}", "cert or cert_file is missing"),
+    ("tls_server_config: {min_version: TLS13}", "would not turn TLS on"),
+    (f"{TLS}, cert: x}}", "tls_server_config.cert: give it or cert_file, not both"),
+    (f"{TLS}, client_auth_type: Wrong}}", "'Wrong' is none of NoClientCert, VerifyClientCertIfGiv"),
+    (f"{TLS}, client_auth_type: RequestClientCert}}", "takes any certificate unverified; use Requ"),
+    (f"{TLS}, client_auth_type: RequireAnyClientCert}}", "takes any certificate unverified"),
+    (f"{TLS}, client_auth_type: {REQUIRED}}}", "needs client_ca_file"),
+    (f"{TLS}, client_ca_file: ca.crt}}", "so it needs client_auth_type: RequireAndVerifyClientC"),
+    (f"{TLS}, client_allowed_sans: [x]}}", "client_allowed_sans: needs client_auth_type: Require"),
+    (
+        f"{TLS}, client_ca_file: x, client_auth_type: {IF_GIVEN}, client_allowed_sans: [x]}}",
+        "client_allowed_sans: needs client_auth_type: RequireAndVerifyClientCert",
+    ),
+    (f"{TLS}, min_version: TLS11}}", "TLS11 is not safe; TLS12 is the least"),
+    (f"{TLS}, max_version: TLS10}}", "max_version: TLS10 is not safe"),
+    (f"{TLS}, min_version: TLS111}}", "'TLS111' is neither TLS12 nor TLS13"),
+    (f"{TLS}, min_version: TLS13, max_version: TLS12}}", "min_version: is above max_version"),
+    (f"{TLS}, cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}}", "unknown or unsafe cipher 'TLS_RSA_WI"),
+    (f"{TLS}, cipher_suites: [TLS_AES_128_GCM_SHA256]}}", "has none for TLS 1.2: add min_version"),
+    (f"{TLS}, cipher_suites: yes}}", "cipher_suites: must be a list"),
+    (f"{TLS}, curve_preferences: [CurveP255]}}", "unknown curve 'CurveP255' (known: CurveP256, "),
+    (f"{TLS}, curve_preferences: [[X25519]]}}", "curve_preferences: must be a string"),
+    (f"{TLS}, prefer_server_cipher_suites: maybe}}", "must be true or false"),
+    # HTTP
+    ("http_server_config: {http2: 2}", "http2: must be true or false"),
+    ("http_server_config: {headers: {X-Frame-Options: allow}}", "must be one of deny, sameorigin"),
+    ("http_server_config: {headers: {X-Content-Type-Options: sniff}}", "must be one of nosniff"),
+    ('http_server_config: {headers: {X-XSS-Protection: "a\\r\\nb"}}', "characters that a header"),
+    ('http_server_config: {headers: {X-XSS-Protection: "\\u00e9"}}', "characters that a header"),
+    # users
+    ("basic_auth_users: {alice: secret}", "basic_auth_users.alice: is no bcrypt hash"),
+    (f"basic_auth_users: {{alice: {HASH[:-1]}}}", "is no bcrypt hash (make one with: htpasswd"),
+    (f"basic_auth_users: {{alice: {HASH.replace('$10$', '$03$')}}}", "is no bcrypt hash"),
+    (f"basic_auth_users: {{alice: {HASH.replace('$10$', '$32$')}}}", "is no bcrypt hash"),
+    (f"basic_auth_users: {{'': {HASH}}}", "name can't be empty or have a colon"),
+    (f"basic_auth_users: {{'a:b': {HASH}}}", "name can't be empty or have a colon"),
+    ("basic_auth_users: [alice]", "basic_auth_users: must be a mapping"),
+    # rate limit
+    ("rate_limit: {interval: 1}", "'1' is no duration (write it like 1s, 500ms or 1m30s)"),
+    ("rate_limit: {interval: -1s, burst: 1}", "'-1s' is no duration"),
+    ("rate_limit: {interval: 1 s, burst: 1}", "'1 s' is no duration"),
+    ("rate_limit: {interval: 1s}", "burst must be at least 1"),
+    ("rate_limit: {interval: 1s, burst: -2}", "burst: must be a whole number, not '-2'"),
+    ("rate_limit: {interval: 1s, burst: 99999999999}", "burst: must be a whole number"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), BAD, ids=[said[:40] for _, said in BAD])
+def test_what_is_wrong_is_one_line_with_its_place(folder: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(folder, text)
+    message = str(caught.value)
+    assert said in message
+    assert re.match(rf"{re.escape(str(folder / 'web.yml'))}(:\d+)?: ", message)
+    assert "\n" not in message
+
+
+def test_tls13_only(folder: Path) -> None:
+    tls = read(folder, TLS + ", min_version: TLS13}").tls
+    assert tls and tls.min_version == TLS13
+
+
+def test_a_file_that_is_not_there(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.yml: No such file or directory"):
+        read_config(folder / "gone.yml")
+
+
+def test_bytes_that_are_no_text(folder: Path) -> None:
+    (folder / "web.yml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="no YAML"):
+        read_config(folder / "web.yml")

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The small parts: token bucket, workers, compression, what is said once, the routing itself."""
+
+import asyncio
+import gzip
+import logging
+import threading
+from http import HTTPStatus
+
+import pytest
+
+from exporter.web.bucket import RateLimit, TokenBucket
+from exporter.web.compression import SMALLEST, accepts_gzip, compressed
+from exporter.web.messages import Request, Response
+from exporter.web.once import Once
+from exporter.web.workers import BusyError, Workers
+from tests.exporter.web.site import Numbers
+
+
+def test_a_bucket_fills_with_time_and_never_over() -> None:
+    now = 100.0
+    bucket = TokenBucket(RateLimit(interval=2.0, burst=3), lambda: now)
+    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
+    now += 1.9
+    assert not bucket.take()
+    now += 0.2
+    assert [bucket.take() for _ in range(2)] == [True, False]
+    now += 1000
+    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("header", "accepted"),
+    [
+        ("gzip", True),
+        ("deflate, GZIP;q=0.5", True),
+        ("*", True),
+        ("gzip;q=0", False),
+        ("gzip;q=0, *", False),
+        ("*;q=0", False),
+        ("gzip;q=high", False),
+        ("gzip ; q=1", True),
+        ("", False),
+        ("identity", False),
+        ("xgzip", False),
+    ],
+)
+def test_who_accepts_gzip(header: str, accepted: bool) -> None:
+    assert accepts_gzip(header) is accepted
+
+
+def test_what_is_small_stays_as_it_is() -> None:
+    small = Response(HTTPStatus.OK, b"x" * (SMALLEST - 1))
+    assert compressed(small, "gzip") == small
+    large = Response(HTTPStatus.OK, b"x" * SMALLEST)
+    assert gzip.decompress(compressed(large, "gzip").body) == large.body
+    assert compressed(large, "").headers == (("Vary", "Accept-Encoding"),)
+
+
+def test_the_site_answers_without_a_server() -> None:
+    site = Numbers().site()
+    answer = site.answer(Request("GET", "/numbers", {"accept-encoding": "identity"}))
+    assert answer.status == HTTPStatus.OK
+    assert b"\nanswer 42.0\n" in answer.body
+    assert site.answer(Request("GET", "", {})).status == HTTPStatus.NOT_FOUND
+    assert site.answer(Request("POST", "/", {})).status == HTTPStatus.METHOD_NOT_ALLOWED
+
+
+def test_workers_hand_on_what_a_job_returns_or_raises() -> None:
+    def broken() -> int:
+        raise LookupError("a reason")
+
+    async def both() -> int:
+        workers = Workers(threads=1, jobs=1)
+        with pytest.raises(LookupError, match="a reason"):
+            await workers.run(broken)
+        return await workers.run(lambda: 23)
+
+    assert asyncio.run(both()) == 23
+
+
+def test_whoever_gives_up_leaves_the_thread_its_place() -> None:
+    go_on = threading.Event()
+
+    async def give_up() -> None:
+        workers = Workers(threads=1, jobs=2)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await workers.run(lambda: go_on.wait(30))
+        in_line = asyncio.ensure_future(workers.run(lambda: 23))
+        await asyncio.sleep(0)
+        with pytest.raises(BusyError):
+            await workers.run(lambda: 42)
+        in_line.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await in_line
+        go_on.set()
+        assert await workers.run(lambda: 509) == 509
+
+    asyncio.run(give_up())
+
+
+def test_a_job_that_outlives_the_loop_harms_nobody() -> None:
+    go_on, ended = threading.Event(), threading.Event()
+
+    def job() -> None:
+        go_on.wait(30)
+        ended.set()
+
+    async def leave() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await Workers(threads=1, jobs=1).run(job)
+
+    asyncio.run(leave())
+    go_on.set()
+    assert ended.wait(30)
+
+
+def test_things_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    once = Once(logging.getLogger("hvoscope"))
+    for _ in range(3):
+        once.error("no %s", "good")
+        once.warning("%d", 23)
+    for number in range(1009):
+        once.error("%d", number)
+    said = [record.message for record in caplog.records]
+    assert said[:2] == ["no good (said once)", "23 (said once)"]
+    assert len(said) == len(set(said)) == 100

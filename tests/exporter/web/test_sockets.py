@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listening sockets: several, left behind, in use, and passed on by systemd."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from exporter.web import sockets
+from exporter.web.addresses import TcpAddress, UnixAddress
+from exporter.web.sockets import ListenError
+
+LOOPBACK = TcpAddress("127.0.0.1", 0)
+
+
+@contextmanager
+def listening(*addresses: TcpAddress | UnixAddress) -> Iterator[list[socket.socket]]:
+    listeners = sockets.listen(addresses)
+    try:
+        yield listeners
+    finally:
+        sockets.close(listeners)
+
+
+def test_all_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with listening(LOOPBACK) as (taken,):
+        busy = sockets.address_of(taken)
+        with pytest.raises(ListenError, match="Address already in use"):
+            sockets.listen([UnixAddress(str(path)), busy])
+        with socket.socket(socket.AF_UNIX) as client, pytest.raises(ConnectionRefusedError):
+            client.connect(str(path))
+
+
+def test_every_address_means_both_protocols() -> None:
+    with listening(TcpAddress("::", 0)) as (listener,):
+        _, port = listener.getsockname()[:2]
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, port), 30).close()
+
+
+def test_a_host_that_is_none() -> None:
+    with pytest.raises(ListenError, match=r"can.t listen on no\.such\.host\.invalid port 1: "):
+        sockets.listen([TcpAddress("no.such.host.invalid", 1)])
+
+
+def test_the_socket_of_a_killed_exporter_is_replaced(tmp_path: Path) -> None:
+    address = UnixAddress(str(tmp_path / "socket"))
+    with listening(address):
+        pass
+    assert Path(address.path).is_socket()
+    with listening(address):
+        with pytest.raises(ListenError, match="socket: Address already in use"):
+            sockets.listen([address])
+        sockets.remove_path(address)
+    assert not Path(address.path).exists()
+    sockets.remove_path(address)
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("precious")
+    with pytest.raises(ListenError, match="Address already in use"):
+        sockets.listen([UnixAddress(str(path))])
+    assert path.read_text() == "precious"
+
+
+def passed_on(script: str, fd: int | None, **environ: str) -> str:
+    """What ``script`` prints where systemd passed ``fd`` on as number 3."""
+    prelude = f"""
+import os, sys
+if {fd is not None}:
+    os.dup2(int(sys.argv[1]), 3)
+environ = {environ!r}
+if environ.get("LISTEN_PID") == "mine":
+    environ["LISTEN_PID"] = str(os.getpid())
+from exporter.web import sockets
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", prelude + script, str(fd)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        pass_fds=() if fd is None else (fd,),
+        cwd=Path(__file__).parents[3],
+    )
+    return ran.stdout + ran.stderr
+
+
+SHOW = """
+try:
+    (listener,) = sockets.from_systemd(environ, os.getpid())
+    print(listener.getsockname()[1], os.get_inheritable(3), environ)
+except sockets.ListenError as error:
+    print(error)
+"""
+
+
+def test_a_socket_that_systemd_passes_on() -> None:
+    with listening(LOOPBACK) as (listener,):
+        port = listener.getsockname()[1]
+        said = passed_on(SHOW, listener.fileno(), LISTEN_PID="mine", LISTEN_FDS="1")
+    assert said == f"{port} False {{}}\n"
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}, {"LISTEN_PID": "mine", "LISTEN_FDS": "0"}],
+)
+def test_no_socket_from_systemd(environ: dict[str, str]) -> None:
+    said = passed_on(SHOW, None, **environ)
+    assert said == "systemd passed no socket: start the service through its .socket unit\n"
+
+
+def test_what_systemd_should_not_have_passed_on() -> None:
+    with socket.socket() as unconnected:
+        said = passed_on(SHOW, unconnected.fileno(), LISTEN_PID="mine", LISTEN_FDS="1")
+        assert said == "what systemd passed as descriptor 3 is no listening socket\n"
+    null = os.open(os.devnull, os.O_RDONLY)
+    try:
+        said = passed_on(SHOW, null, LISTEN_PID="mine", LISTEN_FDS="1")
+        assert "what systemd passed as descriptor 3 is no socket: " in said
+    finally:
+        os.close(null)

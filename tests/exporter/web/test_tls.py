@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS with real certificates: who gets in, what a wrong file is called, and what clients see."""
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from exporter.web.config import read_config
+from exporter.web.tls import is_allowed, make_context
+from exporter.web.yaml_file import ConfigError
+from tests.exporter.web.certificates import CA, OTHER_CA, client, write_server
+from tests.exporter.web.site import Numbers, Served, ask
+
+TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key"
+MTLS = TLS + ", client_ca_file: ca.crt, client_auth_type: RequireAndVerifyClientCert"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_server(tmp_path)
+    return tmp_path
+
+
+def served(folder: Path, text: str) -> Served:
+    path = folder / "web.yml"
+    path.write_text(text)
+    return Served(Numbers().site(), path)
+
+
+def test_https(folder: Path) -> None:
+    with served(folder, TLS + "}") as site, site.connection(client()) as connection:
+        for _ in range(3):
+            assert ask(connection, "/numbers")[0] == 200
+        assert isinstance(connection.sock, ssl.SSLSocket)
+        assert connection.sock.version() == "TLSv1.3"
+
+
+def test_a_response_of_many_records(folder: Path) -> None:
+    numbers = Numbers()
+    site = numbers.site()
+    path = folder / "web.yml"
+    path.write_text(TLS + "}")
+    text = "<p>" + "x" * 1_000_003
+    pages = {**site.pages, "/": lambda _: site.pages["/"](_)._replace(body=text.encode())}
+    with Served(site._replace(pages=pages), path) as long:
+        assert long.ask("/", context=client())[1].decode() == text
+
+
+def test_plain_http_to_a_tls_port_gets_no_answer(folder: Path) -> None:
+    with served(folder, TLS + "}") as site:
+        with pytest.raises(OSError, match=r"reset|closed|without response"):
+            site.ask("/numbers")
+        assert site.ask("/numbers", context=client())[0] == 200
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_versions(folder: Path, version: ssl.TLSVersion) -> None:
+    context = client()
+    context.minimum_version = context.maximum_version = version
+    with served(folder, TLS + "}") as site:
+        assert site.ask("/numbers", context=context)[0] == 200
+    other = "TLS13" if version == ssl.TLSVersion.TLSv1_2 else "TLS12"
+    only = f"{TLS}, min_version: {other}, max_version: {other}}}"
+    with served(folder, only) as site, pytest.raises(ssl.SSLError):
+        site.ask("/numbers", context=context)
+
+
+def test_the_cipher_is_one_of_those_in_the_file(folder: Path) -> None:
+    context = client()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    chosen = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"
+    with (
+        served(folder, f"{TLS}, cipher_suites: [{chosen}]}}") as site,
+        site.connection(context) as connection,
+    ):
+        connection.connect()
+        assert isinstance(connection.sock, ssl.SSLSocket)
+        cipher = connection.sock.cipher()
+        assert cipher and "AES256-GCM-SHA384" in cipher[0]
+
+
+def test_clients_with_and_without_a_certificate(folder: Path) -> None:
+    good, stranger = CA.issue_cert("prometheus.example"), OTHER_CA.issue_cert("prometheus.example")
+    with served(folder, MTLS + "}") as site:
+        assert site.ask("/numbers", context=client(good))[0] == 200
+        for refused in (client(), client(stranger)):
+            with pytest.raises(OSError, match=r"alert|reset|closed|EOF"):
+                site.ask("/numbers", context=refused)
+    if_given = MTLS.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven") + "}"
+    with served(folder, if_given) as site:
+        assert site.ask("/numbers", context=client())[0] == 200
+        with pytest.raises(OSError, match=r"alert|reset|closed|EOF"):
+            site.ask("/numbers", context=client(stranger))
+
+
+@pytest.mark.parametrize("allowed", ["prometheus.example", "192.0.2.7", "2001:db8::7"])
+def test_names_that_may_come_in(folder: Path, allowed: str) -> None:
+    with served(folder, f'{MTLS}, client_allowed_sans: ["{allowed}"]}}') as site:
+        good = CA.issue_cert("prometheus.example", "192.0.2.7", "2001:db8::7")
+        assert site.ask("/numbers", context=client(good))[0] == 200
+        with pytest.raises(OSError, match=r"reset|closed|without response|EOF"):
+            site.ask("/numbers", context=client(CA.issue_cert("another.example")))
+
+
+def test_mail_addresses_and_uris_are_names_too() -> None:
+    certificate = {"subjectAltName": (("email", "ops@example.org"), ("URI", "spiffe://x/y"))}
+    assert is_allowed(certificate, ("spiffe://x/y",))
+    assert is_allowed(certificate, ("nobody", "ops@example.org"))
+    assert not is_allowed(certificate, ("example.org",))
+    assert not is_allowed({}, ("example.org",))
+    assert is_allowed({}, ())
+
+
+def test_certificate_and_key_inline(folder: Path) -> None:
+    def indented(name: str) -> str:
+        return (folder / name).read_text().replace("\n", "\n    ")
+
+    text = "tls_server_config:\n" + "".join(
+        f"  {key}: |\n    {indented(f'server.{suffix}')}\n"
+        for key, suffix in (("cert", "crt"), ("key", "key"))
+    )
+    with served(folder, text) as site:
+        assert site.ask("/numbers", context=client())[0] == 200
+
+
+def empty(folder: Path) -> None:
+    (folder / "server.crt").write_text("")
+
+
+def no_pem(folder: Path) -> None:
+    (folder / "server.crt").write_text("no certificate\n")
+
+
+def another_key(folder: Path) -> None:
+    OTHER_CA.issue_cert("x").private_key_pem.write_to_path(folder / "server.key")
+
+
+def no_key(folder: Path) -> None:
+    (folder / "server.key").unlink()
+
+
+def key_is_a_folder(folder: Path) -> None:
+    no_key(folder)
+    (folder / "server.key").mkdir()
+
+
+def encrypted_key(folder: Path) -> None:
+    (folder / "server.key").write_text(ENCRYPTED)
+
+
+def no_ca(folder: Path) -> None:
+    (folder / "ca.crt").unlink()
+
+
+def ca_without_certificate(folder: Path) -> None:
+    (folder / "ca.crt").write_text("nothing\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (empty, "server.crt and .*/server.key: "),
+        (no_pem, "server.crt and .*/server.key: "),
+        (another_key, "the key is not the certificate's"),
+        (no_key, "server.key: No such file or directory"),
+        (key_is_a_folder, "server.key: Is a directory"),
+        (encrypted_key, "the key is encrypted"),
+        (no_ca, "ca.crt: No such file or directory"),
+        (ca_without_certificate, "client CA .*/ca.crt: no certificate in it"),
+    ],
+)
+def test_files_that_will_not_do(folder: Path, spoil: Callable[[Path], None], said: str) -> None:
+    (folder / "web.yml").write_text(MTLS + "}")
+    config = read_config(folder / "web.yml").tls
+    assert config
+    spoil(folder)
+    with pytest.raises(ConfigError, match=said):
+        make_context(config)
+
+
+def test_more_curves_than_this_python_can_be_told(folder: Path) -> None:
+    (folder / "web.yml").write_text(TLS + ", curve_preferences: [X25519, CurveP256]}")
+    config = read_config(folder / "web.yml").tls
+    assert config
+    if hasattr(ssl.SSLContext, "set_groups"):
+        make_context(config)
+    else:
+        with pytest.raises(ConfigError, match="can be told one curve only"):
+            make_context(config)
+
+
+ENCRYPTED = """-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAihkdP9Kd0jZQICCAAw
+DAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEELLHkFXts7m9WUINSq5M464EgZD2
+8gK2uF11p6pkvah42RpqAgroP7/1YHWz0d+ON63So1rC4F6RiMXDxxFwzo3KdPO0
+UB/OKeLGC8JPYl3S+/Hrb3nBknTCHseZm8Wbp6siic7V2YZ+l7+CgBjhia7air8F
+sQLeMqwuE/dj1DcCrPmLTVb7hAr3IftOecJLvSptOSqAFJHwAoX6jsbq7TIMcv8=
+-----END ENCRYPTED PRIVATE KEY-----
+"""
