@@ -1,6 +1,6 @@
 #!/usr/bin/python3 -I
 # SPDX-License-Identifier: Apache-2.0
-"""/usr/bin/hvoscope of the Debian package: its modules have general names, and a place of their own."""
+"""/usr/bin/hvoscope of the Debian package, whose modules have a place of their own."""
 
 import os
 import sys
