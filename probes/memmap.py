@@ -20,7 +20,6 @@ Not known, and then absent rather than wrong:
   or a list of huge pages is just being optimised, and its new heads are there already.
 """
 
-import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -28,7 +27,7 @@ from typing import NamedTuple
 
 from probes.geometry import MIB
 from probes.host import Host, read_number, read_text
-from probes.live.btf import Btf
+from probes.live.btf import struct_sizes
 
 _SECTION_BITS: Mapping[str, int] = {
     "x86_64": 27,
@@ -49,7 +48,8 @@ _FIRST_MIB = range(MIB)
 _ZONE_LINE = re.compile(r"^Node \d+, zone +(\w+)$|^ +(spanned|present) +(\d+)$", re.MULTILINE)
 
 
-_STRUCTS = ("page", "page_ext")
+STRUCTS = ("page", "page_ext")
+"""What ``MemmapSavings`` wants of BTF."""
 
 
 class _Zones(NamedTuple):
@@ -57,25 +57,6 @@ class _Zones(NamedTuple):
 
     present: int
     device_spanned: int
-
-
-def struct_sizes(host: Host) -> Mapping[str, int]:
-    """sizeof struct page and, where there is one, page_ext; nothing where BTF can't be read.
-
-    Raises ``ValueError`` for what is no BTF.
-    """
-    path = host.sys / "kernel/btf/vmlinux"
-    sizes = {}
-    try:
-        btf = Btf.read(path)
-    except OSError:
-        return {}
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    for name in _STRUCTS:
-        with contextlib.suppress(KeyError):
-            sizes[name] = btf.size(name)
-    return sizes
 
 
 class MemmapSavings:
@@ -105,7 +86,7 @@ class MemmapSavings:
 
     @cached_property
     def _sizes(self) -> Mapping[str, int]:
-        return struct_sizes(self._host)
+        return struct_sizes(self._host.sys / "kernel/btf/vmlinux", STRUCTS)
 
     def _may_have_page_ext(self, runtime: int, present: int) -> bool:
         """False where there is too little for it, or no such struct: then there is none."""

@@ -7,12 +7,13 @@ each begins; the few that are asked for are decoded then.
 
 import struct
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 _MAGIC = 0xEB9F
 _HEADER = struct.Struct("<HBBIIIII")
+_COMMON = struct.Struct("<III")
 
 _ARRAY, _STRUCT, _UNION, _FUNC = 3, 4, 5, 12
 _COMMON_WORDS = 3  # name, info, size or type
@@ -157,3 +158,41 @@ class Btf:
             at = begin + _COMMON_WORDS + 3 * number
             name_at, type_id, bits = self._words[at : at + 3]
             yield _Member(name_at, type_id, (bits & mask) // 8)
+
+
+def struct_sizes(path: Path, names: Collection[str]) -> Mapping[str, int]:
+    """sizeof, in bytes, of those of the named structs that there are; empty without such a file.
+
+    For processes that stay small: unlike ``Btf`` it keeps nothing, and it stops at the last one.
+    Raises ``ValueError`` when the file is not BTF.
+    """
+    try:
+        blob = path.read_bytes()
+    except OSError:
+        return {}
+    try:
+        return _scan_for_sizes(blob, names)
+    except (struct.error, KeyError) as error:
+        raise ValueError(f"{path}: broken BTF: {error!r}") from error
+
+
+def _scan_for_sizes(blob: bytes, names: Collection[str]) -> Mapping[str, int]:
+    magic, _, _, header, type_at, type_size, string_at, string_size = _HEADER.unpack_from(blob)
+    if magic != _MAGIC:
+        raise KeyError("magic")
+    strings = header + string_at
+    wanted = {}
+    for name in names:
+        at = blob.find(b"\0%b\0" % name.encode(), strings, strings + string_size)
+        if at >= 0:
+            wanted[at + 1 - strings] = name
+    found: dict[str, int] = {}
+    at, end = header + type_at, header + type_at + type_size
+    while at < end and len(found) < len(wanted):
+        name_at, info, size = _COMMON.unpack_from(blob, at)
+        kind = info >> 24 & 0x1F
+        if kind == _STRUCT and name_at in wanted:
+            found.setdefault(wanted[name_at], size)
+        fixed, each = _TAIL[kind]
+        at += 4 * (_COMMON_WORDS + fixed + each * (info & 0xFFFF))
+    return found

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from probes.host import Host
-from probes.memmap import struct_sizes
+from probes.live.btf import struct_sizes
+from probes.memmap import STRUCTS
 from tests.probes.trees import btf, make_host
 
 BTF = "sys/kernel/btf/vmlinux"
@@ -39,7 +40,7 @@ def captured(how: str) -> dict[str, Any]:
         "release": host.release,
         "machine": host.machine,
         "page_size": mmap.PAGESIZE,
-        "structs": dict(struct_sizes(host)),
+        "structs": dict(struct_sizes(Path("/") / BTF, STRUCTS)),
         "files": dict(_files()),
     }
 

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Manual pages and bash completion, both from the command line itself.
+
+``python packaging/man_pages.py FOLDER DATE`` makes ``FOLDER/man`` and ``FOLDER/completion``.
+"""
+
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+from click.shell_completion import BashComplete
+from click_man.core import write_man_pages
+
+from exporter.cli import cli
+
+NAME = "hvoscope"
+
+
+def main() -> None:
+    """Make both."""
+    folder, date = Path(sys.argv[1]), sys.argv[2]
+    for command in _commands(cli):
+        command.short_help = command.short_help or _first_sentence(command)
+    for place in ("man", "completion"):
+        (folder / place).mkdir(parents=True)
+    write_man_pages(NAME, cli, version=version(NAME), target_dir=str(folder / "man"), date=date)
+    completion = BashComplete(cli, {}, NAME, f"_{NAME.upper()}_COMPLETE").source()
+    (folder / "completion" / NAME).write_text(completion)
+
+
+def _commands(command: click.Command) -> Iterator[click.Command]:
+    yield command
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            yield from _commands(below)
+
+
+def _first_sentence(command: click.Command) -> str:
+    """Whole: click would cut it to fit a terminal."""
+    paragraph = " ".join((command.help or "").split("\n\n")[0].split())
+    return paragraph.partition(". ")[0].rstrip(".")
+
+
+if __name__ == "__main__":
+    main()
