@@ -55,7 +55,7 @@ def _now() -> Iterator[Panel]:
         absent="no kernel from 6.11 on",
     )
     yield number(
-        Text("Machines", "Exporters that answer.", "short", HOST),
+        Text("Machines that answer", "Exporters that Prometheus can scrape.", "short", HOST),
         Query(f"count(hvo_build_info{{{HOSTS}}})", "machines"),
         sparkline=False,
     )

@@ -86,18 +86,24 @@ def _steps() -> Iterator[Panel]:
 
 
 def _per_page() -> Iterator[Panel]:
-    optimized = _per_second("hvo_hugepages_optimized_total", "size")
+    optimized = _per_second("hvo_hugepages_optimized_total", "instance, size")
     yield graph(
         Text(
             "PTEs and frames for each huge page",
-            "PTEs remapped and frames freed for each huge page optimised: 2 MB have 6 (two "
-            "reserved pages), 7, or 8 and 7 (from Linux 6.2 on, with a new head page). Anything "
-            "else is a finding.",
+            "PTEs remapped and frames freed for each huge page optimised. Of 2 MB: 6 and 6 (two "
+            "reserved pages, to Linux 5.17), 7 and 7, or 8 and 8 (from 6.2 on, where one more is "
+            "taken for a new head page). Anything else is a finding.",
             "short",
             HOST,
         ),
-        Query(_ratio(_per_second("hvo_ptes_remapped_total", "size"), optimized), "PTEs {{size}}"),
-        Query(_ratio(_per_second("hvo_frames_freed_total", "size"), optimized), "frames {{size}}"),
+        Query(
+            _ratio(_per_second("hvo_ptes_remapped_total", "instance, size"), optimized),
+            "{{instance}} {{size}}: PTEs",
+        ),
+        Query(
+            _ratio(_per_second("hvo_frames_freed_total", "instance, size"), optimized),
+            "{{instance}} {{size}}: frames",
+        ),
     )
     yield graph(
         Text(

@@ -80,12 +80,13 @@ def overlap(board: Board) -> Iterator[Fault]:
 
 
 def identity(board: Board) -> Iterator[Fault]:
-    """No two panels have one title and dashboard row, or one number."""
-    seen: set[object] = set()
-    for panel in board.model.get("panels", []):
-        if panel.get("id") in seen:
-            yield Fault(name_of(panel), f"its number {panel.get('id')} is another panel's")
-        seen.add(panel.get("id"))
+    """No two panels have one title, or one number."""
+    for key, what in (("id", "number"), ("title", "title")):
+        seen: set[object] = set()
+        for panel in board.panels():
+            if panel.get(key) in seen:
+                yield Fault(name_of(panel), f"its {what} {panel.get(key)!r} is another panel's")
+            seen.add(panel.get(key))
 
 
 def _with_numbers(board: Board) -> Iterator[dict[str, Any]]:

@@ -157,7 +157,8 @@ SPOILED: list[tuple[str, str, Callable[[Model], None], str]] = [
     ("panel-links", PANEL, panel(links=[]), "no link"),
     ("panel-overlap", PANEL, onto_its_neighbour, "lies over panel"),
     ("panel-overlap", PANEL, panel(gridPos={"x": 20, "w": 8, "y": 900, "h": 1}), "column 24"),
-    ("panel-identity", PANEL, panel(id=1), "another panel's"),
+    ("panel-identity", PANEL, panel(id=2), "its number 2 is another panel's"),
+    ("panel-identity", "HVO switch", panel(title="HVO switch"), "its title 'HVO switch'"),
 ]
 
 
