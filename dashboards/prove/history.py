@@ -44,7 +44,7 @@ def store(machines: list[Watched], storage: Path) -> None:
     storage.mkdir(parents=True, exist_ok=True)
     text = storage / "day.om"
     with text.open("w") as out:
-        openmetrics.write(machines, START, out)
+        openmetrics.write([machine.history for machine in machines], START, out)
     load(text, storage)
     text.unlink()
 

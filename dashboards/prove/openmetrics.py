@@ -2,58 +2,55 @@
 """Scrapes of many machines as one OpenMetrics text with times, for promtool to make blocks of."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from dashboards.prove.watch import Labels, Watched
+from dashboards.prove.watch import History, Labels
 
 JOB = "hvoscope"
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-def write(machines: Iterable[Watched], start: float, out: TextIO) -> None:
+def write(histories: Sequence[History], start: float, out: TextIO) -> None:
     """Write every scrape, and ``up``, at ``start`` (seconds since 1970) plus its own time.
 
     A machine that ends before the others is down from then on: ``up`` is 0, and nothing else.
     """
-    machines = list(machines)
-    families = _by_family(machines, start)
-    for family, (kind, lines) in families.items():
+    for family, (kind, lines) in _by_family(histories, start).items():
         out.write(f"# TYPE {family} {kind}\n")
         out.writelines(lines)
     out.write("# TYPE up gauge\n")
-    out.writelines(_up(machines, start))
+    out.writelines(_up(histories, start))
     out.write("# EOF\n")
 
 
-def _by_family(machines: list[Watched], start: float) -> dict[str, tuple[str, list[str]]]:
+def _by_family(histories: Sequence[History], start: float) -> dict[str, tuple[str, list[str]]]:
     # promtool wants all of a family together, and a series' samples in the order of time.
     families: dict[str, tuple[str, list[str]]] = {}
-    for machine in machines:
-        series: dict[str, dict[tuple[str, Labels], list[str]]] = defaultdict(
-            lambda: defaultdict(list)
-        )
-        for truth, scrape in zip(machine.truths, machine.scrapes, strict=True):
+    for history in histories:
+        series: dict[tuple[str, str, Labels], list[str]] = defaultdict(list)
+        for seconds, scrape in history.scrapes:
             for sample in scrape:
                 families.setdefault(sample.family, (sample.kind, []))
-                series[sample.family][sample.name, sample.labels].append(
-                    f" {sample.value!r} {start + truth.seconds:.3f}\n"
+                series[sample.family, sample.name, sample.labels].append(
+                    f" {sample.value!r} {start + seconds:.3f}\n"
                 )
-        for family, found in series.items():
-            for (name, labels), values in found.items():
-                head = _head(name, labels, machine.instance)
-                families[family][1].extend(head + value for value in values)
+        for (family, name, labels), values in series.items():
+            head = _head(name, labels, history.instance)
+            families[family][1].extend(head + value for value in values)
     return families
 
 
-def _up(machines: list[Watched], start: float) -> Iterator[str]:
-    times = max((machine.truths for machine in machines), key=len)
-    for machine in machines:
-        seen = {truth.seconds for truth in machine.truths}
-        for truth in times:
-            up = int(truth.seconds in seen)
-            yield f"{_head('up', (), machine.instance)} {up} {start + truth.seconds:.3f}\n"
+def _up(histories: Sequence[History], start: float) -> Iterator[str]:
+    times = sorted({seconds for history in histories for seconds, _ in history.scrapes})
+    for history in histories:
+        seen = {seconds for seconds, _ in history.scrapes}
+        for seconds in times:
+            head = _head("up", (), history.instance)
+            yield f"{head} {int(seconds in seen)} {start + seconds:.3f}\n"
 
 
 def _head(name: str, labels: Labels, instance: str) -> str:
     every = (*labels, ("instance", instance), ("job", JOB))
-    return name + "{" + ",".join(f'{label}="{value}"' for label, value in every) + "}"
+    pairs = (f'{label}="{value.translate(_ESCAPES)}"' for label, value in every)
+    return name + "{" + ",".join(pairs) + "}"

@@ -35,6 +35,13 @@ class Sample(NamedTuple):
     value: float
 
 
+class History(NamedTuple):
+    """Scrapes of one target, and the seconds at which they were made."""
+
+    instance: str
+    scrapes: list[tuple[float, list[Sample]]]
+
+
 class Truth(NamedTuple):
     """What the simulated machine itself knows at the moment of a scrape."""
 
@@ -61,6 +68,12 @@ class Watched:
     page_size: int
     scrapes: list[list[Sample]] = field(default_factory=list)
     truths: list[Truth] = field(default_factory=list)
+
+    @property
+    def history(self) -> "History":
+        """Its scrapes, for Prometheus."""
+        times = (truth.seconds for truth in self.truths)
+        return History(self.instance, list(zip(times, self.scrapes, strict=True)))
 
     def at(self, seconds: float) -> Truth:
         """What was true then; ``KeyError`` where nobody looked."""
