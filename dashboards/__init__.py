@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dashboards as code, recording and alerting rules, runbooks, and the proof that they are right."""

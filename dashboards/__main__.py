@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m dashboards``: write the dashboards' JSON; with ``--check``, only say what differs."""
+
+import argparse
+import sys
+
+from dashboards.build import FOLDER, stale, texts
+
+
+def main() -> int:
+    """Return the exit code: 1 when ``--check`` finds a difference."""
+    parser = argparse.ArgumentParser(prog="python -m dashboards", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    if parser.parse_args().check:
+        for name in (found := stale(FOLDER)):
+            print(f"{name} is not what the code makes: run python -m dashboards")
+        return 1 if found else 0
+    for name, text in texts().items():
+        (FOLDER / name).write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

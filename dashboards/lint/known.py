@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which series there are: those of the catalogue, and what others add to a scrape.
+
+``up`` comes from Prometheus, ``process_*`` from prometheus_client.
+"""
+
+from collections.abc import Mapping
+
+from exporter.catalogue import ALL, COUNTER, GAUGE, HISTOGRAM
+
+TARGET = frozenset({"job", "instance"})
+"""Labels that Prometheus gives to every series of a target."""
+
+_ENDINGS: Mapping[str, Mapping[str, frozenset[str]]] = {
+    COUNTER: {"_total": frozenset()},
+    GAUGE: {"": frozenset()},
+    HISTOGRAM: {"_bucket": frozenset({"le"}), "_sum": frozenset(), "_count": frozenset()},
+}
+
+_SERIES: Mapping[str, frozenset[str]] = {
+    "up": TARGET,
+    "process_resident_memory_bytes": TARGET,
+    **{
+        metric.name + ending: frozenset(metric.labels) | more | TARGET
+        for metric in ALL
+        for ending, more in _ENDINGS[metric.kind].items()
+    },
+}
+
+
+def labels_of(series: str) -> frozenset[str] | None:
+    """Labels that series of this name have; None for a name that nothing makes."""
+    return _SERIES.get(series)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A day of five simulated machines, known down to the last frame, in a real Prometheus."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from dashboards.prove import openmetrics
+from dashboards.prove.prometheus import Prometheus, load, record, running
+from dashboards.prove.queries import Window
+from dashboards.prove.watch import Watched, watch
+from dashboards.rules import FOLDER
+from sim_backend.scenario_file import load as load_scenario
+
+MACHINES = Path(__file__).parent / "machines"
+EVERY = 120.0
+"""Seconds between two scrapes."""
+WINDOW = Window(rate=4 * EVERY, shown=6 * 3600.0)
+START = 1_780_272_000.0
+"""1 June 2026, 00:00 UTC."""
+END = START + 86_400.0
+
+_CONFIG = """\
+global: {scrape_interval: 2m}
+"""
+
+
+class Day(NamedTuple):
+    """What happened, and a Prometheus that has it."""
+
+    machines: list[Watched]
+    prometheus: Prometheus
+
+
+def simulate() -> list[Watched]:
+    """The machines' day."""
+    paths = sorted(MACHINES.glob("*.toml"))
+    return [watch(load_scenario(str(path)), every=EVERY) for path in paths]
+
+
+def store(machines: list[Watched], storage: Path) -> None:
+    """Put all their scrapes into ``storage``. Raises ``PrometheusError``."""
+    storage.mkdir(parents=True, exist_ok=True)
+    text = storage / "day.om"
+    with text.open("w") as out:
+        openmetrics.write([machine.history for machine in machines], START, out)
+    load(text, storage)
+    text.unlink()
+
+
+@contextmanager
+def day(storage: Path) -> Iterator[Day]:
+    """A Prometheus on ``storage`` that has the whole day, as long as the block runs."""
+    machines = simulate()
+    store(machines, storage)
+    with running(storage, _CONFIG) as prometheus:
+        record(prometheus, FOLDER / "recording.yml", storage, START, END)
+    with running(storage, _CONFIG) as prometheus:
+        yield Day(machines, prometheus)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scrapes of many machines as one OpenMetrics text with times, for promtool to make blocks of."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TextIO
+
+from dashboards.prove.watch import History, Labels
+
+JOB = "hvoscope"
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
+def write(histories: Sequence[History], start: float, out: TextIO) -> None:
+    """Write every scrape, and ``up``, at ``start`` (seconds since 1970) plus its own time.
+
+    A machine that ends before the others is down from then on: ``up`` is 0, and nothing else.
+    """
+    for family, (kind, lines) in _by_family(histories, start).items():
+        out.write(f"# TYPE {family} {kind}\n")
+        out.writelines(lines)
+    out.write("# TYPE up gauge\n")
+    out.writelines(_up(histories, start))
+    out.write("# EOF\n")
+
+
+def _by_family(histories: Sequence[History], start: float) -> dict[str, tuple[str, list[str]]]:
+    # promtool wants all of a family together, and a series' samples in the order of time.
+    families: dict[str, tuple[str, list[str]]] = {}
+    for history in histories:
+        series: dict[tuple[str, str, Labels], list[str]] = defaultdict(list)
+        for seconds, scrape in history.scrapes:
+            for sample in scrape:
+                families.setdefault(sample.family, (sample.kind, []))
+                series[sample.family, sample.name, sample.labels].append(
+                    f" {sample.value!r} {start + seconds:.3f}\n"
+                )
+        for (family, name, labels), values in series.items():
+            head = _head(name, labels, history.instance)
+            families[family][1].extend(head + value for value in values)
+    return families
+
+
+def _up(histories: Sequence[History], start: float) -> Iterator[str]:
+    times = sorted({seconds for history in histories for seconds, _ in history.scrapes})
+    for history in histories:
+        seen = {seconds for seconds, _ in history.scrapes}
+        for seconds in times:
+            head = _head("up", (), history.instance)
+            yield f"{head} {int(seconds in seen)} {start + seconds:.3f}\n"
+
+
+def _head(name: str, labels: Labels, instance: str) -> str:
+    every = (*labels, ("instance", instance), ("job", JOB))
+    pairs = (f'{label}="{value.translate(_ESCAPES)}"' for label, value in every)
+    return name + "{" + ",".join(pairs) + "}"

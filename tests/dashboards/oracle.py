@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the answers must be, worked out from what the simulated machines know of themselves.
+
+No metric, no exposition and no PromQL is involved: counters, pools and accounts are taken from the
+simulated kernel and its tracer, and added up here.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from dashboards.prove.queries import Window
+from dashboards.prove.watch import Truth, Watched
+from probes.counters import BUCKETS_NS
+from probes.geometry import size_label
+
+Labels = frozenset[tuple[str, str]]
+Values = dict[Labels, float]
+Facts = dict[tuple[str, Labels], float]
+
+_LOOKBACK = 300.0
+"""Seconds for which Prometheus takes a sample for present."""
+
+
+def labelled(**labels: object) -> Labels:
+    """``labels`` as Prometheus has them: none is empty."""
+    return frozenset((name, str(value)) for name, value in labels.items() if value != "")
+
+
+@dataclass
+class Oracle:
+    """Machines at one moment. ``every`` is the time between two scrapes; all in seconds."""
+
+    machines: list[Watched]
+    at: float
+    window: Window
+    every: float
+
+    def now(
+        self,
+        fact: str,
+        by: Iterable[str] = (),
+        how: Callable[[list[float]], float] = sum,
+        **where: str,
+    ) -> Values:
+        """A fact as it is, of machines that answer, added up by labels (or ``how`` else)."""
+        groups = defaultdict(list)
+        for machine in self._answering():
+            for labels, value in self._facts(machine, self.at, fact):
+                if labelled(**where) <= labels:
+                    groups[_only(labels, by)].append(value)
+        return {labels: how(values) for labels, values in groups.items()}
+
+    def increase(
+        self, fact: str, by: Iterable[str] = (), over: float | None = None, lead: float = 0
+    ) -> Values:
+        """By how much it grew in the last ``over`` seconds (``$__rate_interval``), added up.
+
+        ``lead`` more seconds before them Prometheus takes to have been like them.
+        """
+        begin = self.at - (over or self.window.rate)
+        groups: Values = defaultdict(float)
+        for machine in self.machines:
+            end = min(self.at, machine.truths[-1].seconds)
+            if end <= begin:
+                continue
+            # It takes a series that ends early to have gone on for half a scrape.
+            tail = self.every / 2 if end < self.at else 0.0
+            before = dict(self._facts(machine, begin, fact))
+            for labels, value in self._facts(machine, end, fact):
+                grown = _stretched(before[labels], value, end - begin, lead, tail)
+                groups[_only(labels, by)] += grown
+        return dict(groups)
+
+    def rate(self, fact: str, by: Iterable[str] = ()) -> Values:
+        """Growth per second over ``$__rate_interval``."""
+        return {key: value / self.window.rate for key, value in self.increase(fact, by).items()}
+
+    def quantile(
+        self, share: float, which: str, by: Iterable[str] = (), over: float | None = None
+    ) -> Values:
+        """Read off the buckets of a duration, evenly spread within each."""
+        counts: dict[Labels, dict[float, float]] = defaultdict(dict)
+        for labels, value in self.increase(f"{which}_bucket", (*by, "le"), over).items():
+            bound = float(dict(labels)["le"])
+            counts[_only(labels, by)][bound] = value
+        return {labels: _quantile(share, buckets) for labels, buckets in counts.items()}
+
+    def earlier(self, seconds: float) -> "Oracle":
+        """The same, so many seconds before."""
+        return replace(self, at=self.at - seconds)
+
+    def count_machines(self) -> float:
+        """How many answer."""
+        return len(self._answering())
+
+    def machine_labels(self) -> Iterator[tuple[str, str]]:
+        """Instance and kernel of those that answer."""
+        return ((machine.instance, machine.kernel) for machine in self._answering())
+
+    def up(self) -> dict[str, bool]:
+        """Whether each machine answered the last scrape."""
+        return {
+            machine.instance: machine.truths[-1].seconds >= self.at for machine in self.machines
+        }
+
+    def _answering(self) -> list[Watched]:
+        return [m for m in self.machines if m.truths[-1].seconds > self.at - _LOOKBACK]
+
+    def _facts(self, machine: Watched, at: float, fact: str) -> Iterator[tuple[Labels, float]]:
+        own = frozenset({("instance", machine.instance), ("job", "hvoscope")})
+        for (name, labels), value in _facts_of(machine.at(at), machine.page_size):
+            if name == fact:
+                yield labels | own, value
+
+
+def ratio(above: Values, below: Values) -> Values:
+    """Where there is something to divide by."""
+    return {key: above[key] / below[key] for key in above if below.get(key, 0) > 0}
+
+
+def difference(one: Values, other: Values) -> Values:
+    """Of what both have."""
+    return {key: one[key] - other[key] for key in one if key in other}
+
+
+def scalar(value: float) -> Values:
+    """One value without labels."""
+    return {frozenset(): value}
+
+
+def _stretched(before: float, after: float, seconds: float, lead: float, tail: float) -> float:
+    """Growth, stretched by what was not seen; but no counter was ever below 0."""
+    grown = after - before
+    if grown > 0:
+        lead = min(lead, seconds * before / grown)
+    return grown * (seconds + lead + tail) / seconds
+
+
+def _only(labels: Labels, by: Iterable[str]) -> Labels:
+    wanted = set(by)
+    return frozenset(label for label in labels if label[0] in wanted)
+
+
+def _quantile(share: float, buckets: Mapping[float, float]) -> float:
+    bounds = sorted(buckets)
+    rank = share * buckets[math.inf]
+    if not buckets[math.inf]:
+        return math.nan
+    below, low = 0.0, 0.0
+    for bound in bounds:
+        if buckets[bound] >= rank:
+            if bound == math.inf:
+                return bounds[-2]
+            return low + (bound - low) * (rank - below) / (buckets[bound] - below)
+        below, low = buckets[bound], bound
+    raise AssertionError("the last bucket holds everything")
+
+
+def _facts_of(truth: Truth, page_size: int) -> Iterator[tuple[tuple[str, Labels], float]]:
+    """Facts by name and labels."""
+    for (slot, key), total in truth.counters.totals.items():
+        place = labelled(size=size_label(page_size << key.order), node=key.node)
+        detail = {"hugepages_skipped": "reason", "frames_allocated": "cause"}.get(
+            slot.family, "error"
+        )
+        yield (slot.family, place | labelled(**{detail: slot.detail})), total
+    for (which, order), histogram in truth.counters.durations.items():
+        size = size_label(page_size << order)
+        running = 0
+        for bound, count in zip((*BUCKETS_NS, math.inf), histogram.counts, strict=True):
+            running += count
+            le = "+Inf" if bound == math.inf else f"{bound / 1e9:g}"
+            yield (f"{which}_bucket", labelled(size=size, le=le)), running
+        yield (f"{which}_count", labelled(size=size)), running
+        yield (f"{which}_sum", labelled(size=size)), histogram.sum_ns / 1e9
+    yield from _state_of(truth)
+
+
+def _state_of(truth: Truth) -> Iterator[tuple[tuple[str, Labels], float]]:
+    for probe in truth.status.probes:
+        where = labelled(step=probe.step, symbol=probe.symbol, attach=probe.attach)
+        yield ("attached", where), probe.attached
+    for step, missed in truth.status.missed.items():
+        yield ("missed", labelled(step=step)), missed
+    for place, lost in truth.status.lost.items():
+        yield ("lost", labelled(where=place)), lost
+    for pool in truth.pools:
+        which = labelled(size=size_label(pool.size), node=pool.node, state=pool.state)
+        yield ("pool", which), pool.pages
+    for size, pages in truth.reserved.items():
+        yield ("pool", labelled(size=size_label(size), state="reserved")), pages
+    for size, pages in truth.overcommit.items():
+        yield ("overcommit", labelled(size=size_label(size))), pages
+    for kind, frames in truth.memmap.items():
+        yield ("memmap", labelled(kind=kind)), frames
+    yield ("enabled", labelled()), truth.enabled
+    yield ("saved", labelled()), truth.saved_bytes
+    yield ("drift", labelled()), truth.drift or 0
+    for (name, own), value in truth.exporter.items():
+        yield (name, frozenset(own)), value

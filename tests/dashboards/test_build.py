@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The committed JSON is what the code makes, and what the code makes is what was asked for."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboards.build import FOLDER, dashboards, stale, texts
+from dashboards.lint.model import Board
+from exporter.catalogue import ALL
+
+ROOT = Path(__file__).parents[2]
+MODELS = dashboards()
+
+
+def test_committed_json_is_what_the_code_makes() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == set(MODELS)
+    assert stale(FOLDER) == [], "run python -m dashboards"
+
+
+def test_what_was_edited_by_hand_is_stale(tmp_path: Path) -> None:
+    for name, text in texts().items():
+        (tmp_path / name).write_text(text)
+    assert stale(tmp_path) == []
+    (tmp_path / "hvo-host.json").write_text("{}")
+    (tmp_path / "hvo-fleet.json").unlink()
+    assert stale(tmp_path) == ["hvo-fleet.json", "hvo-host.json"]
+
+
+def test_the_command_checks() -> None:
+    command = [sys.executable, "-m", "dashboards", "--check"]
+    assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout == b""
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_dashboard_has_the_same_variables(name: str) -> None:
+    variables = MODELS[name]["templating"]["list"]
+    assert [v["name"] for v in variables] == ["datasource", "job", "instance", "size", "node"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_data_source_is_named(name: str) -> None:
+    assert set(_uids(MODELS[name])) == {"${datasource}", MODELS[name]["uid"]}
+
+
+def _uids(thing: Any) -> list[str]:
+    if isinstance(thing, dict):
+        own = [thing["uid"]] if "uid" in thing else []
+        return own + [uid for value in thing.values() for uid in _uids(value)]
+    return [uid for item in thing for uid in _uids(item)] if isinstance(thing, list) else []
+
+
+def test_links_lead_to_dashboards_that_exist() -> None:
+    known = {model["uid"] for model in MODELS.values()}
+    for model in MODELS.values():
+        for panel in Board(model).panels():
+            for link in panel["links"]:
+                assert link["url"].split("/")[2] in known, panel["title"]
+
+
+def test_a_panel_about_each_thing_the_catalogue_has() -> None:
+    """What nobody looks at should not be counted."""
+    everything = json.dumps(list(MODELS.values()))
+    assert [metric.name for metric in ALL if metric.name not in everything] == []

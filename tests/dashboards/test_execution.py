@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every query of every panel and rule, run on a real Prometheus that has a day of five machines.
+
+The answers must be what the simulated machines know to be true, at moments when all is well, when
+memory is short, when probes miss hits, and when everything is slow.
+"""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+
+from dashboards.promql import selectors
+from dashboards.prove.history import END, EVERY, START, WINDOW, Day, day
+from dashboards.prove.queries import Query, of_panels, of_rules
+from exporter.catalogue import ALL
+from tests.dashboards.expected import ABOUT, PANELS, RULES
+from tests.dashboards.oracle import Labels, Oracle, Values
+from tests.dashboards.tools import need
+
+pytestmark = pytest.mark.dashboards
+
+MOMENTS = {
+    "all is well": 12 * 3600.0,
+    "no memory to optimise": 19.9 * 3600,
+    "probes miss hits": 20.9 * 3600,
+    "slow": 21.4 * 3600,
+    "no memory to restore": 22.4 * 3600,
+    "one gone, one switched off": END - START,
+}
+QUERIES = [*of_panels(WINDOW), *of_rules()]
+EXPECTED = {**PANELS, **RULES}
+
+
+def key(query: Query) -> tuple[str, str, str]:
+    return query.where, query.title, query.ref
+
+
+def needs_a_live_kernel(query: Query) -> bool:
+    """It asks for what only BPF maps can have; see test_live_scrape.py."""
+    live_only = {metric.exposed_name for metric in ALL if metric.backends == ("bcc",)}
+    metrics = {selector.metric for selector in selectors(query.expr)}
+    return metrics <= live_only
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
+    need("prometheus", "prometheus")
+    with day(tmp_path_factory.mktemp("day")) as history:
+        yield history
+
+
+def test_every_query_has_an_expectation() -> None:
+    simulated = {key(query) for query in QUERIES if not needs_a_live_kernel(query)}
+    assert simulated == set(EXPECTED)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_answers_are_true(history: Day, moment: str) -> None:
+    at = MOMENTS[moment]
+    oracle = Oracle(history.machines, at, WINDOW, EVERY)
+    wrong = []
+    for query in QUERIES:
+        if needs_a_live_kernel(query):
+            continue
+        answer = _plain(history.prometheus.values(query.expr, START + at))
+        right = EXPECTED[key(query)](oracle)
+        if not _same(answer, right, ABOUT.get(key(query), 1e-9)):
+            wrong.append(f"{query.name}\n  is     {_text(answer)}\n  not    {_text(right)}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_query_has_an_answer(history: Day) -> None:
+    """Alerts too: each but those that another test fires has something to say at some moment."""
+    empty = {
+        query.name
+        for query in QUERIES
+        if not any(history.prometheus.values(query.expr, START + at) for at in MOMENTS.values())
+    }
+    live = {query.name for query in QUERIES if needs_a_live_kernel(query)}
+    assert empty == live | {"rules: HvoNotSaving", "rules: HvoProbeDetached"}
+
+
+def test_machines_did_what_they_are_there_for(history: Day) -> None:
+    """Not everything that is compared is 0."""
+    last = {machine.instance: machine.truths[-1] for machine in history.machines}
+    edge = last["edge-1:10917"]
+    assert edge.counters.total("optimize_failures", "ENOMEM")
+    assert edge.counters.total("restore_failures", "ENOMEM")
+    assert edge.status.missed["remap_pte"] and edge.status.lost["queue"] and edge.drift
+    assert last["build-1:10917"].counters.total("hugepages_skipped", "off")
+    for machine in ("vm-host-1", "database-1"):
+        assert last[f"{machine}:10917"].saved_bytes > 100 << 20
+        assert last[f"{machine}:10917"].drift == 0
+
+
+def _plain(values: Values) -> Values:
+    """Without the metric's own name."""
+    return {frozenset(x for x in labels if x[0] != "__name__"): v for labels, v in values.items()}
+
+
+def _same(answer: Values, right: Values, tolerance: float) -> bool:
+    return answer.keys() == right.keys() and all(
+        (math.isnan(answer[k]) and math.isnan(right[k]))
+        or math.isclose(answer[k], right[k], rel_tol=tolerance, abs_tol=1e-12)
+        for k in right
+    )
+
+
+def _text(values: Values) -> str:
+    def label(labels: Labels) -> str:
+        return ",".join(f"{name}={value}" for name, value in sorted(labels)) or "-"
+
+    return "; ".join(sorted(f"{label(labels)}: {value!r}" for labels, value in values.items()))

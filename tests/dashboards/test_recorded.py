@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Saved scrapes through the same queries; here of a simulated kernel, on a kernel leg of a real."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.exposition import choose_encoder
+
+from dashboards.prove.recorded import prove
+from exporter.registry import make_registry
+from probes.accounting import Drift
+from probes.operations import parse_operation
+from sim_backend.backend import SimBackend
+from sim_backend.kernel import SimKernel
+from tests.dashboards.tools import need
+
+pytestmark = pytest.mark.dashboards
+
+ROOT = Path(__file__).parents[2]
+
+
+def save(folder: Path) -> list[Path]:
+    """Two scrapes, before and after 23 huge pages, in either format."""
+    backend = SimBackend(SimKernel("7.1", nodes=2, seed=3))
+    drift = Drift(backend, backend)
+    registry = make_registry(backend, backend, drift)
+    backend.start()
+    drift.mark()
+    (folder / "before.txt").write_bytes(generate_latest(registry))
+    encode, _ = choose_encoder("application/openmetrics-text; version=1.0.0")
+    backend.operate(parse_operation("grow 2MB 23"))
+    (folder / "after.om").write_bytes(encode(registry))
+    backend.stop()
+    return [folder / "before.txt", folder / "after.om"]
+
+
+def test_values_of_saved_scrapes(tmp_path: Path) -> None:
+    need("prometheus", "prometheus")
+    answers = {a.query.name: a for a in prove(save(tmp_path), tmp_path / "storage")}
+    assert [a.query.name for a in answers.values() if a.problem] == []
+    optimised = answers["hvo-kernel: Calls of the per-page function: B"].values
+    # 23 in the minute that is taken to lie between two scrapes; of 1 GB none.
+    assert optimised == pytest.approx(
+        {frozenset({("size", "2MB")}): 23 / 60, frozenset({("size", "1GB")}): 0}
+    )
+    assert answers["hvo-host: Memory saved: A"].values == {frozenset(): 23 * 7 * 4096}
+    assert answers["hvo-host: Accounting drift: A"].values == {frozenset(): 0}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dashboards.prove", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    need("prometheus", "prometheus")
+    done = run("--scrape", *map(str, save(tmp_path)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].endswith(" answered, 0 wrong")
+
+
+def test_what_is_no_scrape(tmp_path: Path) -> None:
+    path = tmp_path / "no.txt"
+    path.write_text("hvo_enabled{ 1\n")
+    done = run("--scrape", str(path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{path} is no scrape: ")
+    assert "No such file" in run("--scrape", str(tmp_path / "none")).stderr

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every alert fired by a simulated machine: its scrapes, put through the real rules by promtool.
+
+At each moment the alerts that fire are exactly these: all others are silent.
+"""
+
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from dashboards.promql import selectors
+from dashboards.prove.watch import Labels, Watched, watch
+from dashboards.rules import FILES, rules
+from sim_backend.scenario_file import load
+from tests.dashboards.tools import need
+
+pytestmark = pytest.mark.dashboards
+
+OWN = Path(__file__).parent / "scenarios"
+EVERY = 15
+"""Seconds between two scrapes."""
+AFTERWARDS = 20
+"""Minutes for which the exporter is down when the scenario is over."""
+
+
+class Story(NamedTuple):
+    """A scenario, how fast it goes, and which alerts fire so many minutes after it began."""
+
+    scenario: str
+    time_scale: float
+    firing: Mapping[int, Iterable[str]]
+
+
+STORIES = (
+    Story("database", 1, {30: (), 59: ()}),
+    Story("leak", 1, {30: (), 59: ()}),
+    Story("switched-on-late", 1, {15: (), 28: ["HvoNotSaving"], 39: ()}),
+    Story(
+        "memory-pressure",
+        0.25,
+        {
+            10: (),
+            20: ["HvoOptimizeFailures"],
+            60: ["HvoRestoreFailures", "HvoSurplusGrowth"],
+        },
+    ),
+    Story(
+        "probe-loss",
+        0.5,
+        {
+            4: (),
+            9: ["HvoCountsLost"],
+            27: ["HvoAccountingDrift", "HvoProbeMissed"],
+            45: ["HvoProbeDetached"],
+        },
+    ),
+    Story("slow-machine", 0.125, {70: (), 110: ["HvoOptimizeSlow"]}),
+    Story(str(OWN / "switched-off.toml"), 1, {9: (), 30: ["HvoSwitchedOff"]}),
+    Story("boot-pool", 1, {9: (), 17: ["HvoExporterDown"]}),
+)
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: Path(story.scenario).stem)
+def test_what_fires_in_a_scenario(story: Story, tmp_path: Path) -> None:
+    seen = watch(load(story.scenario), every=EVERY, time_scale=story.time_scale)
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(_promtool_test(seen, story.firing)))
+    command = [need("promtool", "prometheus"), "test", "rules", str(tmp_path / "test.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_is_fired_by_a_scenario() -> None:
+    fired = {name for story in STORIES for names in story.firing.values() for name in names}
+    assert fired == {rule.name for rule in rules() if rule.kind == "alert"}
+
+
+def _promtool_test(seen: Watched, firing: Mapping[int, Iterable[str]]) -> dict[str, Any]:
+    expected = [
+        {
+            "expr": 'group by (alertname) (ALERTS{alertstate="firing"})',
+            "eval_time": f"{minute}m",
+            "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in names],
+        }
+        for minute, names in firing.items()
+    ]
+    return {
+        "rule_files": [str(path) for path in FILES],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": f"{EVERY}s",
+                "input_series": list(_input_series(seen)),
+                "promql_expr_test": expected,
+            }
+        ],
+    }
+
+
+def _input_series(seen: Watched) -> Iterable[dict[str, str]]:
+    wanted = {selector.metric for rule in rules() for selector in selectors(rule.expr)}
+    series: dict[tuple[str, Labels], dict[int, float]] = defaultdict(dict)
+    for number, scrape in enumerate(seen.scrapes):
+        for sample in scrape:
+            if sample.name in wanted:
+                series[sample.name, sample.labels][number] = sample.value
+    for (name, labels), values in series.items():
+        yield {"series": _head(name, labels), "values": _values(values, len(seen.scrapes))}
+    down = AFTERWARDS * 60 // EVERY
+    yield {"series": _head("up", ()), "values": f"1x{len(seen.scrapes) - 1} 0x{down}"}
+
+
+def _head(name: str, labels: Labels) -> str:
+    every = (*labels, ("instance", "simulated"), ("job", "hvoscope"))
+    return name + "{" + ", ".join(f'{label}="{value}"' for label, value in every) + "}"
+
+
+def _values(values: Mapping[int, float], scrapes: int) -> str:
+    """One value a scrape; a scrape without it makes the series stale, as in Prometheus."""
+    return " ".join([*(_value(values.get(number)) for number in range(scrapes)), "stale"])
+
+
+def _value(value: float | None) -> str:
+    return "stale" if value is None else f"{value!r}"
