@@ -41,9 +41,9 @@ class Attacher:
             try:
                 made |= self._attach_point(step.step, point)
             except (OSError, LookupError) as error:
+                reason = _one_line(error)
                 if point.fentry:
-                    raise AttachError(f"{point.symbol}: {_one_line(error)}") from error
-                reason = f"{point.symbol}: {_one_line(error)}"
+                    raise AttachError(reason) from error
                 break
         if reason:
             for descriptor in made.values():
@@ -79,5 +79,6 @@ class Attacher:
         raise LookupError(f"BCC made no trampoline for {point.symbol}")
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or repr(error)
+def _one_line(error: OSError | LookupError) -> str:
+    said = error.strerror if isinstance(error, OSError) else None
+    return " ".join((said or str(error)).split()) or repr(error)

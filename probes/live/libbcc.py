@@ -5,6 +5,7 @@ Declared in bcc's src/cc/libbpf.h and exported since BCC 0.7 under these names.
 """
 
 import ctypes
+import os
 from collections.abc import Mapping
 
 from probes.live.object_code import MapSpec, ObjectCode
@@ -14,6 +15,7 @@ PROGRAM_KPROBE, PROGRAM_TRACING = 2, 26
 
 _LICENCE = b"GPL"
 _LOG_SIZE = 1 << 16
+_LOG_TAIL = 300
 
 
 class LibBcc:
@@ -80,16 +82,17 @@ class LibBcc:
             self._lib.bpf_attach_kprobe(
                 program, int(at_return), name.encode(), symbol.encode(), 0, 0
             ),
-            symbol,
+            f"a kprobe on {symbol}",
         )
 
     def attach_trampoline(self, program: int, symbol: str) -> int:
         """Attach a tracing program where its name says; the descriptor of the link."""
-        return self._checked(self._lib.bpf_attach_kfunc(program), symbol)
+        return self._checked(self._lib.bpf_attach_kfunc(program), f"fentry on {symbol}")
 
     def _checked(self, descriptor: int, what: str, log: str = "") -> int:
         if descriptor < 0:
             number = ctypes.get_errno()
-            said = " ".join(log.split())[-300:]
-            raise OSError(number, f"the kernel refused {what} (errno {number})", said or None)
+            said = " ".join(log.split())[-_LOG_TAIL:]
+            reason = ": ".join(filter(None, (os.strerror(number), said)))
+            raise OSError(number, f"the kernel refused {what} ({reason})")
         return descriptor

@@ -136,7 +136,7 @@ def _make_maps(library: LibBcc, program: ObjectCode, switch: int) -> dict[str, i
         maps = library.create_maps(program.maps)
         library.set_u64(maps[SWITCH_MAP], 0, switch)
     except OSError as error:
-        raise LoadError(f"{error}: it needs CAP_BPF, and memory") from error
+        raise LoadError(f"{error.strerror or error}: it needs CAP_BPF, and memory") from error
     return maps
 
 

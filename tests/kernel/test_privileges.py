@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each capability is good for, on a stock kernel: no more is asked for than is needed."""
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.kernel.kernels import Kernels
+from tests.kernel.legs import under_test
+from tests.kernel.qemu import run_in_guest
+
+pytestmark = pytest.mark.kernel
+
+GUEST_TIMEOUT_S = 1200
+STOCK = [leg for leg in under_test() if leg.startswith("debian")][:1]
+"""One is enough: what capabilities are for has not changed since Linux 5.8."""
+
+Notes = Mapping[str, Mapping[str, Any]]
+
+
+@pytest.fixture(scope="module", params=STOCK)
+def notes(
+    request: pytest.FixtureRequest, kernels: Kernels, tmp_path_factory: pytest.TempPathFactory
+) -> Notes:
+    """Every set of capabilities, tried in one boot."""
+    out = tmp_path_factory.mktemp("privileges")
+    command = (sys.executable, "-m", "tests.kernel.privileges", str(out))
+    run = run_in_guest(kernels(request.param), command, out=out, timeout_s=GUEST_TIMEOUT_S)
+    assert run.exit_code == 0, run.stderr
+    found: Notes = json.loads((out / "privileges.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("attach", ["kprobe", "fentry"])
+@pytest.mark.parametrize("capabilities", ["", "bpf", "perfmon"])
+def test_one_alone_is_refused_with_the_fix(notes: Notes, attach: str, capabilities: str) -> None:
+    problem = notes[f"{attach}: {capabilities}"]["problem"]
+    assert problem == "no privilege to attach probes: run as root"
+
+
+@pytest.mark.parametrize("attach", ["kprobe", "fentry"])
+@pytest.mark.parametrize(
+    ("capabilities", "sees_the_switch"),
+    [
+        ("bpf perfmon", False),
+        ("bpf perfmon syslog", True),  # kallsyms_show_value: addresses are for CAP_SYSLOG
+        ("sys_admin", False),
+    ],
+)
+def test_enough_to_attach(
+    notes: Notes, attach: str, capabilities: str, sees_the_switch: bool
+) -> None:
+    assert notes[f"{attach}: {capabilities}"] == {
+        "problem": "",
+        "off": int(sees_the_switch),
+        "unknown": int(not sees_the_switch),
+    }
+
+
+def test_debians_own_paranoia_is_about_kprobes_only(notes: Notes) -> None:
+    assert "the kernel refused a kprobe on" in notes["kprobe: paranoid"]["problem"]
+    assert "Permission denied" in notes["kprobe: paranoid"]["problem"]
+    assert notes["fentry: paranoid"]["problem"] == ""
