@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from probes.operations import parse_operation
+from tests.kernel.predictions import parts_with_huge_pages
+from tests.kernel.programs.vmemmap_tables import Kcore, tables
 from tests.kernel.workload import (
     HVOSCOPE,
     READY_TIMEOUT_S,
@@ -52,6 +54,9 @@ OPERATIONS = (
     "shrink 2MB 512",
 )
 
+KCORE = Path("/proc/kcore")
+"""Not in a kernel without CONFIG_PROC_KCORE."""
+
 RECORDING = "recording.hvot"
 CPU = 0
 """Where the operations run: a page that a fault brings in comes from its node."""
@@ -73,6 +78,16 @@ def recorder(path: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait(60)
 
 
+def look(operation: str) -> Notes:
+    """The kernel's own accounts after an operation, and its page table where it shows that."""
+    notes: Notes = {"op": operation, "kernel": kernels_own(), "tables": None}
+    if KCORE.exists():
+        with KCORE.open("rb") as file:
+            notes["tables"] = sorted(tables(Kcore(file)))
+        notes["parts"] = sorted(parts_with_huge_pages())
+    return notes
+
+
 def size(path: Path) -> int:
     """Bytes in a file; 0 where there is none."""
     return path.stat().st_size if path.exists() else 0
@@ -81,15 +96,15 @@ def size(path: Path) -> int:
 def observe(out: Path, operations: list[str]) -> Notes:
     """Serve, record, operate; what the exporter said last, and the kernel after each operation."""
     notes: Notes = {"release": os.uname().release, "steps": []}
-    os.sched_setaffinity(0, {CPU})
     # Kprobes for both: the recorder has no choice, and the label must not differ.
     with exporter(out / "serve.log", options=("--probe.attach", "kprobe")):
         wait_for(lambda: get("/-/ready")[0] == 200)
         with recorder(out / RECORDING) as recording:
-            notes["steps"].append({"op": "", "kernel": kernels_own()})
+            os.sched_setaffinity(0, {CPU})  # not before: children inherit it
+            notes["steps"].append(look(""))
             for text in operations:
                 perform(parse_operation(text))
-                notes["steps"].append({"op": text, "kernel": kernels_own()})
+                notes["steps"].append(look(text))
             settle()
         notes["scrape"] = get("/metrics")[1]
     notes["record_exit_code"] = recording.returncode
