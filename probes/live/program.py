@@ -15,9 +15,9 @@ from probes.live.layout import Layout
 from probes.live.plan import Hook, Role, StepPlan
 
 STREAM_PAGES = 4096
-"""Ring buffer of the event stream, in pages; a power of two. 16 MiB hold 161,000 records: a fifth of
-a second of the fastest allocation that was published (874,000 PTEs a second, Linux 6.7's batches).
-"""
+"""Ring buffer of the event stream, in pages; a power of two. 16 MiB hold 161,000 records: a fifth
+of a second of the fastest allocation that was published (874,000 PTEs a second, Linux 6.7's
+batches)."""
 SWITCH_MAP = "switch_address"
 """Array whose one element is the address of the kernel's switch, or 0; it moves with every boot, so
 that it can't stand in the text."""
