@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs in the guest: what each capability is good for, one set after the other.
+"""Runs in the guest: what each capability is good for, and what the daemon does without any.
 
 ``python -m tests.kernel.privileges FOLDER`` writes privileges.json; ``... try ATTACH`` is what it
 runs under each set. It judges nothing.
@@ -16,6 +16,7 @@ from probes.live.backend import LiveBackend
 from probes.live.handover import FENTRY, KPROBE
 from probes.live.plan import RANGE
 from probes.operations import parse_operation
+from tests.kernel.secured import ask_secured
 from tests.kernel.workload import Notes, perform
 
 SETS = ("", "bpf", "perfmon", "bpf perfmon", "bpf perfmon syslog", "sys_admin")
@@ -69,14 +70,15 @@ def main() -> None:
         sys.stdout.write(json.dumps(attempt(sys.argv[2])))
         return
     perform(parse_operation("hvo off"))
-    notes: Notes = {}
+    out = Path(sys.argv[1])
+    notes: Notes = {"secured": ask_secured(out)}
     for attach in (KPROBE, FENTRY):
         _LEVEL.write_text("2")
         for capabilities in SETS:
             notes[f"{attach}: {capabilities}"] = under(capabilities, attach)
         _LEVEL.write_text("3")
         notes[f"{attach}: paranoid"] = under(PARANOID, attach)
-    (Path(sys.argv[1]) / "privileges.json").write_text(json.dumps(notes))
+    (out / "privileges.json").write_text(json.dumps(notes))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each capability is good for, on a stock kernel: no more is asked for than is needed."""
+"""What each capability is good for, on a stock kernel, and that what listens has none."""
 
 import json
 import sys
@@ -64,3 +64,20 @@ def test_debians_own_paranoia_is_about_kprobes_only(notes: Notes) -> None:
     assert "the kernel refused a kprobe on" in notes["kprobe: paranoid"]["problem"]
     assert "Permission denied" in notes["kprobe: paranoid"]["problem"]
     assert notes["fentry: paranoid"]["problem"] == ""
+
+
+def test_only_who_has_certificate_and_password_gets_a_scrape(notes: Notes) -> None:
+    secured = notes["secured"]
+    assert (secured["good"], secured["probes"]) == (200, True)
+    assert (secured["no password"], secured["wrong password"]) == (401, 401)
+    assert (secured["no certificate"], secured["wrong certificate"]) == (0, 0)
+
+
+def test_what_listens_has_no_privilege_and_can_get_none(notes: Notes) -> None:
+    threads = notes["secured"]["process"]
+    assert len(threads) > 1  # each has capabilities of its own
+    for thread in threads:
+        sets = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+        assert {int(thread[name], 16) for name in sets} == {0}
+        assert thread["NoNewPrivs"] == "1"
+    assert int(threads[0]["VmRSS"].split()[0]) < 40 * 1024
