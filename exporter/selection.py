@@ -5,14 +5,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from probes.events import RECORD, Event, Kind
+from probes.events import RECORD, Event, Kind, offset_of
 
 PTE_KINDS = frozenset({Kind.REMAP_PTE, Kind.RESTORE_PTE})
 EXIT_KINDS = frozenset({Kind.OPTIMIZE_EXIT, Kind.RESTORE_EXIT, Kind.BATCH_EXIT})
 
-_KIND_AT = Event._fields.index("kind")
-_KIND_OFFSET = RECORD.unpack(bytes(range(RECORD.size)))[_KIND_AT]
-"""Of a field of one byte: in a record whose bytes count up, it holds its own offset."""
+_KIND_OFFSET = offset_of("kind")
 
 
 def step_of(kind: Kind) -> str:

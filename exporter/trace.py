@@ -44,7 +44,7 @@ def row(event: Event, info: Info) -> str:
     batch, done, page_done = kind in _BATCHES, kind in EXIT_KINDS, kind in _PAGE_EXITS
     return (
         f"{event.timestamp_ns / 1e9:>14.6f} {event.cpu:>3} {event.pid:>7} "
-        f"{_comm(event):<15} {kind.name.lower():<14} {_size(event, info):>5} "
+        f"{_printable(_comm(event)):<15} {kind.name.lower():<14} {_size(event, info):>5} "
         f"{_number(not batch, event.node):>4} {f'{event.start:x}' if not batch else '':>16} "
         f"{_number(done, event.ptes):>5} "
         f"{_number(kind == Kind.OPTIMIZE_EXIT, event.frames_freed):>5} "
@@ -81,6 +81,11 @@ def _size(event: Event, info: Info) -> str:
 
 def _comm(event: Event) -> str:
     return event.comm.decode(errors="backslashreplace")
+
+
+def _printable(text: str) -> str:
+    """A task's name without what a terminal would take for orders."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _reason(event: Event) -> str:

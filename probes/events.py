@@ -68,6 +68,12 @@ FIELDS: tuple[tuple[str, str], ...] = (
 RECORD = struct.Struct("<" + "".join(code for _, code in FIELDS))
 
 
+def offset_of(field: str) -> int:
+    """Where a field begins in the record, in bytes. Raises ``ValueError`` for an unknown one."""
+    names = [name for name, _ in FIELDS]
+    return struct.calcsize("<" + "".join(code for _, code in FIELDS[: names.index(field)]))
+
+
 class Event(NamedTuple):
     """One record. Which fields carry meaning depends on ``kind``.
 

@@ -35,6 +35,12 @@ BLOCK_RECORDS = 16_384
 _MAGIC = b"HVOTRACE"
 _START = Struct("<8sI")
 _HEAD, _DATA, _DONE = b"HEAD", b"DATA", b"DONE"
+_KNOWN = {
+    "version": {events.VERSION},
+    "kind": set(map(int, events.Kind)),
+    "reason": set(map(int, events.Reason)),
+}
+"""Values that a field may have, where not every number has a meaning."""
 
 
 class TraceFileError(BackendError):
@@ -206,6 +212,7 @@ class TraceReader:
             return None
         tag, content, records = read
         if tag == _DATA:
+            _check_records(records)
             return Block(snapshot.from_json(content), records)
         if tag != _DONE:
             raise DamagedError(f"a block of an unknown kind, {tag!r}")
@@ -250,3 +257,10 @@ class TraceReader:
 
     def _error(self, offset: int, what: str) -> TraceFileError:
         return TraceFileError(f"{self._name}: offset {offset}: {what}")
+
+
+def _check_records(records: bytes) -> None:
+    """Refuse records that nobody downstream could read. Raises ``DamagedError``."""
+    for name, known in _KNOWN.items():
+        if unknown := set(records[events.offset_of(name) :: events.RECORD.size]) - known:
+            raise DamagedError(f"an event record of the unknown {name} {min(unknown)}")

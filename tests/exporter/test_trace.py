@@ -74,6 +74,12 @@ def test_json_spells_out_names() -> None:
     assert "order" not in record
 
 
+def test_a_name_gives_the_terminal_no_orders() -> None:
+    shown = row(EXIT._replace(comm=b"\x1b[31mred\xff"), INFO)
+    assert r"\x1b[31mred\xff" in shown
+    assert shown.isprintable()
+
+
 def test_why_nothing_was_done_is_shown() -> None:
     skipped = EXIT._replace(ptes=0, frames_freed=0, frames_allocated=0, reason=Reason.OFF)
     assert cells(row(skipped, INFO))["REASON"] == "off"

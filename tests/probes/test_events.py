@@ -15,6 +15,7 @@ from probes.events import (
     Kind,
     Reason,
     canonical,
+    offset_of,
     unpack_all,
 )
 from tests.ctool import run_c
@@ -121,3 +122,11 @@ def test_canonical_addresses_are_relative_to_the_page_of_their_task() -> None:
         CanonicalEvent(Kind.REMAP_PTE, 9, 1, 0x2000, 0x3000, None, *zero, 0, Reason.NONE),
         CanonicalEvent(Kind.OPTIMIZE_EXIT, 9, 0, 0, 0x8000, None, *zero, -12, Reason.NONE),
     ]
+
+
+def test_offsets() -> None:
+    record = Event(kind=Kind.BATCH_EXIT, sequence=0x17, cpu=0x29).pack()
+    assert (offset_of("timestamp_ns"), offset_of("comm")) == (0, RECORD.size - 16)
+    assert record[offset_of("kind")] == Kind.BATCH_EXIT
+    assert record[offset_of("sequence")] == 0x17
+    assert record[offset_of("cpu")] == 0x29

@@ -14,7 +14,7 @@ from probes import trace_block
 from probes.accounting import Pool
 from probes.backend import ProbeStatus, Status
 from probes.counters import Counters, Histogram, PageKey, Slot
-from probes.events import RECORD, Event, Kind
+from probes.events import RECORD, VERSION, Event, Kind, Reason, offset_of
 from probes.snapshot import Snapshot
 from probes.trace_file import Block, Header, TraceFileError, TraceReader, TraceWriter
 
@@ -90,10 +90,39 @@ def test_what_was_written_is_read() -> None:
     assert trace.missing == ""
 
 
-@given(st.lists(st.binary(min_size=RECORD.size, max_size=RECORD.size), max_size=50))
-def test_any_record_comes_back(some: list[bytes]) -> None:
-    block = Block(EMPTY, b"".join(some))
+ANY = st.tuples(
+    st.binary(min_size=RECORD.size, max_size=RECORD.size),
+    st.sampled_from(Kind),
+    st.sampled_from(Reason),
+)
+
+
+def made_up(data: bytes, kind: int, reason: int = 0, version: int = VERSION) -> bytes:
+    """A record of which only these fields make sense."""
+    record = bytearray(data)
+    for name, value in (("kind", kind), ("reason", reason), ("version", version)):
+        record[offset_of(name)] = value
+    return bytes(record)
+
+
+@given(st.lists(ANY, max_size=50))
+def test_any_record_comes_back(some: list[tuple[bytes, Kind, Reason]]) -> None:
+    block = Block(EMPTY, b"".join(made_up(*record) for record in some))
     assert list(reader(written(block)).blocks()) == [block]
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (made_up(bytes(96), 10), "an event record of the unknown kind 10"),
+        (made_up(bytes(96), Kind.REMAP_PTE, 5), "an event record of the unknown reason 5"),
+        (made_up(bytes(96), Kind.REMAP_PTE, 0, 2), "an event record of the unknown version 2"),
+    ],
+)
+def test_records_that_can_not_be_read_are_refused(record: bytes, said: str) -> None:
+    trace = reader(written(Block(EMPTY, records(5) + record)))
+    with pytest.raises(TraceFileError, match=said):
+        list(trace.blocks())
 
 
 def test_cut_anywhere_it_yields_what_is_whole_and_says_what_is_missing() -> None:
