@@ -22,8 +22,8 @@ class FaultyTracer(Tracer):
         super().__init__(clock, page_size, range_hook)
         self._hook = range_hook
         self._to_miss: Counter[str] = Counter()
-        self.detached: set[str] = set()
-        """Steps without a probe."""
+        self.detached: frozenset[str] = frozenset()
+        """Steps without a probe; other threads read it."""
         self.missed: Counter[str] = Counter()
         """Hits missed since ``attach`` or ``begin_anew``, by step."""
         self.whole = True
@@ -40,7 +40,7 @@ class FaultyTracer(Tracer):
         self._sequence.clear()
         self.net_freed_frames = 0
         self._to_miss.clear()
-        self.detached.clear()
+        self.detached = frozenset()
         self.missed.clear()
         self.whole = True
 
@@ -51,7 +51,7 @@ class FaultyTracer(Tracer):
 
     def detach_probe(self, step: str) -> None:
         """Take the probe of ``step`` away until all begins anew."""
-        self.detached.add(step)
+        self.detached |= {step}
 
     def miss(self, step: str, hits: int) -> None:
         """Let the probe of ``step`` miss the next ``hits`` hits."""

@@ -60,8 +60,8 @@ def compare(kernel: SimKernel, files: MachineFiles) -> None:
     assert memory["Hugepagesize"] == 2048
 
 
-@settings(max_examples=40, deadline=None)
-@given(generation=st.sampled_from(ALL), actions=st.lists(ACTIONS, max_size=8))
+@settings(max_examples=25, deadline=None)
+@given(generation=st.sampled_from(ALL), actions=st.lists(ACTIONS, max_size=6))
 def test_files_equal_the_kernel_after_anything(
     generation: str, actions: list[Operation | Action]
 ) -> None:
