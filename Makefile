@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-# make run | test | lint | test-host | test-kernel | clean
+# make run | test | lint | deb | test-host | test-packaging | test-kernel | clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LISTEN ?= 127.0.0.1:10917
 
-.PHONY: help run test lint test-host test-kernel clean
+.PHONY: help run test lint deb test-host test-packaging test-kernel clean
 
 help:
 	@echo "make run          serve the simulator on $(LISTEN) (LISTEN=HOST:PORT for another)"
 	@echo "make test         every test that needs no root, with branch coverage"
 	@echo "make lint         ruff and mypy --strict"
 	@echo "make test-host    huge pages of this machine, put back as they were (needs root)"
+	@echo "make deb          the Debian package, in dist/ (needs debhelper and dh-python)"
+	@echo "make test-packaging  that package under a systemd in a container (needs root)"
 	@echo "make test-kernel  boot real kernels in QEMU and count there (needs root)"
 
 run: $(VENV)/.run
@@ -26,9 +28,16 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy packaging/*.py
 
 test-host: $(VENV)/.dev
 	$(BIN)/pytest -v -m host tests/host
+
+deb: $(VENV)/.dev
+	$(BIN)/python packaging/build_deb.py
+
+test-packaging: $(VENV)/.dev
+	$(BIN)/pytest -v -m packaging tests/packaging
 
 test-kernel: $(VENV)/.dev
 	$(BIN)/pytest -v -m kernel tests/kernel

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in the booted container: uses the installed package as its owner would, and takes notes.
+
+``observe.py FOLDER`` writes notes.json there. It judges nothing.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+UNIT = Path("/lib/systemd/system/hvoscope.service")
+URL = "http://127.0.0.1:10917"
+
+
+def run(*command: str) -> dict[str, Any]:
+    """What a command said."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return {"code": done.returncode, "out": done.stdout, "err": done.stderr}
+
+
+def get(path: str) -> tuple[int, str]:
+    """Status and body."""
+    try:
+        with urllib.request.urlopen(URL + path, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def show(unit: str) -> dict[str, str]:
+    """systemd's properties of a unit."""
+    wanted = "ActiveState,SubState,MainPID,NRestarts,StatusText,Result"
+    lines = run("systemctl", "show", "-p", wanted, unit)["out"].splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def settled(unit: str, state: str) -> dict[str, str]:
+    """The unit once it is in that state, or after half a minute as it is."""
+    for _ in range(150):
+        if show(unit)["ActiveState"] == state:
+            break
+        time.sleep(0.2)
+    return show(unit)
+
+
+def in_place_of_the_daemon(folder: Path) -> dict[str, Any]:
+    """inside_unit.py under the unit's own sandbox."""
+    text = UNIT.read_text()
+    for key, value in (
+        ("Type", "exec"),
+        ("ExecStart", "/usr/bin/python3 /inside_unit.py"),
+        ("Restart", "no"),
+        ("CacheDirectory", "sandbox"),
+    ):
+        text = re.sub(rf"^{key}=.*$", f"{key}={value}", text, flags=re.MULTILINE)
+    text = re.sub(r"^(Requires|After|Also)=hvoscope.socket$", "", text, flags=re.MULTILINE)
+    output = folder / "sandbox.json"
+    text = text.replace("[Install]", f"StandardOutput=truncate:{output}\n[Install]")
+    Path("/run/systemd/system/sandbox.service").write_text(text)
+    run("systemctl", "daemon-reload")
+    started = run("systemctl", "start", "sandbox.service")
+    settled("sandbox.service", "inactive")
+    found: dict[str, Any] = json.loads(output.read_text() or "{}")
+    return found | {"started": started}
+
+
+def versions() -> dict[str, str]:
+    """Of every Python distribution that Debian has installed here, by its lower-case name."""
+    return {found.name.lower(): found.version for found in distributions()}
+
+
+def main() -> None:
+    """Take all notes."""
+    folder = Path(sys.argv[1])
+    notes: dict[str, Any] = {"started": settled("hvoscope.service", "active")}
+    notes["versions"] = versions()
+    pid = notes["started"]["MainPID"]
+    notes["status"] = Path(f"/proc/{pid}/status").read_text()
+    notes["metrics"], notes["ready"] = get("/metrics"), get("/-/ready")
+    notes["sandbox"] = in_place_of_the_daemon(folder)
+    for name, command in (
+        ("version", ("hvoscope", "--version")),
+        ("simulate", ("hvoscope", "simulate", "--op", "grow 2MB 23", "--json")),
+        ("bad", ("hvoscope", "simulate", "--op", "grow 2MB none")),
+        (
+            "complete",
+            (
+                "bash",
+                "-ic",
+                "source /usr/share/bash-completion/completions/hvoscope && complete -p hvoscope",
+            ),
+        ),
+        ("verify", ("systemd-analyze", "verify", str(UNIT), str(UNIT.with_suffix(".socket")))),
+    ):
+        notes[name] = run(*command)
+    notes["pages"] = {
+        page.name: run("man", "--warnings", "-l", str(page))
+        for page in Path("/usr/share/man/man1").glob("hvoscope*")
+    }
+    run("systemctl", "kill", "--signal=SIGKILL", "hvoscope.service")
+    settled("hvoscope.service", "activating")
+    notes["restarted"] = settled("hvoscope.service", "active")
+    run("systemctl", "reload", "hvoscope.service")
+    notes["reloaded"] = settled("hvoscope.service", "active")
+    run("systemctl", "stop", "hvoscope.service")
+    notes["stopped"] = show("hvoscope.service")
+    notes["by_socket"] = get("/metrics")[0]
+    notes["by_socket_state"] = settled("hvoscope.service", "active")
+    notes["journal"] = run("journalctl", "-u", "hvoscope.service", "-o", "cat")["out"]
+    notes["purged"] = run("apt-get", "purge", "-y", "hvoscope")
+    notes["left"] = run(
+        *("find", "/etc", "/lib/systemd", "/usr", "/var", "-xdev", "-iname", "*hvoscope*"),
+        *("-not", "-path", "/var/tmp/systemd-private-*"),  # systemd removes it in its own time
+        *("-not", "-path", "/var/cache/man/*"),  # of the pages that were looked at
+    )["out"].split()
+    (folder / "notes.json").write_text(json.dumps(notes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The unit files, as systemd's own tools judge them; nothing is installed or started."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from exporter.cli import cli
+
+PACKAGING = Path(__file__).parents[2] / "packaging"
+SERVICE = PACKAGING / "hvoscope.service"
+MOST_EXPOSURE = 2.0
+
+
+def systemd_analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    tool = shutil.which("systemd-analyze")
+    if tool is None:
+        pytest.skip("systemd-analyze is missing: apt install systemd")
+    return subprocess.run(
+        [tool, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def exec_start() -> list[str]:
+    (line,) = re.findall(r"^ExecStart=(.*)$", SERVICE.read_text(), re.MULTILINE)
+    return shlex.split(line)
+
+
+def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
+    """With a program that is there: the package's own is not."""
+    program = exec_start()[0]
+    for unit in ("hvoscope.service", "hvoscope.socket"):
+        text = (PACKAGING / unit).read_text().replace(program, sys.executable)
+        (tmp_path / unit).write_text(text)
+    verified = systemd_analyze("verify", "--man=no", *sorted(tmp_path.iterdir()))
+    assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
+
+
+def test_a_mistake_would_be_found(tmp_path: Path) -> None:
+    (tmp_path / "hvoscope.service").write_text(f"[Service]\nExecStart={sys.executable}\nUmaks=1\n")
+    assert "Umaks" in systemd_analyze("verify", "--man=no", tmp_path / "hvoscope.service").stderr
+
+
+def test_exposure() -> None:
+    judged = systemd_analyze("security", "--offline=true", "--no-pager", SERVICE)
+    level = re.search(r"Overall exposure level for hvoscope.service: (\d+\.\d+)", judged.stdout)
+    assert level, judged.stdout + judged.stderr
+    assert float(level[1]) <= MOST_EXPOSURE
+
+
+def test_it_is_started_with_options_that_there_are() -> None:
+    _, verb, *options = exec_start()
+    assert options.pop() == "$ARGS"
+    command = cli.commands[verb]
+    with click.Context(command) as context:
+        command.parse_args(context, options)
+    assert context.params["from_systemd"]
