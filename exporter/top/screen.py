@@ -77,10 +77,10 @@ def draw(history: History, info: Info, view: View, width: int, height: int) -> l
 
 def _title(history: History, info: Info, view: View) -> Text:
     line = Text("hvoscope top", "bold")
+    if info.backend not in ("bcc", "sim"):
+        line.append("   ").append(f" {info.backend.upper()} ", _BADGE)
     if info.mode == "simulated":
         line.append("   ").append(f" SIMULATED kernel {info.kernel} ", _BADGE)
-    elif info.backend != "bcc":
-        line.append("   ").append(f" {info.backend.upper()} ", _BADGE)
     if view.paused:
         line.append("   ").append(" PAUSED ", "bold black on yellow")
     seconds = int(history.seconds)
