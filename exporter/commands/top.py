@@ -2,6 +2,7 @@
 """``hvoscope top``."""
 
 import functools
+import logging
 import signal
 import sys
 import time
@@ -18,6 +19,7 @@ from exporter.top import history, terminal
 from probes.accounting import Drift
 from probes.backend import Backend, BackendError
 from probes.host import Host
+from probes.replay import ReplayBackend
 
 EXIT_OUTPUT_FAILED = 1
 EXIT_TERMINATED = 128 + signal.SIGTERM
@@ -38,10 +40,11 @@ EXIT_TERMINATED = 128 + signal.SIGTERM
 def top_command(
     *, interval: float, count: int | None, proc: Path, sys_: Path, **choice: Any
 ) -> None:
-    """Watch what HVO saves: a live screen, or a line for each look where there is no terminal.
+    """Watch what HVO saves, live.
 
-    Keys: q quit, p pause, s sort the pools, r reverse, w times since the start or of the last
-    minute. What can't be observed is shown as -.
+    A screen, or a line for each look where there is no terminal. What can't be observed is -.
+    Keys: q quit, p pause, s sort the pools, r reverse, w latencies of all time or of the last
+    minute.
 
     \b
     Examples:
@@ -51,6 +54,8 @@ def top_command(
       hvoscope top --backend sim --interval 5 --count 12 | tee top.txt
     """
     signal.signal(signal.SIGTERM, _end)
+    # A line of a log would tear the screen; what it says is on it, or said in the end.
+    logging.getLogger("hvoscope").addHandler(logging.NullHandler())
     source = make_source(Choice(**choice), Host(proc=proc, sys=sys_))
     drift = Drift(source.backend, source.state)
     look = functools.partial(history.look, source.backend, source.state, drift, time.monotonic)
@@ -66,6 +71,8 @@ def top_command(
         raise click.exceptions.Exit(EXIT_OUTPUT_FAILED) from error
     finally:
         source.backend.stop()
+    if isinstance(source.backend, ReplayBackend) and source.backend.missing:
+        click.echo(f"hvoscope: {source.backend.missing}", err=True)
 
 
 def _start(backend: Backend, drift: Drift) -> str:
