@@ -2,38 +2,41 @@
 """The command line. Anything a user got wrong is one line on stderr and exit code 2."""
 
 import sys
+from importlib import import_module
 
 import click
 
-from exporter.commands.check import check_command
-from exporter.commands.plan import plan_command
-from exporter.commands.record import record_command
-from exporter.commands.serve import serve_command
-from exporter.commands.simulate import simulate_command
-from exporter.commands.top import top_command
-from exporter.commands.trace import trace_command
 from probes.backend import BackendError
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell counts
 
+COMMANDS = ("check", "plan", "record", "serve", "simulate", "top", "trace")
+"""Each in a module of its name in ``exporter.commands``."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class _Commands(click.Group):
+    """Imports a command when it is used, so that the daemon never loads what draws screens."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(
+            import_module(f"exporter.commands.{name}"), f"{name}_command"
+        )
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="hvoscope", prog_name="hvoscope")
 def cli() -> None:
     """See the kernel give back struct page memory: HugeTLB vmemmap optimisation (HVO)."""
-
-
-for command in (
-    check_command,
-    plan_command,
-    record_command,
-    serve_command,
-    simulate_command,
-    top_command,
-    trace_command,
-):
-    cli.add_command(command)
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""End on Ctrl-C or SIGTERM without breaking off what is under way."""
+"""End on Ctrl-C, SIGTERM or a lost output without breaking off what is under way."""
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,3 +32,8 @@ def set_by_signals() -> Iterator[threading.Event]:
         yield stop
     finally:
         restore()
+
+
+def keep_off_stdout() -> None:
+    """Keep Python from flushing into an output that takes nothing any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -80,9 +80,11 @@ def plan_command(
     proc: Path,
     sys_: Path,
 ) -> None:
-    """Say what HVO will save before it is switched on, what it costs, and how to switch it on.
+    """Say what HVO will save, before it is on.
 
-    For the huge pages that this machine has now, or for those of --size and --count.
+    For the huge pages that this machine has now, or for those of --size and --count: frames and
+    bytes, less the page tables that it takes, how much slower allocating and freeing get, how to
+    switch it on, and what to know before.
 
     \b
     Examples:

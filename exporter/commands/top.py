@@ -2,7 +2,7 @@
 """``hvoscope top``."""
 
 import functools
-import os
+import logging
 import signal
 import sys
 import time
@@ -14,11 +14,14 @@ import click
 
 from exporter.commands.options import path_options, source_options
 from exporter.sources import Choice, make_source
-from exporter.top import history
+from exporter.stopping import keep_off_stdout
+from exporter.top import history, terminal
 from probes.accounting import Drift
 from probes.backend import Backend, BackendError
 from probes.host import Host
+from probes.replay import ReplayBackend
 
+EXIT_OUTPUT_FAILED = 1
 EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
@@ -37,40 +40,51 @@ EXIT_TERMINATED = 128 + signal.SIGTERM
 def top_command(
     *, interval: float, count: int | None, proc: Path, sys_: Path, **choice: Any
 ) -> None:
-    """Watch what HVO saves: a live screen, or a line for each look where there is no terminal.
+    """Watch what HVO saves, live.
 
-    Keys: q quit, p pause, s sort the pools, r reverse, w times since the start or of the last
-    minute. What can't be observed is shown as -.
+    A screen, or a line for each look where there is no terminal. What can't be observed is -.
+    Keys: q quit, p pause, s sort the pools, r reverse, w latencies of all time or of the last
+    minute.
 
     \b
     Examples:
       hvoscope top
       hvoscope top --backend sim
+      hvoscope top --backend replay --replay.file boot.hvot
       hvoscope top --backend sim --interval 5 --count 12 | tee top.txt
     """
-    # Not above: every command is imported by the daemon's process, which has no use for rich.
-    from exporter.top import terminal  # noqa: PLC0415
-
     signal.signal(signal.SIGTERM, _end)
+    # A line of a log would tear the screen; what it says is on it, or said in the end.
+    logging.getLogger("hvoscope").addHandler(logging.NullHandler())
     source = make_source(Choice(**choice), Host(proc=proc, sys=sys_))
     drift = Drift(source.backend, source.state)
     look = functools.partial(history.look, source.backend, source.state, drift, time.monotonic)
     try:
         with terminal.attaching():
             problem = _start(source.backend, drift)
-        terminal.show(look, source.backend.info, interval, count, problem)
+        terminal.show(look, source, interval, count, problem)
     except BrokenPipeError:
-        # The reader has gone, as with `| head`: no news. Keep Python from flushing into it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        keep_off_stdout()  # the reader has gone, as with `| head`: no news
+    except OSError as error:
+        keep_off_stdout()
+        click.echo(f"hvoscope: error: the output can't be written: {error.strerror}", err=True)
+        raise click.exceptions.Exit(EXIT_OUTPUT_FAILED) from error
     finally:
         source.backend.stop()
+    if isinstance(source.backend, ReplayBackend) and source.backend.missing:
+        click.echo(f"hvoscope: {source.backend.missing}", err=True)
 
 
 def _start(backend: Backend, drift: Drift) -> str:
-    """Attach; where that can't be done, the pools are still worth a look. Returns why not."""
+    """Attach; where that can't be done, the pools are still worth a look. Returns why not.
+
+    Raises ``BackendError`` for a recording that can't be played.
+    """
     try:
         backend.start()
     except BackendError as error:
+        if backend.info.backend != "bcc":
+            raise
         return str(error)
     drift.mark()
     return ""

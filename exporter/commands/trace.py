@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``hvoscope trace``."""
 
-import os
 import sys
 import threading
 import time
@@ -17,7 +16,7 @@ from exporter.commands.selecting import selection_options
 from exporter.losses import GapFinder
 from exporter.selection import Selection
 from exporter.sources import Choice, Source, make_source
-from exporter.stopping import set_by_signals
+from exporter.stopping import keep_off_stdout, set_by_signals
 from probes.events import Event
 from probes.host import Host
 from probes.replay import AT_ONCE, ReplayBackend
@@ -78,9 +77,9 @@ def trace_command(
         with set_by_signals() as stop:
             _print_events(source, as_json, selection, count, _over(stop, duration))
     except BrokenPipeError:
-        _keep_off_stdout()  # the reader has gone, as with `| head`: no news
+        keep_off_stdout()  # the reader has gone, as with `| head`: no news
     except OSError as error:
-        _keep_off_stdout()
+        keep_off_stdout()
         click.echo(f"hvoscope: error: the output can't be written: {error.strerror}", err=True)
         raise click.exceptions.Exit(EXIT_OUTPUT_FAILED) from error
     finally:
@@ -131,8 +130,3 @@ def _print_events(
         sys.stdout.flush()
         if count == 0 or over():
             return
-
-
-def _keep_off_stdout() -> None:
-    """Keep Python from flushing into it again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

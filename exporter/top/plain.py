@@ -27,7 +27,7 @@ def line(history: History, info: Info) -> str:
         units.count(None if failures is None else sum(failures.values()), 6),
         *_optimise(history, info),
         _pools(history, info),
-    )
+    ).rstrip()
 
 
 def _optimise(history: History, info: Info) -> tuple[str, str]:

@@ -55,7 +55,7 @@ def draw(history: History, info: Info, view: View, width: int, height: int) -> l
     """The whole screen: exactly ``height`` lines, none wider than ``width``."""
     status = history.last.status
     lines = [
-        _title(history, info, view),
+        _title(history, info, view, width),
         _saved(history, info, width, view),
         _health(status, history.last.drift),
         *_problem(status, width),
@@ -75,19 +75,22 @@ def draw(history: History, info: Info, view: View, width: int, height: int) -> l
     return lines
 
 
-def _title(history: History, info: Info, view: View) -> Text:
+def _title(history: History, info: Info, view: View, width: int) -> Text:
     line = Text("hvoscope top", "bold")
+    if info.backend not in ("bcc", "sim"):
+        line.append("   ").append(f" {info.backend.upper()} ", _BADGE)
     if info.mode == "simulated":
         line.append("   ").append(f" SIMULATED kernel {info.kernel} ", _BADGE)
-    elif info.backend != "bcc":
-        line.append("   ").append(f" {info.backend.upper()} ", _BADGE)
     if view.paused:
         line.append("   ").append(" PAUSED ", "bold black on yellow")
     seconds = int(history.seconds)
     line.append(f"   {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}")
-    line.append(f"   every {view.interval:g} s", _DIM)
+    more = [f"every {view.interval:g} s"]
     if info.mode != "simulated":
-        line.append(f"   Linux {info.kernel}", _DIM)
+        more.append(f"Linux {info.kernel}")
+    for text in more:
+        if line.cell_len + 3 + len(text) <= width:
+            line.append(f"   {text}", _DIM)
     return line
 
 

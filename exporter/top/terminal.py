@@ -4,15 +4,16 @@
 import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import click
 from rich.console import Console
 
+from exporter.sources import Source
 from exporter.top.keyboard import keyboard
 from exporter.top.screen import View
 from exporter.top.session import Looker, run_plain, run_screen
-from probes.backend import Info
 
 
 def attaching() -> AbstractContextManager[object]:
@@ -20,22 +21,29 @@ def attaching() -> AbstractContextManager[object]:
     return Console(stderr=True).status("attaching probes ...")
 
 
-def show(look: Looker, info: Info, interval: float, count: int | None, problem: str) -> None:
+def show(look: Looker, source: Source, interval: float, count: int | None, problem: str) -> None:
     """Show the screen until it is quit, or lines where stdout is no terminal.
 
-    ``problem`` is why nothing is attached, if so. Raises ``BrokenPipeError``.
+    ``problem`` is why nothing is attached, if so. Raises ``OSError`` of the output.
     """
-    console = Console()
+    console, info = Console(), source.backend.info
     with keyboard(sys.stdin.fileno()) as keys:
         if console.is_terminal and not console.is_dumb_terminal:
             view = View(interval, plain=console.options.ascii_only)
             with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C quits, as everywhere
                 run_screen(look, info, view, console, keys, clock=time.monotonic, count=count)
             return
-        if info.mode == "simulated":
-            click.echo(f"# SIMULATED kernel {info.kernel}")
+        for line in _about(source):
+            click.echo(f"# {line}")
         if problem:
-            click.echo(
-                f"hvoscope: no probes, only the kernel's state is shown: {problem}", err=True
-            )
+            text = f"hvoscope: no probes, only the kernel's state is shown: {problem}"
+            click.echo(text, err=True)
         run_plain(look, info, interval, keys=keys, clock=time.monotonic, count=count)
+
+
+def _about(source: Source) -> Iterator[str]:
+    """What lines of numbers must not be taken for."""
+    if source.about:
+        yield source.about
+    if source.backend.info.mode == "simulated":
+        yield f"SIMULATED kernel {source.backend.info.kernel}"

@@ -176,13 +176,46 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         assert process.stderr.read() == b""
 
 
+def test_a_full_disk_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [*HVOSCOPE, "top", "--backend", "sim", "--interval", "0.1"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+            cwd=REPOSITORY,
+        )
+    assert ran.returncode == 1
+    assert ran.stderr == "hvoscope: error: the output can't be written: No space left on device\n"
+
+
+def test_a_recording_is_played(tmp_path: Path) -> None:
+    file = tmp_path / "some.hvot"
+    record = [*HVOSCOPE, "record", str(file), "--backend", "sim", "--count", "509"]
+    subprocess.run(record, check=True, capture_output=True, timeout=TIMEOUT_S, cwd=REPOSITORY)
+    ran = plain("--backend", "replay", "--replay.file", str(file), "--count", "1")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith(f"# replay of {file}: ")
+    assert "# SIMULATED kernel v17-enabled" in ran.stdout
+
+
 def test_the_daemon_never_loads_the_screen() -> None:
-    code = "import sys, exporter.cli; sys.exit(any(m.startswith('rich') for m in sys.modules))"
-    ran = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False)
-    assert ran.returncode == 0
+    code = (
+        "import sys, exporter.daemon; from exporter.cli import cli; cli.get_command(None, 'serve');"
+        "print([m for m in sys.modules if m.split('.')[0] == 'rich'])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, cwd=REPOSITORY, check=True
+    )
+    assert ran.stdout == b"[]\n"
 
 
-@pytest.mark.parametrize("arguments", [("--interval", "0"), ("--count", "0"), ("now",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [("--interval", "0"), ("--count", "0"), ("now",), ("--backend", "replay")],
+)
 def test_bad_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...]) -> None:
     ran = plain(*arguments)
     assert (ran.returncode, ran.stdout) == (2, "")

@@ -163,6 +163,16 @@ def test_only_a_real_kernel_is_called_linux() -> None:
     assert "REPLAY" in text(History(at(0.0)), Info("replay", "6.1", "full", 4096))
 
 
+def test_a_simulation_stays_marked_when_it_is_recorded_played_and_paused() -> None:
+    info = Info("replay", "v17-enabled", "simulated", 4096)
+    title = text(History(at(0.0)), info, View(interval=0.25, paused=True)).splitlines()[0]
+    assert title.split() == [
+        *("hvoscope", "top", "REPLAY", "SIMULATED", "kernel", "v17-enabled", "PAUSED", "0:00:00")
+    ]
+    wider = text(History(at(0.0)), info, View(interval=0.25), size=(120, 24)).splitlines()[0]
+    assert wider.endswith("every 0.25 s")
+
+
 def test_sparklines() -> None:
     assert sparkline([0, 7, 14], 3) == "▁▅█"
     assert sparkline([0, 7, 14], 5) == "  ▁▅█"
