@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Literal
 import click
 
 from exporter.commands.options import path_options, source_options
+from exporter.progress import progress_shown
 from exporter.record import Limits, Recorder, make_header
 from exporter.sources import Choice, Source, make_source
 from exporter.stopping import set_by_signals
@@ -79,9 +80,6 @@ def _record(source: Source, file: BinaryIO, host: Host, limits: Limits) -> None:
         if not probe.attached:
             click.echo(f"hvoscope: {probe.step} not attached: {probe.reason}", err=True)
     recorder = Recorder(source, file, make_header(source, host))
-    # Not above: every command is imported by the daemon's process, which has no use for rich.
-    from exporter.progress import progress_shown  # noqa: PLC0415
-
     with set_by_signals() as stop, progress_shown(limits) as show:
         recorder.run(limits, stop, show)
     if lost := recorder.report.lost:
