@@ -6,6 +6,11 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no failure: no example has a deadline of its own.
+settings.register_profile("hvoscope", deadline=None)
+settings.load_profile("hvoscope")
 
 NO_SKIP = "HVOSCOPE_NO_SKIP"
 """Set where everything must run (CI): a skipped test then fails, with the reason it gave."""

@@ -60,12 +60,13 @@ class RingReader:
         taken: list[bytes] = []
         while at < end:
             place = at % self._size
-            run = self._finished_run(place, end - at)
+            headers = self._headers(place, end - at)
+            run = _leading(headers)
             if run:
                 taken.append(self._without_headers(place, run))
                 at += run * _STRIDE
                 continue
-            header = self._words[place // _WORD]
+            header = int.from_bytes(headers[:_WORD], sys.byteorder)
             if header & _BUSY:
                 break
             length = header & ~(_BUSY | _DISCARD)
@@ -75,16 +76,25 @@ class RingReader:
         self._consumed[0] = at
         return b"".join(taken)
 
-    def _finished_run(self, place: int, room: int) -> int:
-        """How many finished records stand back to back from ``place`` on."""
-        first, most = place // _WORD, room // _STRIDE
-        headers = self._words[first : first + most * _STRIDE // _WORD : _STRIDE // _WORD]
-        if headers.tobytes() == _FINISHED * most:
-            return most
-        return next(number for number, header in enumerate(headers) if header != RECORD.size)
+    def _headers(self, place: int, room: int) -> bytes:
+        """Copy the first words of the headers of records that stand back to back from ``place`` on.
+
+        Copied once and only then looked at: the kernel finishes records in between.
+        """
+        first, most = place // _WORD, max(1, room // _STRIDE)
+        step = _STRIDE // _WORD
+        return self._words[first : first + (most - 1) * step + 1 : step].tobytes()
 
     def _without_headers(self, place: int, count: int) -> bytes:
         """Copy records, once their headers were seen to be finished: never the other way round."""
         entries = array("Q", self._data[place : place + count * _STRIDE].tobytes())
         del entries[:: _STRIDE // _HEADER]
         return entries.tobytes()
+
+
+def _leading(headers: bytes) -> int:
+    """How many of ``headers`` are those of finished records, up to the first that is not."""
+    most = len(headers) // _WORD
+    if headers == _FINISHED * most:
+        return most
+    return next(n for n, header in enumerate(array("I", headers)) if header != RECORD.size)

@@ -4,18 +4,20 @@
 import mmap
 import os
 import struct
+import threading
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.events import Event, Kind
+from probes.events import RECORD, Event, Kind
 from probes.live.ring import RingReader
 
 PAGE = mmap.PAGESIZE
 SIZE = PAGE
 BUSY, DISCARD = 1 << 31, 1 << 30
+STRIDE = 8 + RECORD.size
 
 
 class Ring:
@@ -131,3 +133,25 @@ def test_whatever_the_order_every_finished_record_comes_once(steps: list[tuple[s
     assert got == b"".join(map(record, range(put)))
     reader.close()
     os.close(ring.fd)
+
+
+def test_a_kernel_that_writes_meanwhile(ring: Ring, reader: RingReader) -> None:
+    records = [Event(sequence=n, kind=Kind.REMAP_PTE).pack() for n in range(1009)]
+
+    def produce() -> None:
+        for record in records:
+            while ring.produced - ring.consumed > SIZE - 2 * STRIDE:
+                pass
+            at = ring.produced
+            ring.put(bytes(len(record)), BUSY)
+            for copy in (0, SIZE):
+                os.pwrite(ring.fd, record, 2 * PAGE + copy + (at + 8) % SIZE)
+            ring.finish(at, record)
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    read = bytearray()
+    while len(read) < len(records) * len(records[0]):
+        read += reader.read(0)
+    producer.join()
+    assert bytes(read) == b"".join(records)
