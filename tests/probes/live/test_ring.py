@@ -2,9 +2,9 @@
 """The reader against an ordinary file that is laid out as the kernel lays out a ring buffer."""
 
 import mmap
+import multiprocessing
 import os
 import struct
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -135,20 +135,20 @@ def test_whatever_the_order_every_finished_record_comes_once(steps: list[tuple[s
     os.close(ring.fd)
 
 
+def produce(ring: Ring, records: list[bytes]) -> None:
+    for record in records:
+        while ring.produced - ring.consumed > SIZE - 2 * STRIDE:
+            pass
+        at = ring.produced
+        ring.put(bytes(len(record)), BUSY)
+        for copy in (0, SIZE):
+            os.pwrite(ring.fd, record, 2 * PAGE + copy + (at + 8) % SIZE)
+        ring.finish(at, record)
+
+
 def test_a_kernel_that_writes_meanwhile(ring: Ring, reader: RingReader) -> None:
     records = [Event(sequence=n, kind=Kind.REMAP_PTE).pack() for n in range(1009)]
-
-    def produce() -> None:
-        for record in records:
-            while ring.produced - ring.consumed > SIZE - 2 * STRIDE:
-                pass
-            at = ring.produced
-            ring.put(bytes(len(record)), BUSY)
-            for copy in (0, SIZE):
-                os.pwrite(ring.fd, record, 2 * PAGE + copy + (at + 8) % SIZE)
-            ring.finish(at, record)
-
-    producer = threading.Thread(target=produce)
+    producer = multiprocessing.get_context("fork").Process(target=produce, args=(ring, records))
     producer.start()
     read = bytearray()
     while len(read) < len(records) * len(records[0]):
