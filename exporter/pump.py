@@ -15,12 +15,18 @@ _ENOUGH_BYTES = 1 << 20
 class Pump:
     """Takes blocks of records from a started backend as they come."""
 
-    def __init__(self, backend: Backend) -> None:
-        """Begin at once. It ends when the backend is stopped, or has no more."""
+    def __init__(self, backend: Backend, *, most_bytes: int = _MOST_BYTES) -> None:
+        """Begin at once. It ends when the backend is stopped or has no more, or at ``close``.
+
+        When so many bytes wait to be taken, the backend is not read for a while.
+        """
         self._backend = backend
+        self._most_bytes = most_bytes
+        self._closed = False
         self._blocks: deque[bytes] = deque()
         self._bytes = 0
         self._quiet = False
+        self._over = False
         self._changed = Condition()
         self._executor = ThreadPoolExecutor(1, "hvoscope-pump")
         self._future = self._executor.submit(self._run)
@@ -33,21 +39,27 @@ class Pump:
         ``records`` raised.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._blocks or self._future.done(), seconds)
+            self._changed.wait_for(lambda: self._blocks or self._over, seconds)
             taken: list[bytes] = []
             while self._blocks and sum(map(len, taken)) < _ENOUGH_BYTES:
                 taken.append(self._blocks.popleft())
             records = b"".join(taken)
             self._bytes -= len(records)
             self._changed.notify()
-        if not records and self._future.done():
+        if not records and self._over:
             self._future.result()
         return records
+
+    def close(self) -> None:
+        """Nobody will take any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
 
     @property
     def ended(self) -> bool:
         """The backend has no more, and all of it was taken."""
-        return self._future.done() and not self._blocks
+        return self._over and not self._blocks
 
     def quiet(self) -> bool:
         """Whether the stream was empty at some moment since this was last asked."""
@@ -56,12 +68,25 @@ class Pump:
         return quiet
 
     def _run(self) -> None:
-        for block in self._backend.records():
+        try:
+            for block in self._backend.records():
+                with self._changed:
+                    if not self._put(block):
+                        return
+        finally:
             with self._changed:
-                if block:
-                    self._changed.wait_for(lambda: self._bytes < _MOST_BYTES)
-                    self._blocks.append(block)
-                    self._bytes += len(block)
-                    self._changed.notify()
-                else:
-                    self._quiet = True
+                self._over = True
+                self._changed.notify()
+
+    def _put(self, block: bytes) -> bool:
+        """Keep the block until it is taken; False once nobody will."""
+        if not block:
+            self._quiet = True
+            return True
+        self._changed.wait_for(lambda: self._bytes < self._most_bytes or self._closed)
+        if self._closed:
+            return False
+        self._blocks.append(block)
+        self._bytes += len(block)
+        self._changed.notify()
+        return True

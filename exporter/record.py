@@ -115,6 +115,7 @@ class Recorder:
             self._writer.finish(reason)
             show(self.report)
         finally:
+            pump.close()
             self._source.backend.stop()
 
     def _reason_to_end(self, limits: Limits, stop: threading.Event, pump: Pump) -> str:

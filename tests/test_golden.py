@@ -58,6 +58,11 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Golden:
     return stored(tmp_path_factory.mktemp("golden"), "6.7")
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recording(tmp_path_factory.mktemp("recorded") / "recording.hvot", "6.0")
+
+
 def records(path: Path) -> bytes:
     reader = TraceReader.open(path)
     data = b"".join(block.records for block in reader.blocks())
@@ -71,7 +76,7 @@ def test_the_simulator_does_what_real_kernels_did() -> None:
     assert "\n\n".join(filter(None, map(golden.first_difference, traces))) == ""
 
 
-@pytest.mark.parametrize("generation", ["v17-enabled", "6.0", "7.1"])
+@pytest.mark.parametrize("generation", ["v17-enabled", "7.1"])
 def test_the_same_operations_make_no_difference(tmp_path: Path, generation: str) -> None:
     made = stored(tmp_path, generation)
     assert len(made.events) > 2 * 4094
@@ -89,13 +94,14 @@ def test_trimming_keeps_what_can_be_equal_and_nothing_else(tmp_path: Path) -> No
     assert trimmed[0] == trimmed[1]
 
 
-def test_a_golden_trace_is_small_and_says_what_it_is(tmp_path: Path) -> None:
-    made = stored(tmp_path, "6.7")
-    path = tmp_path / "6.7.hvot"
-    assert path.stat().st_size < 9_000 < (tmp_path / "recording.hvot").stat().st_size / 2
-    assert made.setup == Setup("6.7", OPERATIONS)
+def test_a_golden_trace_is_small_and_says_what_it_is(recorded: Path, tmp_path: Path) -> None:
+    path = tmp_path / "6.0.hvot"
+    golden.store(recorded, path, Setup("6.0", OPERATIONS), "python -m pytest")
+    made = golden.load(path)
+    assert path.stat().st_size < 9_000 < recorded.stat().st_size / 2
+    assert made.setup == Setup("6.0", OPERATIONS)
     assert made.header.notes["command"] == "python -m pytest"
-    assert made.header.generation == "6.7"
+    assert made.header.generation == "6.0"
     keys = [key for _, key in made.counters.totals]
     assert made.counters.totals == reduce(unpack_all(records(path)), keys).totals
 
@@ -151,19 +157,21 @@ def test_two_tasks_at_once_keep_their_own_addresses() -> None:
     ]
 
 
-def test_a_recording_with_losses_is_no_golden_trace(tmp_path: Path) -> None:
+def test_a_recording_with_losses_is_no_golden_trace(recorded: Path, tmp_path: Path) -> None:
     lossy = recording(tmp_path / "lossy.hvot", "6.0", queue=1009)
     with pytest.raises(TraceFileError, match=r"lossy\.hvot: it has lost events"):
         golden.store(lossy, tmp_path / "golden.hvot", Setup("6.0", OPERATIONS), "")
     cut = tmp_path / "cut.hvot"
-    cut.write_bytes(recording(tmp_path / "whole.hvot", "6.0").read_bytes()[:-1])
+    cut.write_bytes(recorded.read_bytes()[:-1])
     with pytest.raises(TraceFileError, match="cut short"):
         golden.store(cut, tmp_path / "golden.hvot", Setup("6.0", OPERATIONS), "")
     assert not (tmp_path / "golden.hvot").exists()
 
 
-def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recorded, path = recording(tmp_path / "recording.hvot", "6.0"), tmp_path / "made/golden.hvot"
+def test_the_command_line(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "made/golden.hvot"
     operations = [word for text in OPERATIONS for word in ("--op", text)]
     storing = ["store", str(recorded), str(path), "--command", "pytest", *operations]
     assert golden.main([*storing, "--generation", "6.0"]) == 0
