@@ -161,3 +161,6 @@ _SHAPES: Mapping[str, _Shape] = {
     "clock": _Shape("clock +3600", _read_clock, lambda a: (f"{a.amount:+g}",)),
     "slow": _Shape("slow x8", _read_slow, lambda a: (f"x{a.amount:g}",)),
 }
+
+ACTION_VERBS = tuple(_SHAPES)
+"""First words of the lines that are no operations."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from probes.geometry import GIB, KIB, MIB
-from sim_backend.actions import Step
+from sim_backend.actions import ACTION_VERBS, Step
 from sim_backend.backend import SimBackend
 from sim_backend.scenario_file import Scenario, load, read_scenario, shipped
 from sim_backend.toml_table import TomlError
@@ -250,3 +250,22 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
 def test_a_name_that_there_is_not() -> None:
     with pytest.raises(TomlError, match=r"no scenario is called 'boot-pol' \(there are boot-pool,"):
         load("boot-pol")
+
+
+def test_the_one_in_the_readme(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    example = readme.partition("```toml\n")[2].partition("```")[0]
+    scenario = read_scenario(write(tmp_path, example))
+    backend = SimBackend(scenario.boot_up())
+    backend.start()
+    for step in scenario.steps():
+        backend.perform_step(step)
+    assert backend.status().missed["remap_pte"] > 23
+    assert backend.counters().total("restore_failures", "ENOMEM")
+    backend.stop()
+
+
+def test_every_action_is_in_the_readme() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for verb in ACTION_VERBS:
+        assert f"`{verb}" in readme
