@@ -26,8 +26,8 @@ from sim_backend.toml_table import Table, TomlError, read_toml
 
 _FOLDER = Path(__file__).with_name("scenarios")
 _SUFFIX = ".toml"
-_MOST_STEPS = 250_000
-"""Each second of a day twice, and more: what a second's work can check."""
+_MOST_STEPS = 100_000
+"""Each second of a day, and more: what a second's work can check."""
 
 
 @dataclass(frozen=True)
