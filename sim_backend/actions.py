@@ -32,6 +32,10 @@ _FACTOR = re.compile(r"x(\d+(?:\.\d+)?)")
 _SECONDS = re.compile(r"[+-]\d+(?:\.\d+)?")
 _COUNT = re.compile(r"\d+")
 
+# Event records have 64 bits for ns, 584 years.
+_MOST_SECONDS = 10**9
+_MOST_TIMES = 10**6
+
 
 class Action(NamedTuple):
     """Anything but an operation; which fields mean something depends on the verb."""
@@ -102,6 +106,8 @@ def _step(text: str) -> str:
 def _read_clock(verb: str, text: str) -> Action:
     if not _SECONDS.fullmatch(text):
         raise ValueError(f"{text!r} is no number of seconds with its sign")
+    if abs(float(text)) > _MOST_SECONDS:
+        raise ValueError(f"{text!r} is further than {_MOST_SECONDS} s")
     return Action(verb, amount=float(text))
 
 
@@ -109,6 +115,8 @@ def _read_slow(verb: str, text: str) -> Action:
     match = _FACTOR.fullmatch(text)
     if not match or float(match[1]) <= 0:
         raise ValueError(f"{text!r} is no factor above 0")
+    if float(match[1]) > _MOST_TIMES:
+        raise ValueError(f"{text!r} is more than x{_MOST_TIMES}")
     return Action(verb, amount=float(match[1]))
 
 
@@ -161,3 +169,6 @@ _SHAPES: Mapping[str, _Shape] = {
     "clock": _Shape("clock +3600", _read_clock, lambda a: (f"{a.amount:+g}",)),
     "slow": _Shape("slow x8", _read_slow, lambda a: (f"x{a.amount:g}",)),
 }
+
+ACTION_VERBS = tuple(_SHAPES)
+"""First words of the lines that are no operations."""

@@ -53,10 +53,10 @@ class SimBackend:
 
         Without a ``scenario`` only ``operate`` moves the kernel. ``time_scale`` is simulated
         seconds per second of waiting, and may be infinite. ``stream`` makes ``records`` available;
-        up to ``queue_records`` records wait for its consumer. ``loses`` says that something like
-        it is read elsewhere, so that the action ``lose`` shows without it. ``sink`` gets every
-        block of records too, and the simulation waits for it, so that nothing is lost. Raises
-        ``ValueError`` when a number is not above 0.
+        up to ``queue_records`` records wait for its consumer. Without a stream, ``loses`` shows
+        losses from the start, as if somebody read one; the action ``lose`` adds to them. ``sink``
+        gets every block of records too, and the simulation waits for it, so that nothing is lost.
+        Raises ``ValueError`` when a number is not above 0.
         """
         if time_scale <= 0 or queue_records <= 0:
             raise ValueError("time scale and queue size must be above 0")

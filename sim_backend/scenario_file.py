@@ -26,6 +26,8 @@ from sim_backend.toml_table import Table, TomlError, read_toml
 
 _FOLDER = Path(__file__).with_name("scenarios")
 _SUFFIX = ".toml"
+_MOST_STEPS = 100_000
+"""Each second of a day, and more: what a second's work can check."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,9 @@ def _check(scenario: Scenario, table: Table) -> None:
             where = table.table("machine").where("boot", str(operation))
             raise TomlError(f"{where}: {error}") from None
     before = ledger.pools
-    for step in timeline(scenario.entries, seeded(scenario.seed), 0.0):
+    for count, step in enumerate(timeline(scenario.entries, seeded(scenario.seed), 0.0)):
+        if count == _MOST_STEPS:
+            raise TomlError(f"{step.where}: more than {_MOST_STEPS} steps: make every longer")
         try:
             ledger.enter(step.action, may_fail=step.may_fail)
         except ValueError as error:

@@ -10,6 +10,9 @@ from sim_backend.generation import find_generation
 from sim_backend.kernel import MEMORY_BLOCK, SimKernel
 from sim_backend.toml_table import Table
 
+LARGEST = 4096 * GIB
+"""Most memory of a machine, in bytes: booting it takes seconds."""
+
 _KERNEL, _ARCHITECTURE, _PAGE_SIZE, _MEMORY = "7.1", "x86-64", 4 * KIB, 16 * GIB
 
 
@@ -98,6 +101,9 @@ def read_machine(table: Table) -> MachineSpec:
     table.end()
     if len(set(spec.sizes)) != len(spec.sizes):
         raise table.error("sizes", "a size is there twice")
+    if spec.memory > LARGEST:
+        problem = f"simulated machines end at {size_label(LARGEST)}, all nodes together"
+        raise table.error("memory-per-node", problem)
     return spec
 
 

@@ -5,6 +5,7 @@ import heapq
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
 from probes.operations import Operation
@@ -25,9 +26,14 @@ class Line:
 
     def draw(self, random: Random) -> Operation | Action:
         """The action with its numbers drawn; raises ``ValueError``."""
-        return parse_action(
-            _RANGE.sub(lambda m: str(random.randint(int(m[1]), int(m[2]))), self.text)
-        )
+        text = _RANGE.sub(lambda m: str(random.randint(int(m[1]), int(m[2]))), self.text)
+        return _parse(text)
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> Operation | Action:
+    """Most lines come again and again."""
+    return parse_action(text)
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,8 @@ def read_toml(path: Path) -> Table:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise TomlError(_syntax_error(path, text, str(error))) from None
+    except RecursionError:
+        raise TomlError(f"{path}:1: lists in lists too deep to read") from None
     return Table(data, str(path), Lines(text), ())
 
 

@@ -52,6 +52,9 @@ def test_read_and_written(text: str, action: Operation | Action) -> None:
         ("clock 5", "'5' is no number of seconds with its sign"),
         ("slow 8", "'8' is no factor above 0"),
         ("slow x0", "'x0' is no factor above 0"),
+        ("slow x1000001", "more than x1000000"),
+        ("clock +1000000001", "further than 1000000000 s"),
+        ("clock -1000000001", "further than 1000000000 s"),
         ("pressure some", "not a size: 'some'"),
     ],
 )

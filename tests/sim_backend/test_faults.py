@@ -2,20 +2,34 @@
 """Faults look from outside as they would in a live backend."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from probes.accounting import Drift
 from probes.backend import STEPS
-from probes.counters import SLOTS, Counters, Histogram
+from probes.counters import (
+    DURATIONS,
+    PAGE_DURATIONS,
+    SLOTS,
+    Counters,
+    Histogram,
+    PageKey,
+    reduce,
+)
 from probes.events import Event, Kind, unpack_all
 from probes.geometry import GIB, MIB
 from probes.live.plan import observed_durations, observed_slots
-from sim_backend.actions import parse_action
+from probes.operations import Operation
+from sim_backend.actions import Action, parse_action
 from sim_backend.backend import SimBackend
-from sim_backend.errors import ConservationError
+from sim_backend.errors import ConservationError, OperationError
 from sim_backend.faults import DETACHED
 from sim_backend.kernel import SimKernel
+from tests.sim_backend.harness import ALL
+from tests.sim_backend.test_perform import ACTIONS
 
 
 class Watched:
@@ -207,3 +221,23 @@ def test_a_clock_that_steps() -> None:
 
 def test_counts_alone_make_counters_equal() -> None:
     assert Counters(epoch=1) == Counters(epoch=2)
+
+
+MISSES = st.builds(
+    Action, st.just("miss"), st.sampled_from(STEPS[1:]), amount=st.integers(1, 9).map(float)
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(generation=st.sampled_from(ALL), actions=st.lists(st.one_of(ACTIONS, MISSES), max_size=12))
+def test_whatever_is_missed_events_reduce_to_the_counters(
+    generation: str, actions: list[Operation | Action]
+) -> None:
+    watched = Watched(generation, stream=True)
+    for action in actions:
+        with suppress(OperationError):
+            watched.backend.perform(action)
+    watched.kernel.check_conservation()
+    counters = watched.backend.counters()
+    durations = DURATIONS if "batch" in watched.kernel.generation.symbols else PAGE_DURATIONS
+    assert reduce(watched.events(), [PageKey(9, 0)], durations) == counters

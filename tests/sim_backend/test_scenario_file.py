@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scenario files: those that are shipped, and what is said about those that are wrong."""
 
+import re
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from probes.geometry import GIB, KIB, MIB
-from sim_backend.actions import Step
+from sim_backend.actions import ACTION_VERBS, Step
 from sim_backend.backend import SimBackend
 from sim_backend.scenario_file import Scenario, load, read_scenario, shipped
 from sim_backend.toml_table import TomlError
@@ -203,6 +207,7 @@ def test_a_boot_that_fails(tmp_path: Path) -> None:
         ('at = "5s"', 'at = "5s"\nevery = "0s"', 11, "an interval is longer than 0"),
         ('at = "5s"', 'at = "5s"\nuntil = "9s"', 11, "so it needs every"),
         ('at = "5s"', 'at = "5s"\nevery = "1s"\nuntil = "2s"', 12, "until must lie between"),
+        ('do = "grow 2MB 23"', 'do = "hvo on"\nevery = "0.0001s"', 11, "more than 100000 steps"),
         # Machines that can't be.
         ('kernel = "5.14"', 'kernel = "4.4"', 5, "no kernel generation '4.4' (there are v17, "),
         ('kernel = "5.14"', 'arch = "vax"', 5, "no architecture 'vax' (there are x86-64, arm64)"),
@@ -210,6 +215,7 @@ def test_a_boot_that_fails(tmp_path: Path) -> None:
         ('sizes = ["2MB"]', 'sizes = ["64KB"]', 7, "has no huge pages of 64KB (it has 2MB, 1GB)"),
         ('["2MB"]', '["2MB", "2MB"]', 7, "a size is there twice"),
         ('"1GB"', '"100MB"', 6, "memory comes in blocks of 128MB, not as 100MB"),
+        ('"1GB"', '"4097GB"', 6, "simulated machines end at 4096GB, all nodes together"),
         ('"1GB"', '"-1GB"', 6, "not a size: '-1GB'"),
         # Asking too much of it.
         ("grow 2MB 23", "grow 1GB 1", 11, "this machine has huge pages of 2MB"),
@@ -236,6 +242,43 @@ def test_what_is_wrong_is_named_with_its_line(
     assert "\n" not in message
 
 
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_whatever_is_in_a_file_it_is_read_or_refused_in_one_line(data: st.DataObject) -> None:
+    words = [
+        "[",
+        "]",
+        '"',
+        "=",
+        "\n",
+        "0",
+        "-1",
+        "23..5",
+        "machine",
+        "step",
+        "do",
+        "true",
+        "1d",
+        "'",
+    ]
+    text = SMALL
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(start, min(len(text), start + 12)))
+        text = text[:start] + data.draw(st.sampled_from([*words, ""])) + text[end:]
+    with TemporaryDirectory() as folder:
+        path = write(Path(folder), text)
+        try:
+            read_scenario(path)
+        except TomlError as error:
+            assert re.match(rf"{re.escape(str(path))}:[1-9][0-9]*: .+$", str(error))
+
+
+def test_lists_in_lists(tmp_path: Path) -> None:
+    with pytest.raises(TomlError, match=r"mine\.toml:1: lists in lists too deep"):
+        read_scenario(write(tmp_path, "x = " + "[" * 5000))
+
+
 def test_files_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "binary.toml"
     path.write_bytes(b'description = "x"\n\xff\xfe\n')
@@ -250,3 +293,22 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
 def test_a_name_that_there_is_not() -> None:
     with pytest.raises(TomlError, match=r"no scenario is called 'boot-pol' \(there are boot-pool,"):
         load("boot-pol")
+
+
+def test_the_one_in_the_readme(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    example = readme.partition("```toml\n")[2].partition("```")[0]
+    scenario = read_scenario(write(tmp_path, example))
+    backend = SimBackend(scenario.boot_up())
+    backend.start()
+    for step in scenario.steps():
+        backend.perform_step(step)
+    assert backend.status().missed["remap_pte"] > 23
+    assert backend.counters().total("restore_failures", "ENOMEM")
+    backend.stop()
+
+
+def test_every_action_is_in_the_readme() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for verb in ACTION_VERBS:
+        assert f"`{verb}" in readme
