@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-# make run | test | lint | deb | test-host | test-packaging | test-kernel | clean
+# make run | test | lint | soak | deb | test-host | test-packaging | test-kernel | clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LISTEN ?= 127.0.0.1:10917
 
-.PHONY: help run test lint deb test-host test-packaging test-kernel clean
+.PHONY: help run test lint soak deb test-host test-packaging test-kernel clean
 
 help:
 	@echo "make run          serve the simulator on $(LISTEN) (LISTEN=HOST:PORT for another)"
 	@echo "make test         every test that needs no root, with branch coverage"
 	@echo "make lint         ruff and mypy --strict"
+	@echo "make soak         two minutes of load and hostile clients, 100,000 bad inputs"
 	@echo "make test-host    huge pages of this machine, put back as they were (needs root)"
 	@echo "make deb          the Debian package, in dist/ (needs debhelper and dh-python)"
 	@echo "make test-packaging  that package under a systemd in a container (needs root)"
@@ -22,13 +23,16 @@ run: $(VENV)/.run
 	@$(BIN)/hvoscope serve --backend sim --web.listen-address $(LISTEN)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -q -n auto -m "not kernel and not host and not packaging" --cov --cov-report=term
+	$(BIN)/pytest -q -n auto -m "not kernel and not host and not packaging and not soak" --cov --cov-report=term
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy packaging/*.py
+
+soak: $(VENV)/.dev
+	$(BIN)/pytest -q -n 2 -rP -m soak tests/soak
 
 test-host: $(VENV)/.dev
 	$(BIN)/pytest -v -m host tests/host

@@ -4,6 +4,12 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import digits, hexdigits
+
+_MOST_IDS = 1 << 16
+"""Of CPUs or nodes: beyond any kernel's NR_CPUS and MAX_NUMNODES."""
+
+_DIGITS = {10: frozenset(digits), 16: frozenset(hexdigits)}
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,19 @@ def read_number(path: Path, base: int = 10) -> int | None:
     if text is None:
         return None
     try:
-        return int(text, base)
+        return parse_digits(text.removeprefix("0x") if base == 16 else text, base)
     except ValueError:
         raise ValueError(f"{path} is no number: {text[:40]!r}") from None
+
+
+def parse_digits(text: str, base: int = 10) -> int:
+    """A number of base 10 or 16 as the kernel writes counts and addresses: nothing but digits.
+
+    ``int`` takes signs, underscores, prefixes and other scripts' digits too. Raises ``ValueError``.
+    """
+    if not text or not set(text) <= _DIGITS[base]:
+        raise ValueError(f"not a number: {text[:40]!r}")
+    return int(text, base)
 
 
 def parse_id_list(text: str) -> tuple[int, ...]:
@@ -48,7 +64,10 @@ def parse_id_list(text: str) -> tuple[int, ...]:
     ids: list[int] = []
     for part in text.strip().split(","):
         first, dash, last = part.partition("-")
-        ids.extend(range(int(first), int(last if dash else first) + 1))
+        begin, end = parse_digits(first), parse_digits(last if dash else first)
+        if not begin <= end < _MOST_IDS:
+            raise ValueError(f"not a range of ids: {part[:40]!r}")
+        ids.extend(range(begin, end + 1))
     return tuple(ids)
 
 

@@ -135,6 +135,7 @@ class Server:
                 continue  # else the client is gone again already
             self._make_room()
             self._welcome(client)
+            await asyncio.sleep(0)  # a burst of newcomers must not keep the loop to itself
 
     def _welcome(self, client: socket.socket) -> None:
         rules = self._web_config.current()

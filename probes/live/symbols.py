@@ -4,6 +4,8 @@
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from probes.host import parse_digits
+
 _TRAMPOLINE = "bpf_trampoline_link_prog"  # kernel/bpf/trampoline.c, Linux 5.5
 _PART_OF_EVERY_NAME = ("vmemmap", _TRAMPOLINE)
 _TEXT_AND_DATA = frozenset("tTdDbBrR")
@@ -24,7 +26,7 @@ def read_symbols(kallsyms: Path) -> Mapping[str, int]:
             if len(words) != 3 or words[1] not in _TEXT_AND_DATA:
                 continue
             try:
-                address = int(words[0], 16)
+                address = parse_digits(words[0], 16)
             except ValueError:
                 continue
             found.setdefault(words[2], address)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that stall keep no good scrape from going through, and are cut off in the end."""
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from exporter.web.limits import DEFAULT
+from tests.exporter.web import hostile
+from tests.exporter.web.certificates import client, write_server
+from tests.exporter.web.hostile import Where
+from tests.exporter.web.site import Numbers, Served, eventually
+
+TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n"
+BRIEF = DEFAULT._replace(handshake_seconds=0.2, header_seconds=0.2)
+
+
+def wait_for_the_end(stream: socket.socket) -> None:
+    """Read until the server closes, in whatever way; raises ``TimeoutError`` if it never does."""
+    with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
+        while stream.recv(65536):
+            pass
+
+
+Kinds = Sequence[Callable[[Where], socket.socket]]
+BOTH = pytest.mark.parametrize(
+    ("text", "kinds"), [("", hostile.PLAIN), (TLS, hostile.TLS)], ids=["plain", "tls"]
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write_server(tmp_path)
+    return tmp_path / "web.yml"
+
+
+@BOTH
+def test_good_scrapes_go_through(path: Path, text: str, kinds: Kinds) -> None:
+    path.write_text(text)
+    context = client() if text else None
+    with (
+        Served(Numbers().site(), path) as served,
+        hostile.stalled(served.where, kinds, 101),
+        ThreadPoolExecutor(8) as scrapers,
+    ):
+        answers = scrapers.map(
+            lambda _: served.ask("/numbers", context=context), range(53), timeout=30
+        )
+        assert all(status == 200 and b"\nanswer 42.0\n" in body for status, body, _ in answers)
+
+
+@BOTH
+def test_each_kind_is_cut_off(path: Path, text: str, kinds: Kinds) -> None:
+    path.write_text(text)
+    with (
+        Served(Numbers().site(), path, BRIEF) as served,
+        hostile.stalled(served.where, kinds, 23) as clients,
+    ):
+        for stream in clients:
+            wait_for_the_end(stream)
+        eventually(lambda: served.server.clients == 0)
+
+
+def test_when_there_is_no_room_those_who_stalled_longest_go(path: Path) -> None:
+    path.write_text("")
+    limits = DEFAULT._replace(connections=5, header_seconds=600)
+    with (
+        Served(Numbers().site(), path, limits) as served,
+        hostile.stalled(served.where, hostile.PLAIN, 23) as clients,
+    ):
+        for _ in range(7):
+            assert served.ask("/numbers")[0] == 200
+        assert served.server.clients <= 5
+        for stream in clients[:18]:
+            wait_for_the_end(stream)
+
+
+def test_one_that_does_not_read_holds_nobody_up(path: Path) -> None:
+    path.write_text(TLS)
+    with (
+        Served(Numbers().site(), path, DEFAULT._replace(write_seconds=0.2)) as served,
+        hostile.many_requests_and_no_reading(served.where),
+    ):
+        assert served.ask("/numbers", context=client())[0] == 200

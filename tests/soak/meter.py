@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a process takes, and what its counters say."""
+
+import http.client
+import re
+import statistics
+import time
+from pathlib import Path
+
+_SAMPLE = re.compile(r"^(\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
+
+
+def rss_kib(pid: int) -> int:
+    """Resident memory, in KiB: the median of a few looks, as a simulation breathes."""
+    looks = []
+    for _ in range(5):
+        status = Path(f"/proc/{pid}/status").read_text()
+        (found,) = re.findall(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+        looks.append(int(found))
+        time.sleep(0.05)  # so that the looks differ
+    return int(statistics.median(looks))
+
+
+def descriptors(pid: int) -> int:
+    """Open descriptors."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+class Scraper:
+    """Scrapes on one connection, times each scrape, and sees that no counter ever falls."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._connection = http.client.HTTPConnection(host, port, timeout=60)
+        self.seconds: list[float] = []
+        self.counters: dict[str, float] = {}
+
+    def scrape(self) -> None:
+        began = time.perf_counter()
+        self._connection.request("GET", "/metrics")
+        answer = self._connection.getresponse()
+        text = answer.read().decode()
+        self.seconds.append(time.perf_counter() - began)
+        assert answer.status == 200
+        now = {
+            name: float(value)
+            for name, value in _SAMPLE.findall(text)
+            if re.match(r"hvo_\w+(_total|_bucket|_count|_sum)\b", name)
+        }
+        assert now.keys() >= self.counters.keys()
+        fallen = [name for name, value in self.counters.items() if now[name] < value]
+        assert not fallen
+        self.counters = now
+
+    def events(self) -> int:
+        """Events that must have happened for the counters to be what they are."""
+        return int(
+            2 * self._sum("hvo_optimize_calls_total")  # enter and exit
+            + self._sum("hvo_hugepages_optimized_total")  # the range
+            + self._sum("hvo_ptes_remapped_total")
+            + 2 * self._sum("hvo_hugepages_restored_total")
+            + self._sum("hvo_ptes_restored_total")
+        )
+
+    def _sum(self, name: str) -> float:
+        return sum(value for key, value in self.counters.items() if key.startswith(name))
+
+    def quantile(self, percent: int) -> float:
+        """Seconds that so many percent of the scrapes stayed below."""
+        return statistics.quantiles(self.seconds, n=100)[percent - 1]
+
+    def close(self) -> None:
+        self._connection.close()

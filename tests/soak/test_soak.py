@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon under load for as long as it takes: memory, descriptors, latency, hostile clients."""
+
+import http.client
+import ssl
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.exporter.test_daemon import daemon
+from tests.exporter.web import hostile
+from tests.exporter.web.certificates import client, write_server
+from tests.soak.meter import Scraper, descriptors, rss_kib
+
+pytestmark = pytest.mark.soak
+
+SCRAPES = 10_000
+EVENTS = 10_000_000
+WARM_UP_SCRAPES = 500
+WARM_UP_EVENTS = 500_000
+
+MOST_KIB = 40 * 1024
+GROWTH_KIB = 1024
+
+MAX = ("--backend", "sim", "--sim.kernel", "7.1", "--sim.time-scale", "max")
+LEISURELY = ("--backend", "sim")
+
+
+def where_of(url: str) -> tuple[str, int]:
+    host, _, port = url.partition("://")[2].rpartition(":")
+    return host, int(port)
+
+
+def scrape_until(scraper: Scraper, done: Callable[[], bool], pause: float = 0.0) -> None:
+    quiet = threading.Event()
+    while not done():
+        scraper.scrape()
+        quiet.wait(pause)
+
+
+def test_ten_thousand_scrapes() -> None:
+    with daemon(*LEISURELY) as (process, url, _):
+        scraper = Scraper(*where_of(url))
+        scrape_until(scraper, lambda: len(scraper.seconds) >= WARM_UP_SCRAPES)
+        rss, fds = rss_kib(process.pid), descriptors(process.pid)
+        scraper.seconds.clear()
+        scrape_until(scraper, lambda: len(scraper.seconds) >= SCRAPES)
+        after = rss_kib(process.pid)
+        p50, p99 = scraper.quantile(50), scraper.quantile(99)
+        print(f"\nRSS {rss} -> {after} KiB; scrape p50 {p50 * 1e3:.2f} ms, p99 {p99 * 1e3:.2f} ms")
+        assert after - rss < GROWTH_KIB
+        assert after < MOST_KIB
+        assert descriptors(process.pid) == fds
+        assert p99 < 3 * p50
+        scraper.close()
+
+
+def test_ten_million_events() -> None:
+    with daemon(*MAX) as (process, url, _):
+        scraper = Scraper(*where_of(url))
+        scrape_until(scraper, lambda: scraper.events() >= WARM_UP_EVENTS, pause=0.2)
+        rss, fds = rss_kib(process.pid), descriptors(process.pid)
+        scrape_until(scraper, lambda: scraper.events() >= EVENTS, pause=0.2)
+        after = rss_kib(process.pid)
+        print(
+            f"\nRSS {rss} -> {after} KiB; {scraper.events()} events, {len(scraper.seconds)} scrapes"
+        )
+        assert after - rss < GROWTH_KIB
+        assert descriptors(process.pid) == fds
+        scraper.close()
+
+
+def test_hostile_clients_keep_no_good_scrape_from_going_through(tmp_path: Path) -> None:
+    write_server(tmp_path)
+    config = tmp_path / "web.yml"
+    config.write_text("tls_server_config: {cert_file: server.crt, key_file: server.key}\n")
+    with daemon(*LEISURELY, "--web.config.file", str(config)) as (process, url, _):
+        where = where_of(url)
+        scrape(where, client())
+        rss, fds = rss_kib(process.pid), descriptors(process.pid)
+        with (
+            hostile.stalled(where, hostile.TLS, 200),
+            hostile.many_requests_and_no_reading(where),
+            ThreadPoolExecutor(40) as scrapers,
+        ):
+            contexts = [client() for _ in range(40)]
+            list(scrapers.map(lambda n: scrape(where, contexts[n % 40]), range(1009), timeout=300))
+            besieged = rss_kib(process.pid)
+        scrape(where, client())
+        print(f"\nRSS {rss} -> {besieged} KiB under siege, {rss_kib(process.pid)} KiB after")
+        assert besieged - rss < 24 * 1024
+        assert descriptors(process.pid) < fds + 20  # those cut off are gone
+
+
+def scrape(where: tuple[str, int], context: ssl.SSLContext) -> None:
+    """One scrape as Prometheus makes it, on a connection of its own, within its ten seconds."""
+    connection = http.client.HTTPSConnection(*where, timeout=10, context=context)
+    try:
+        connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert len(answer.read()) == int(answer.headers["Content-Length"]) > 1024
+    finally:
+        connection.close()
