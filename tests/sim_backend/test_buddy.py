@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The buddy allocator: blocks are aligned, never overlap, and merge again."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,6 +102,21 @@ def test_runs_of_frames_are_single_frames(counts: list[int], first: int) -> None
             at_once.free_frames(run)
             for pfn in run:
                 one_by_one.free(pfn, 0)
+    assert state(at_once) == state(one_by_one)
+
+
+@pytest.mark.parametrize("step", [1, -1])
+@pytest.mark.parametrize(("start", "end"), [(3, 13), (1, 32), (0, 64), (31, 1025)])
+def test_a_run_freed_up_or_down(start: int, end: int, step: int) -> None:
+    """Of two blocks of a size, the one that was complete last is taken first."""
+    at_once, one_by_one = buddy(), buddy()
+    for allocator in (at_once, one_by_one):
+        while allocator.alloc(0) is not None:
+            pass
+    run = range(start, end)[::step]
+    at_once.free_frames(run)
+    for pfn in run:
+        one_by_one.free(pfn, 0)
     assert state(at_once) == state(one_by_one)
 
 

@@ -4,7 +4,14 @@
 import pytest
 
 from sim_backend.errors import KernelBug
-from sim_backend.frames import MIX_SECTION_INFO, SECTION_INFO, free_bootmem_page
+from sim_backend.frames import (
+    BOOT,
+    FREE,
+    IN_USE,
+    MIX_SECTION_INFO,
+    SECTION_INFO,
+    free_bootmem_page,
+)
 from tests.sim_backend.harness import Traced
 
 
@@ -70,3 +77,26 @@ def test_page_tables_are_no_memmap() -> None:
     assert traced.is_free(table.pfn)
     with pytest.raises(KernelBug, match="page_ref_count"):
         free_bootmem_page(machine.memory, table)
+
+
+def test_frames_of_two_nodes_are_not_alike() -> None:
+    memory = Traced(nodes=2).kernel.machine.memory
+    border = memory.frames_per_node
+    assert memory.common_state(range(border, border + 100)) == FREE
+    memory.set_state(range(border - 5, border + 5), IN_USE)
+    assert memory.common_state(range(border - 5, border)) == IN_USE
+    assert memory.common_state(range(border, border + 5)) == IN_USE
+    assert memory.common_state(range(border - 1, border + 1)) is None
+
+
+def test_frames_of_two_kinds_are_not_alike() -> None:
+    traced = Traced("v17-enabled")
+    memory = traced.kernel.machine.memory
+    first = traced.kernel.machine.init_mm.translate(0xFFFFEA0000000000).pfn
+    run = range(first, first + 4096)
+    assert memory.common_state(run) == memory.common_state(run[::-1]) == BOOT
+    assert memory.nr_reserved(run) == 4096
+    memory.set_state(run[5:7], IN_USE)
+    assert memory.common_state(run) is None
+    assert memory.common_state(run[6:4:-1]) == IN_USE
+    assert memory.nr_reserved(run) == 4094

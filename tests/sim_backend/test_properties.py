@@ -2,19 +2,15 @@
 """Whatever is done in whatever order: no frame is lost, and events tell the whole story."""
 
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from probes.counters import DURATIONS, PAGE_DURATIONS, PageKey, Reducer, reduce
 from probes.events import RECORD, unpack_all
-from probes.geometry import MIB
 from probes.operations import Operation
 from sim_backend.backend import SimBackend
 from sim_backend.errors import OperationError
 from sim_backend.generation import GENERATIONS
 from sim_backend.kernel import SimKernel
-from tests.sim_backend.strategies import NODES, generations, machine, operations, workloads
-
-Workload = tuple[str, int, list[Operation | int | None]]
+from tests.sim_backend.strategies import NODES, Workload, machine, press, workloads
 
 
 def attempt(kernel: SimKernel | SimBackend, operation: Operation) -> None:
@@ -22,14 +18,6 @@ def attempt(kernel: SimKernel | SimBackend, operation: Operation) -> None:
         kernel.operate(operation)
     except OperationError as refusal:
         assert 0 <= refusal.done < operation.pages
-
-
-def press(kernel: SimKernel, leave: int | None) -> None:
-    """Leave so many frames free on each node; None gives all of them back."""
-    kernel.release_memory()
-    if leave is not None:
-        for node in kernel.machine.memory.nodes:
-            kernel.hold_memory(node.nid, min(leave, node.buddy.nr_free))
 
 
 def records_of(workload: Workload) -> tuple[SimBackend, bytes]:
@@ -49,15 +37,20 @@ def records_of(workload: Workload) -> tuple[SimBackend, bytes]:
     return backend, b"".join(blocks)
 
 
-@settings(max_examples=60, deadline=None)
-@given(generation=generations, todo=st.lists(operations, max_size=12))
-def test_every_frame_is_somewhere(generation: str, todo: list[Operation]) -> None:
-    kernel = machine(generation)
-    kernel.attach(lambda event: None)
+@settings(max_examples=30, deadline=None)
+@given(workload=workloads)
+def test_every_frame_is_somewhere(workload: Workload) -> None:
+    generation, seed, todo = workload
+    kernel = machine(generation, seed)
+    kernel.attach(lambda event: None, lambda run: None)
     at_boot = kernel.books()
-    for operation in todo:
-        attempt(kernel, operation)
+    for step in todo:
+        if isinstance(step, Operation):
+            attempt(kernel, step)
+        else:
+            press(kernel, step)
         kernel.check_conservation()
+    press(kernel, None)
     for pool in list(kernel.pools()):
         if pool.state == "total" and pool.pages:
             kernel.operate(Operation("shrink", pool.size, pool.pages))
@@ -67,22 +60,7 @@ def test_every_frame_is_somewhere(generation: str, todo: list[Operation]) -> Non
     assert books.memmap == at_boot.memmap
 
 
-@settings(max_examples=40, deadline=None)
-@given(workload=workloads)
-def test_every_frame_is_somewhere_under_pressure(workload: Workload) -> None:
-    generation, seed, todo = workload
-    kernel = machine(generation, seed)
-    kernel.attach(lambda event: None)
-    kernel.operate(Operation("grow", 2 * MIB, 5))
-    for step in todo:
-        if isinstance(step, Operation):
-            attempt(kernel, step)
-        else:
-            press(kernel, step)
-        kernel.check_conservation()
-
-
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(workload=workloads)
 def test_records_reduce_to_the_counters(workload: Workload) -> None:
     backend, records = records_of(workload)
@@ -97,7 +75,7 @@ def test_records_reduce_to_the_counters(workload: Workload) -> None:
     assert in_parts.snapshot() == backend.counters()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(workload=workloads)
 def test_counters_are_the_same_when_nobody_reads_events(workload: Workload) -> None:
     generation, seed, todo = workload
@@ -114,7 +92,7 @@ def test_counters_are_the_same_when_nobody_reads_events(workload: Workload) -> N
     assert unread.counters() == read.counters()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(workload=workloads)
 def test_records_are_what_they_say(workload: Workload) -> None:
     """They decode, and encode to the same bytes; no number is missing from a CPU's sequence."""
@@ -128,7 +106,7 @@ def test_records_are_what_they_say(workload: Workload) -> None:
     assert len(records) == len(events) * RECORD.size
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(workload=workloads)
 def test_the_same_seed_gives_the_same_bytes(workload: Workload) -> None:
     assert records_of(workload)[1] == records_of(workload)[1]

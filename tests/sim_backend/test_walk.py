@@ -1,10 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The walk from pgd to pte: boundaries of every level, and what it counts."""
 
+from array import array
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sim_backend.frame_list import FrameList
-from sim_backend.pagetable import NONE, PAGE_KERNEL, Directory, PageTable, PteTable, mk_pte
+from sim_backend.pagetable import (
+    NONE,
+    PAGE_KERNEL,
+    Directory,
+    PageTable,
+    PteSlot,
+    PteTable,
+    mk_pte,
+)
 from sim_backend.sparse_vmemmap import (
     VmemmapRemapWalk,
     vmemmap_remap_free,
@@ -55,3 +67,23 @@ def test_the_walk_counts_the_reused_page_too() -> None:
     assert len(walk.vmemmap_pages) == 6
     assert walk.reuse_page is not None
     assert walk.reuse_page.pfn == traced.kernel.machine.init_mm.translate(START + PAGE).pfn
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 63), st.sampled_from([NONE, 7, 8, 9])), max_size=6),
+    st.integers(0, 63),
+)
+def test_runs_of_ptes_end_where_they_do(changes: list[tuple[int, int]], index: int) -> None:
+    table = PteTable(range(100, 164), 64, 0)
+    entries = [mk_pte(pfn, PAGE_KERNEL) for pfn in range(100, 164)]
+    for at, value in changes:
+        entry = mk_pte(value, PAGE_KERNEL) if value else NONE
+        table.set_run(at, array("Q", (entry,)))
+        entries[at] = entry
+    pte, rest = PteSlot(table, index), entries[index:]
+    up = [first - i * (1 << 12) == rest[0] for i, first in enumerate(rest)]
+    same = [entry == rest[0] for entry in rest]
+    assert pte.get() == rest[0]
+    assert pte.consecutive(len(rest)) == [*up, False].index(False)
+    assert pte.equal(len(rest)) == [*same, False].index(False)
