@@ -147,7 +147,8 @@ class Reducer:
             self._count(event, "optimize_failures", error, 1)
             self._time(event, "optimize")
         elif event.ptes == 0:
-            self._count(event, "hugepages_skipped", Reason(event.reason).name.lower(), 1)
+            reason = Reason(event.reason) or Reason.UNKNOWN
+            self._count(event, "hugepages_skipped", reason.name.lower(), 1)
         else:
             self._count(event, "hugepages_optimized", "", 1)
             self._count(event, "ptes_remapped", "", event.ptes)

@@ -18,7 +18,7 @@ def read_symbols(kallsyms: Path) -> Mapping[str, int]:
     are no symbols are passed over. Raises ``OSError``.
     """
     found: dict[str, int] = {}
-    with kallsyms.open(encoding="ascii", errors="replace") as lines:
+    with kallsyms.open(encoding="ascii", errors="replace", newline="\n") as lines:
         for line in lines:
             if not any(part in line for part in _PART_OF_EVERY_NAME):
                 continue

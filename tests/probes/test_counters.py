@@ -79,6 +79,11 @@ def test_failures_and_skips_save_nothing() -> None:
     assert sum(counters.durations["restore", 9].counts) == 2
 
 
+def test_a_page_skipped_for_no_reason_was_skipped_for_an_unknown_one() -> None:
+    counters = reduce([Event(kind=Kind.OPTIMIZE_EXIT, order=9, reason=Reason.NONE)])
+    assert nonzero(counters) == {("hugepages_skipped", "unknown", 9, 0): 1}
+
+
 def test_known_keys_are_zero_and_unknown_ones_absent() -> None:
     counters = reduce([], [PageKey(18, 2)])
     assert set(counters.totals) == {(slot, PageKey(18, 2)) for slot in SLOTS}

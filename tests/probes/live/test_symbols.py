@@ -9,6 +9,10 @@ ffffffff81210da0 t vmemmap_remap_pte
 ffffffff82733064 b vmemmap_optimize_enabled
 ffffffff81c2bf70 ? not_a_vmemmap_symbol
 zzzz t broken_vmemmap_address
+-ffff t negative_vmemmap_address
+0xffff t prefixed_vmemmap_address
+ffff_ffff t spaced_vmemmap_address
+ffffffff8133\re0 t torn_vmemmap_address
 ffffffffc0000000 t vmemmap_of_a_module\t[some_module]
 vmemmap_without_address
 ffffffff81999999 t vmemmap_remap_pte
