@@ -5,6 +5,7 @@ import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,15 +55,31 @@ def test_all_is_drawn(pages: Pages, uid: str) -> None:
 
 
 @pytest.mark.parametrize("uid", MODELS)
-def test_every_panel_is_there_with_its_series(pages: Pages, uid: str) -> None:
+def test_every_panel_is_there_with_its_series(pages: Pages, history: Day, uid: str) -> None:
+    oracle = Oracle(history.machines, SECONDS, WINDOW, EVERY)
     for panel in Board(MODELS[uid]).panels():
         cell = cell_of(pages[uid], panel["title"])
         if panel["type"] == "timeseries":
-            assert re.findall(r'data-testid="data-testid VizLegend series [^"]+', cell)
+            legend = re.findall(r'<button type="button" title="([^"]+)"', cell)
+            assert set(names_of(uid, panel, oracle)) <= set(legend), panel["title"]
+        if panel["type"] == "bargauge":
+            for name in names_of(uid, panel, oracle):
+                assert f" {name} " in text_of(pages[uid], panel["title"])
         if panel["type"] == "table":
             assert 'role="gridcell"' in cell
         if panel["type"] == "heatmap":
             assert "heatmap-legend" in cell
+
+
+def names_of(uid: str, panel: dict[str, Any], oracle: Oracle) -> Iterator[str]:
+    """What the series are called that the oracle knows of."""
+    for target in panel["targets"]:
+        expectation = PANELS.get((uid, panel["title"], target["refId"]))
+        for labels in expectation(oracle) if expectation else ():
+            name = str(target["legendFormat"])
+            for label, value in labels:
+                name = name.replace(f"{{{{{label}}}}}", value)
+            yield re.sub(r"{{\w+}}", "", name)
 
 
 def cell_of(page: str, title: str) -> str:
@@ -73,7 +90,8 @@ def cell_of(page: str, title: str) -> str:
 
 
 def text_of(page: str, title: str) -> str:
-    return html.unescape(re.sub(r"<[^>]+>", " ", cell_of(page, title)))
+    text = html.unescape(re.sub(r"<[^>]+>", " ", cell_of(page, title)))
+    return re.sub(r"\s+", " ", text)
 
 
 def test_figures_are_the_true_ones(pages: Pages, history: Day) -> None:
@@ -84,7 +102,7 @@ def test_figures_are_the_true_ones(pages: Pages, history: Day) -> None:
         return value
 
     host = pages["hvo-host"]
-    assert f" {true('Memory saved') / 2**20:.0f}  MiB" in text_of(host, "Memory saved")
+    assert f" {true('Memory saved') / 2**20:.0f} MiB" in text_of(host, "Memory saved")
     assert (true("HVO switch"), true("Probes detached")) == (0, 0)
     assert " off " in text_of(host, "HVO switch")
     for title in ("Failed to optimise", "Failed to restore", "Accounting drift"):
