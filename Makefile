@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-# make run | test | lint | soak | deb | test-host | test-packaging | test-kernel | clean
+# make help
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LISTEN ?= 127.0.0.1:10917
+RENDER ?= auto
+# Markers of tests that have a target of their own.
+ELSEWHERE := kernel or host or packaging or dashboards or soak
 
-.PHONY: help run test lint soak deb test-host test-packaging test-kernel clean
+.PHONY: help run demo dashboards test lint soak deb test-dashboards test-host test-packaging \
+  test-kernel clean
 
 help:
 	@echo "make run          serve the simulator on $(LISTEN) (LISTEN=HOST:PORT for another)"
+	@echo "make demo         four simulated machines, a real Prometheus, and the dashboards"
+	@echo "make dashboards   write dashboards/json/ anew, and check it"
 	@echo "make test         every test that needs no root, with branch coverage"
 	@echo "make lint         ruff and mypy --strict"
 	@echo "make soak         two minutes of load and hostile clients, 100,000 bad inputs"
+	@echo "make test-dashboards  queries on a real Prometheus, pictures in Chromium (some minutes)"
 	@echo "make test-host    huge pages of this machine, put back as they were (needs root)"
 	@echo "make deb          the Debian package, in dist/ (needs debhelper and dh-python)"
 	@echo "make test-packaging  that package under a systemd in a container (needs root)"
@@ -22,8 +29,15 @@ run: $(VENV)/.run
 	@echo "Serving a simulated kernel: http://$(LISTEN)/  (Ctrl-C ends it)"
 	@$(BIN)/hvoscope serve --backend sim --web.listen-address $(LISTEN)
 
+demo: $(VENV)/.dev
+	@$(BIN)/python -m dashboards.demo --render $(RENDER)
+
+dashboards: $(VENV)/.dev
+	$(BIN)/python -m dashboards
+	$(BIN)/python -m dashboards.lint
+
 test: $(VENV)/.dev
-	$(BIN)/pytest -q -n auto -m "not kernel and not host and not packaging and not soak" --cov --cov-report=term
+	$(BIN)/pytest -q -n auto -m "not ($(ELSEWHERE))" --cov --cov-report=term
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -33,6 +47,9 @@ lint: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	$(BIN)/pytest -q -n 2 -rP -m soak tests/soak
+
+test-dashboards: $(VENV)/.dev
+	$(BIN)/pytest -v -m dashboards tests/dashboards
 
 test-host: $(VENV)/.dev
 	$(BIN)/pytest -v -m host tests/host

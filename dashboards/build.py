@@ -19,7 +19,8 @@ MODULES: tuple[ModuleType, ...] = (host, fleet, kernel)
 TAG = "hvoscope"
 
 _NOT_OF_QUERIES = ("auto", "auto_count", "auto_min")
-"""What the SDK writes on every variable, though only interval variables have it."""
+"""What the SDK writes on every variable, though only interval variables have it. It gives tables a
+``footer``, too, which newer schemas have not."""
 
 
 def dashboards() -> Mapping[str, dict[str, Any]]:
@@ -77,6 +78,7 @@ def _model(module: ModuleType) -> dict[str, Any]:
 def _finished(model: dict[str, Any]) -> dict[str, Any]:
     for number, panel in enumerate(model["panels"], start=1):
         panel["id"] = number
+        panel.get("options", {}).pop("footer", None)
     for variable in model["templating"]["list"]:
         for name in _NOT_OF_QUERIES:
             variable.pop(name, None)

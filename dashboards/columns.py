@@ -43,6 +43,11 @@ def plain(unit: str, *, decimals: int | None = None) -> list[DynamicConfigValue]
     return [DynamicConfigValue("unit", unit), *places]
 
 
+def wide(pixels: int) -> list[DynamicConfigValue]:
+    """A column of its own width."""
+    return [DynamicConfigValue("custom.width", pixels)]
+
+
 def bad_above_zero(color: str) -> list[DynamicConfigValue]:
     """A count in green while it is 0, and in ``color`` when it is not."""
     steps = [{"color": "green", "value": None}, {"color": color, "value": 0.5}]

@@ -145,10 +145,10 @@ def _machines() -> Iterator[Panel]:
     yield rows(
         Text(
             "Machines",
-            "One line a machine: kernel, switch, memory saved, and what failed in the time shown. "
-            "Empty cells are what a kernel does not show. A click on a name opens the Host "
-            "dashboard.",
-            "none",
+            "One line a machine: kernel, exporter, switch, memory saved, and what failed in the "
+            "time shown. Empty cells are what a kernel does not show. A click on a name "
+            "opens the Host dashboard.",
+            "string",
             HOST,
         ),
         Query(f"max by (instance, kernel) (hvo_backend_info{{{HOSTS}}})", ""),
@@ -160,9 +160,11 @@ def _machines() -> Iterator[Panel]:
         Query(f"sum by (instance) (increase(hvo_restore_failures_total{{{PAGES}}}[$__range]))", ""),
         Query(f"min by (instance) (hvo_probe_attached{{{HOSTS}}})", ""),
         Query(f"max by (instance) (abs(hvo_accounting_drift_frames{{{HOSTS}}}))", ""),
+        Query(f"max by (instance) (up{{{HOSTS}}})", ""),
         transformations=columns.only(
             "instance",
             "kernel",
+            Value_H="exporter",
             Value_B="HVO",
             Value_C="saved",
             Value_D="optimise failures",
@@ -170,8 +172,10 @@ def _machines() -> Iterator[Panel]:
             Value_F="probes",
             Value_G="drift",
         ),
+        worst="exporter",
         overrides={
             "instance": columns.linked("Host dashboard", _TO_HOST),
+            "exporter": columns.yes_or_no("up", "DOWN", bad="red"),
             "HVO": columns.yes_or_no("on", "off", bad="orange"),
             "saved": columns.plain("bytes"),
             "optimise failures": columns.bad_above_zero("orange"),

@@ -163,12 +163,12 @@ def _activity() -> Iterator[Panel]:
             KERNEL,
         ),
         Query(
-            f"sum by (size, node) (rate(hvo_hugepages_optimized_total{{{PAGES}}}[{_RATE}]))",
-            "optimised {{size}} on node {{node}}",
+            f"sum by (size) (rate(hvo_hugepages_optimized_total{{{PAGES}}}[{_RATE}]))",
+            "optimised {{size}}",
         ),
         Query(
-            f"sum by (size, node) (rate(hvo_hugepages_restored_total{{{PAGES}}}[{_RATE}]))",
-            "restored {{size}} on node {{node}}",
+            f"sum by (size) (rate(hvo_hugepages_restored_total{{{PAGES}}}[{_RATE}]))",
+            "restored {{size}}",
         ),
     )
     yield graph(
@@ -300,6 +300,7 @@ def _health() -> Iterator[Panel]:
             KERNEL,
         ),
         Query(f"hvo_accounting_drift_frames{{{HOSTS}}}", "{{instance}}"),
+        zero_is_right=True,
     )
     yield graph(
         Text(
@@ -316,13 +317,19 @@ def _health() -> Iterator[Panel]:
             "Probes",
             "Which kernel function each step is watched at, and how. Detached is red: "
             "`hvoscope check` says why.",
-            "none",
+            "string",
             KERNEL,
         ),
         Query(f"hvo_probe_attached{{{HOSTS}}}", ""),
         width=12,
         transformations=columns.only("instance", "step", "symbol", "attach", Value="attached"),
-        overrides={"attached": columns.yes_or_no("yes", "DETACHED", bad="red")},
+        overrides={
+            "instance": columns.wide(150),
+            "step": columns.wide(110),
+            "attach": columns.wide(90),
+            "attached": [*columns.yes_or_no("yes", "DETACHED", bad="red"), *columns.wide(95)],
+        },
+        worst="attached",
     )
     yield graph(
         Text(
@@ -339,4 +346,5 @@ def _health() -> Iterator[Panel]:
             f"sum by (where) (rate(hvo_events_lost_total{{{HOSTS}}}[{_RATE}]))", "lost: {{where}}"
         ),
         Query(f"sum by (map) (rate(hvo_map_errors_total{{{HOSTS}}}[{_RATE}]))", "no room: {{map}}"),
+        zero_is_right=True,
     )

@@ -225,6 +225,7 @@ def _wrong() -> Iterator[Panel]:
             _per_second("hvo_events_lost_total", "instance, where", HOSTS), "{{instance}} {{where}}"
         ),
         Query(_per_second("hvo_map_errors_total", "instance, map", HOSTS), "{{instance}} {{map}}"),
+        zero_is_right=True,
     )
 
 
@@ -268,6 +269,7 @@ def _cost() -> Iterator[Panel]:
             f"sum by (instance) (increase(hvo_series_dropped_total{{{HOSTS}}}[{_RATE}]))",
             "{{instance}}: series dropped",
         ),
+        zero_is_right=True,
     )
     yield graph(
         Text(

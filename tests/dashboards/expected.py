@@ -103,12 +103,8 @@ PANELS: Mapping[Key, Expectation] = {
     ("hvo-host", "Frames saved since the probes were attached", "A"): lambda o: difference(
         o.now("frames_freed", ("size", "node")), o.now("frames_allocated", ("size", "node"))
     ),
-    ("hvo-host", "Huge pages optimised and restored", "A"): _rate(
-        "hugepages_optimized", "size", "node"
-    ),
-    ("hvo-host", "Huge pages optimised and restored", "B"): _rate(
-        "hugepages_restored", "size", "node"
-    ),
+    ("hvo-host", "Huge pages optimised and restored", "A"): _rate("hugepages_optimized", "size"),
+    ("hvo-host", "Huge pages optimised and restored", "B"): _rate("hugepages_restored", "size"),
     ("hvo-host", "Skipped and failed", "A"): _rate("hugepages_skipped", "reason"),
     ("hvo-host", "Skipped and failed", "B"): _rate("optimize_failures", "error"),
     ("hvo-host", "Skipped and failed", "C"): _rate("restore_failures", "error"),
@@ -149,6 +145,9 @@ PANELS: Mapping[Key, Expectation] = {
     ("hvo-fleet", "Machines", "E"): _in_six_hours("restore_failures", "instance"),
     ("hvo-fleet", "Machines", "F"): lambda o: o.now("attached", ("instance",), smallest),
     ("hvo-fleet", "Machines", "G"): _drift_size(("instance",)),
+    ("hvo-fleet", "Machines", "H"): lambda o: {
+        labelled(instance=instance): up for instance, up in o.up().items()
+    },
     ("hvo-fleet", "Kernels", "A"): _kernels,
     ("hvo-fleet", "Kernel functions probed", "A"): _symbols,
     ("hvo-fleet", "Slowest machines", "A"): lambda o: o.quantile(

@@ -6,17 +6,15 @@ memory is short, when probes miss hits, and when everything is slow.
 """
 
 import math
-from collections.abc import Iterator
 
 import pytest
 
 from dashboards.promql import selectors
-from dashboards.prove.history import END, EVERY, START, WINDOW, Day, day
+from dashboards.prove.history import END, EVERY, START, WINDOW, Day
 from dashboards.prove.queries import Query, of_panels, of_rules
 from exporter.catalogue import ALL
 from tests.dashboards.expected import ABOUT, PANELS, RULES
 from tests.dashboards.oracle import Labels, Oracle, Values
-from tests.dashboards.tools import need
 
 pytestmark = pytest.mark.dashboards
 
@@ -41,13 +39,6 @@ def needs_a_live_kernel(query: Query) -> bool:
     live_only = {metric.exposed_name for metric in ALL if metric.backends == ("bcc",)}
     metrics = {selector.metric for selector in selectors(query.expr)}
     return metrics <= live_only
-
-
-@pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
-    need("prometheus", "prometheus")
-    with day(tmp_path_factory.mktemp("day")) as history:
-        yield history
 
 
 def test_every_query_has_an_expectation() -> None:

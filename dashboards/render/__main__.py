@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m dashboards.render``: draw the dashboards of the simulated day into PNG files."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from dashboards.build import dashboards
+from dashboards.prove.history import END, EVERY, WINDOW, day
+from dashboards.prove.prometheus import PrometheusError
+from dashboards.render.packages import RenderError, build
+from dashboards.render.pictures import height_of, picture
+from dashboards.render.site import Settings, serving
+
+PICTURES = Path(__file__).parents[1] / "pictures"
+
+
+def main() -> int:
+    """Return the exit code: 2 where something is missing."""
+    parser = argparse.ArgumentParser(prog="python -m dashboards.render", description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=PICTURES, help="where to")
+    folder = parser.parse_args().folder
+    try:
+        with tempfile.TemporaryDirectory(prefix="hvoscope-render-") as place:
+            draw(folder, Path(place))
+    except (OSError, RenderError, PrometheusError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def draw(folder: Path, place: Path) -> None:
+    """Draw all into ``folder``; ``place`` is for what is needed meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    build(place / "site")
+    with day(place / "day") as history:
+        settings = Settings(history.prometheus.url, END - 4 * EVERY, WINDOW.shown, EVERY)
+        with serving(place / "site", settings) as url:
+            for model in dashboards().values():
+                path = folder / f"{model['uid']}.png"
+                picture(f"{url}?d={model['uid']}", height_of(model), path)
+                print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

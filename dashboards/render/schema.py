@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dashboards' JSON held against the types of @grafana/schema, by the TypeScript compiler."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from dashboards.lint.model import Board
+from dashboards.render.packages import HERE, install
+
+_OPTIONS: Mapping[str, str] = {
+    "timeseries": "TimeSeries",
+    "stat": "Stat",
+    "bargauge": "BarGauge",
+    "table": "Table",
+    "heatmap": "Heatmap",
+}
+"""Names of the schema's files by type of panel."""
+
+# JSON has strings where the types have enumerations of strings.
+_LOOSE = """
+type Loose<T> = T extends string ? `${T}`
+  : T extends Array<infer U> ? Array<Loose<U>>
+  : T extends object ? { [K in keyof T]: Loose<T[K]> }
+  : T;
+"""
+
+
+def check(models: Mapping[str, dict[str, Any]]) -> list[str]:
+    """What the compiler says against ``models`` (by name), one line each; empty when all is well.
+
+    Raises ``RenderError`` where the compiler can't be had.
+    """
+    folder = install()
+    with TemporaryDirectory(prefix="schema-", dir=folder) as place:
+        for name, model in models.items():
+            (Path(place) / f"{name}.ts").write_text("\n".join(_source(model)))
+        shutil.copy(HERE / "tsconfig.schema.json", Path(place) / "tsconfig.json")
+        command = [str(folder / "node_modules/.bin/tsc"), "-p", place, "--pretty", "false"]
+        done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+    return [line for line in done.stdout.splitlines() if ": error " in line]
+
+
+def _source(model: dict[str, Any]) -> Iterator[str]:
+    kinds = sorted({panel["type"] for panel in Board(model).panels()})
+    yield "import type { Dashboard } from '@grafana/schema';"
+    for kind in kinds:
+        file = f"@grafana/schema/dist/esm/raw/composable/{kind}/panelcfg/x/"
+        yield f"import type * as {kind} from '{file}{_OPTIONS[kind]}PanelCfg_types.gen';"
+    yield _LOOSE
+    yield f"export const board: Loose<Dashboard> = {json.dumps(model, indent=1)};"
+    for panel in Board(model).panels():
+        options = json.dumps(panel.get("options", {}), indent=1)
+        kind = f"Partial<Loose<{panel['type']}.Options>>"
+        yield f"export const panel{panel['id']}: {kind} = {options};"

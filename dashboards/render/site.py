@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Serves the page on the loopback: its files, the dashboards, and Prometheus's answers."""
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dashboards.build import FOLDER
+
+NOTE = "rendered with Grafana's libraries"
+DASHBOARDS = ("hvo-host", "hvo-fleet", "hvo-kernel")
+
+
+class Settings(NamedTuple):
+    """What the page shows. Times are in seconds, ``to`` since 1970; None: now."""
+
+    prometheus: str
+    to: float | None
+    shown: float
+    scrape_interval: float
+    note: str = NOTE
+
+    def as_json(self) -> bytes:
+        """As the page reads it."""
+        return json.dumps(
+            {
+                "dashboards": DASHBOARDS,
+                "to": self.to,
+                "shown": self.shown,
+                "scrapeInterval": self.scrape_interval,
+                "note": self.note,
+            }
+        ).encode()
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    def __init__(self, settings: Settings, *args: Any, **kwargs: Any) -> None:
+        self._settings = settings
+        super().__init__(*args, **kwargs)
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/settings.json":
+            self._answer(200, self._settings.as_json())
+        elif path.startswith("/dashboards/"):
+            name = Path(path).name
+            known = name in {f"{uid}.json" for uid in DASHBOARDS}
+            self._answer(200 if known else 404, (FOLDER / name).read_bytes() if known else b"{}")
+        elif path.startswith("/api/v1/query"):
+            self._ask_prometheus()
+        else:
+            super().do_GET()
+
+    def _ask_prometheus(self) -> None:
+        try:
+            with urllib.request.urlopen(f"{self._settings.prometheus}{self.path}") as answer:  # noqa: S310 - ours
+                self._answer(200, answer.read())
+        except urllib.error.HTTPError as error:
+            self._answer(error.code, error.read())
+        except OSError as error:
+            self._answer(502, json.dumps({"error": str(error)}).encode())
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        """A query every few seconds is no news."""
+
+
+@contextmanager
+def serving(site: Path, settings: Settings) -> Iterator[str]:
+    """Serve ``site`` on a free port of the loopback; yields where."""
+    handler = partial(_Handler, settings, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that put dashboards and rules where Grafana and Prometheus find them."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from dashboards.rules import FILES
+from tests.dashboards.tools import need
+
+FOLDER = Path(__file__).parents[2] / "dashboards/provisioning"
+
+
+def test_grafana_files_have_what_grafana_reads() -> None:
+    boards = yaml.safe_load((FOLDER / "dashboards.yml").read_text())
+    assert boards["apiVersion"] == 1
+    (provider,) = boards["providers"]
+    assert provider["type"] == "file"
+    assert provider["options"]["path"].startswith("/")
+    assert not provider["allowUiUpdates"]  # as the dashboards themselves: editable is false
+    sources = yaml.safe_load((FOLDER / "datasource.yml").read_text())
+    assert [source["type"] for source in sources["datasources"]] == ["prometheus"]
+
+
+def test_prometheus_takes_its_file_with_our_rules(tmp_path: Path) -> None:
+    shutil.copy(FOLDER / "prometheus.yml", tmp_path)
+    (tmp_path / "rules").mkdir()
+    for path in FILES:
+        shutil.copy(path, tmp_path / "rules")
+    command = [need("promtool", "prometheus"), "check", "config", str(tmp_path / "prometheus.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 rule files found" in done.stdout

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dashboards drawn with Grafana's libraries: nothing is empty, and figures are the true ones."""
+
+import html
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboards.build import dashboards
+from dashboards.lint.model import Board
+from dashboards.prove.history import EVERY, START, WINDOW, Day
+from dashboards.render.packages import build
+from dashboards.render.pictures import document, height_of, picture
+from dashboards.render.site import NOTE, Settings, serving
+from tests.dashboards.expected import PANELS
+from tests.dashboards.oracle import Oracle
+from tests.dashboards.tools import need
+
+pytestmark = pytest.mark.dashboards
+
+MODELS = {model["uid"]: model for model in dashboards().values()}
+SECONDS = 86_400 - 480.0
+"""Of the day: the moment that is drawn."""
+PNG = b"\x89PNG\r\n\x1a\n"
+
+Pages = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, history: Day) -> Iterator[str]:
+    need("npm", "nodejs npm")
+    need("chromium", "chromium")
+    folder = tmp_path_factory.mktemp("site")
+    build(folder)
+    settings = Settings(history.prometheus.url, START + SECONDS, WINDOW.shown, EVERY)
+    with serving(folder, settings) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def pages(site: str) -> Pages:
+    """HTML by dashboard."""
+    return {uid: document(f"{site}?d={uid}", height_of(model)) for uid, model in MODELS.items()}
+
+
+@pytest.mark.parametrize("uid", MODELS)
+def test_all_is_drawn(pages: Pages, uid: str) -> None:
+    assert 'data-drawn="yes"' in pages[uid]
+    assert re.findall(r'<pre id="problems">(.*?)</pre>', pages[uid], re.DOTALL) == [""]
+    assert "No data" not in pages[uid]
+    assert NOTE in pages[uid]
+
+
+@pytest.mark.parametrize("uid", MODELS)
+def test_every_panel_is_there_with_its_series(pages: Pages, history: Day, uid: str) -> None:
+    oracle = Oracle(history.machines, SECONDS, WINDOW, EVERY)
+    for panel in Board(MODELS[uid]).panels():
+        cell = cell_of(pages[uid], panel["title"])
+        if panel["type"] == "timeseries":
+            legend = re.findall(r'<button type="button" title="([^"]+)"', cell)
+            assert set(names_of(uid, panel, oracle)) <= set(legend), panel["title"]
+        if panel["type"] == "bargauge":
+            for name in names_of(uid, panel, oracle):
+                assert f" {name} " in text_of(pages[uid], panel["title"])
+        if panel["type"] == "table":
+            assert 'role="gridcell"' in cell
+        if panel["type"] == "heatmap":
+            assert "heatmap-legend" in cell
+
+
+def names_of(uid: str, panel: dict[str, Any], oracle: Oracle) -> Iterator[str]:
+    """What the series are called that the oracle knows of."""
+    for target in panel["targets"]:
+        expectation = PANELS.get((uid, panel["title"], target["refId"]))
+        for labels in expectation(oracle) if expectation else ():
+            name = str(target["legendFormat"])
+            for label, value in labels:
+                name = name.replace(f"{{{{{label}}}}}", value)
+            yield re.sub(r"{{\w+}}", "", name)
+
+
+def cell_of(page: str, title: str) -> str:
+    """The HTML of one panel."""
+    begin = page.index(f'class="cell" data-title="{html.escape(title)}"')
+    end = page.find('class="cell"', begin + 1)
+    return page[begin:end]
+
+
+def text_of(page: str, title: str) -> str:
+    text = html.unescape(re.sub(r"<[^>]+>", " ", cell_of(page, title)))
+    return re.sub(r"\s+", " ", text)
+
+
+def test_figures_are_the_true_ones(pages: Pages, history: Day) -> None:
+    oracle = Oracle(history.machines, SECONDS, WINDOW, EVERY)
+
+    def true(title: str) -> float:
+        (value,) = PANELS["hvo-host", title, "A"](oracle).values()
+        return value
+
+    host = pages["hvo-host"]
+    assert f" {true('Memory saved') / 2**20:.0f} MiB" in text_of(host, "Memory saved")
+    assert (true("HVO switch"), true("Probes detached")) == (0, 0)
+    assert " off " in text_of(host, "HVO switch")
+    for title in ("Failed to optimise", "Failed to restore", "Accounting drift"):
+        assert true(title) > 0
+        assert f" {true(title):.0f} " in text_of(host, title)
+
+
+def test_tables_have_names_words_and_units(pages: Pages) -> None:
+    machines = text_of(pages["hvo-fleet"], "Machines")
+    for word in ("exporter", "HVO", "saved", "restore failures", "all attached", "off", "7.1"):
+        assert f" {word} " in machines
+    assert re.search(r"lab-1:10917\s+DOWN", machines)
+    assert "Value #" not in machines
+
+
+@pytest.mark.parametrize("uid", MODELS)
+def test_pictures(site: str, uid: str, tmp_path: Path) -> None:
+    """Of those that are committed, see dashboards/pictures/."""
+    path = tmp_path / f"{uid}.png"
+    picture(f"{site}?d={uid}", height_of(MODELS[uid]), path)
+    data = path.read_bytes()
+    assert data.startswith(PNG)
+    assert int.from_bytes(data[20:24]) == height_of(MODELS[uid])
+    assert len(data) > 50_000  # an empty page has some 10 000 bytes
+
+
+@pytest.mark.parametrize("uid", MODELS)
+def test_pictures_are_in_the_repository(uid: str) -> None:
+    data = (Path(__file__).parents[2] / f"dashboards/pictures/{uid}.png").read_bytes()
+    assert int.from_bytes(data[20:24]) == height_of(MODELS[uid]), "python -m dashboards.render"
