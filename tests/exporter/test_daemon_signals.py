@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """``hvoscope serve`` when things happen to it: signals, a full disk, a reader that has gone."""
 
+import contextlib
 import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -53,21 +55,27 @@ def test_sigterm_with_clients_in_every_state_is_quick_and_clean(tmp_path: Path) 
     write_server(tmp_path)
     path = tmp_path / "web.yml"
     path.write_text("tls_server_config: {cert_file: server.crt, key_file: server.key}\n")
-    with daemon(*SIM, "--web.config.file", str(path)) as (process, url, _):
+    with (
+        daemon(*SIM, "--web.config.file", str(path)) as (process, url, _),
+        contextlib.ExitStack() as streams,
+    ):
         host, port = url.removeprefix("https://").split(":")
-        where = (host, int(port))
-        silent = socket.create_connection(where, 30)
-        midway = socket.create_connection(where, 30)
-        midway.sendall(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a ClientHello
-        idle = client().wrap_socket(socket.create_connection(where, 30), server_hostname=host)
-        asking = client().wrap_socket(socket.create_connection(where, 30), server_hostname=host)
-        asking.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+
+        def connect() -> socket.socket:
+            return streams.enter_context(socket.create_connection((host, int(port)), 30))
+
+        def connect_securely() -> ssl.SSLSocket:
+            secure = client().wrap_socket(connect(), server_hostname=host)
+            return streams.enter_context(secure)
+
+        connect()
+        connect().sendall(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a ClientHello
+        connect_securely()
+        connect_securely().sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
         began = time.monotonic()
         process.terminate()
         assert process.wait(60) == 0
-        assert time.monotonic() - began < 5  # a second of grace, and a slow machine
-        for stream in (silent, midway, idle, asking):
-            stream.close()
+        assert time.monotonic() - began < 20  # a second of grace, and a machine under load
         assert process.stderr
         assert process.stderr.read().endswith("INFO stopping\n")
 

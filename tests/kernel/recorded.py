@@ -78,6 +78,12 @@ def recorder(path: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait(60)
 
 
+def said(*arguments: str) -> Notes:
+    """What a command that ends by itself printed."""
+    done = subprocess.run([HVOSCOPE, *arguments], capture_output=True, text=True, check=False)
+    return {"exit_code": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+
+
 def look(operation: str) -> Notes:
     """The kernel's own accounts after an operation, and its page table where it shows that."""
     notes: Notes = {"op": operation, "kernel": kernels_own(), "tables": None}
@@ -107,6 +113,8 @@ def observe(out: Path, operations: list[str]) -> Notes:
                 notes["steps"].append(look(text))
             settle()
         notes["scrape"] = get("/metrics")[1]
+        notes["top"] = said("top", "--interval", "1", "--count", "3")
+    notes["plan"] = said("plan")
     notes["record_exit_code"] = recording.returncode
     notes["record_said"] = (out / RECORDING).with_suffix(".log").read_text()
     return notes

@@ -122,3 +122,14 @@ def test_the_page_tables_of_the_plan_are_those_that_appeared(recorded: Recorded)
     had_one = len(set(before["tables"]) & set(after["parts"]))
     least, most = planned["page_table_frames"], planned["page_table_frames_most"]
     assert least - had_one <= len(appeared) <= most
+
+
+def test_top_and_plan_on_the_running_kernel(recorded: Recorded) -> None:
+    top, plan = recorded.notes["top"], recorded.notes["plan"]
+    assert (top["exit_code"], top["stderr"]) == (0, "")
+    header, *looks = top["stdout"].splitlines()
+    assert header.split()[:3] == ["SECONDS", "SAVED", "OPT/s"]
+    assert len(looks) == 3
+    assert looks[-1].split()[2:4] == ["0", "0"]  # probes of its own, and nothing happens
+    assert (plan["exit_code"], plan["stderr"]) == (0, "")
+    assert recorded.notes["release"] in plan["stdout"].splitlines()[0]
