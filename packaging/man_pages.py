@@ -5,7 +5,6 @@
 """
 
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,7 +20,8 @@ NAME = "hvoscope"
 def main() -> None:
     """Make both."""
     folder, date = Path(sys.argv[1]), sys.argv[2]
-    for command in _commands(cli):
+    _load_commands()
+    for command in (cli, *cli.commands.values()):
         command.short_help = command.short_help or _first_sentence(command)
     for place in ("man", "completion"):
         (folder / place).mkdir(parents=True)
@@ -30,11 +30,12 @@ def main() -> None:
     (folder / "completion" / NAME).write_text(completion)
 
 
-def _commands(command: click.Command) -> Iterator[click.Command]:
-    yield command
-    if isinstance(command, click.Group):
-        for below in command.commands.values():
-            yield from _commands(below)
+def _load_commands() -> None:
+    """Put into the group what it would otherwise import when it is used."""
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        if command := cli.get_command(context, name):
+            cli.commands[name] = command
 
 
 def _first_sentence(command: click.Command) -> str:

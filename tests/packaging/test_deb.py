@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
+from exporter.cli import COMMANDS
+
 pytestmark = pytest.mark.packaging
 
 HERE = Path(__file__).parent
@@ -128,7 +130,8 @@ def test_debians_versions_are_within_the_projects_ranges(notes: dict[str, Any]) 
 
 
 def test_manual_and_completion(notes: dict[str, Any]) -> None:
-    assert {"hvoscope.1.gz", "hvoscope-serve.1.gz", "hvoscope-check.1.gz"} <= set(notes["pages"])
+    commands = {f"hvoscope-{name}.1.gz" for name in COMMANDS}
+    assert set(notes["pages"]) == {"hvoscope.1.gz"} | commands
     for name, page in notes["pages"].items():
         assert (page["code"], page["err"]) == (0, ""), name
     assert "--web.systemd-socket" in notes["pages"]["hvoscope-serve.1.gz"]["out"]

@@ -57,7 +57,8 @@ def test_exposure() -> None:
 def test_it_is_started_with_options_that_there_are() -> None:
     _, verb, *options = exec_start()
     assert options.pop() == "$ARGS"
-    command = cli.commands[verb]
+    command = cli.get_command(click.Context(cli), verb)
+    assert command
     with click.Context(command) as context:
         command.parse_args(context, options)
     assert context.params["from_systemd"]
