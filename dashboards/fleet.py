@@ -250,4 +250,5 @@ def _mix() -> Iterator[Panel]:
             f"sum by (instance) (rate(hvo_restore_failures_total{{{PAGES}}}[{_RATE}]))",
             "{{instance}}: restore",
         ),
+        zero_is_right=True,
     )

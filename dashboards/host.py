@@ -191,6 +191,7 @@ def _activity() -> Iterator[Panel]:
             f"sum by (error) (rate(hvo_restore_failures_total{{{PAGES}}}[{_RATE}]))",
             "restore: {{error}}",
         ),
+        zero_is_right=True,
     )
     yield graph(
         Text(

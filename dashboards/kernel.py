@@ -209,6 +209,7 @@ def _wrong() -> Iterator[Panel]:
         Query(
             _per_second("hvo_restore_failures_total", "size, error"), "restore {{size}} {{error}}"
         ),
+        zero_is_right=True,
     )
     yield graph(
         Text(

@@ -2,6 +2,8 @@
 """``python -m dashboards.render``: draw the dashboards of the simulated day into PNG files."""
 
 import argparse
+import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -40,7 +42,15 @@ def draw(folder: Path, place: Path) -> None:
             for model in dashboards().values():
                 path = folder / f"{model['uid']}.png"
                 picture(f"{url}?d={model['uid']}", height_of(model), path)
+                make_smaller(path)
                 print(path)
+
+
+def make_smaller(path: Path) -> None:
+    """To a third, where pngquant is installed (apt-get install pngquant)."""
+    if program := shutil.which("pngquant"):
+        command = [program, "--speed", "1", "--force", "--output", str(path), "64", str(path)]
+        subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,15 @@ memory is short, when probes miss hits, and when everything is slow.
 """
 
 import math
+import re
+from urllib.parse import urlencode
 
 import pytest
 
+from dashboards.build import dashboards
 from dashboards.promql import selectors
 from dashboards.prove.history import END, EVERY, START, WINDOW, Day
-from dashboards.prove.queries import Query, of_panels, of_rules
+from dashboards.prove.queries import Query, filled_in, of_panels, of_rules
 from exporter.catalogue import ALL
 from tests.dashboards.expected import ABOUT, PANELS, RULES
 from tests.dashboards.oracle import Labels, Oracle, Values
@@ -35,7 +38,7 @@ def key(query: Query) -> tuple[str, str, str]:
 
 
 def needs_a_live_kernel(query: Query) -> bool:
-    """It asks for what only BPF maps can have; see test_live_scrape.py."""
+    """It asks for what only BPF maps can have; see dashboards.prove --scrape."""
     live_only = {metric.exposed_name for metric in ALL if metric.backends == ("bcc",)}
     metrics = {selector.metric for selector in selectors(query.expr)}
     return metrics <= live_only
@@ -70,6 +73,27 @@ def test_every_query_has_an_answer(history: Day) -> None:
     }
     live = {query.name for query in QUERIES if needs_a_live_kernel(query)}
     assert empty == live | {"rules: HvoNotSaving", "rules: HvoProbeDetached"}
+
+
+@pytest.mark.parametrize("uid", ["hvo-host", "hvo-fleet", "hvo-kernel"])
+def test_variables_offer_what_there_is(history: Day, uid: str) -> None:
+    """As Grafana asks for them: the values of a label, of series that match."""
+    offered = {}
+    for variable in dashboards()[f"{uid}.json"]["templating"]["list"]:
+        if variable["type"] == "query":
+            found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"])
+            assert found
+            answer = history.prometheus.ask(
+                f"label/{found[2]}/values?"
+                + urlencode({"match[]": filled_in(found[1], WINDOW), "start": START, "end": END})
+            )
+            offered[variable["name"]] = sorted(answer)
+    assert offered == {
+        "job": ["hvoscope"],
+        "instance": sorted(machine.instance for machine in history.machines),
+        "size": ["1GB", "2MB"],
+        "node": ["0", "1"],
+    }
 
 
 def test_machines_did_what_they_are_there_for(history: Day) -> None:

@@ -28,13 +28,12 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def cases() -> list[dict[str, Any]]:
-    return [
-        case
-        for path in TEST_FILES
-        for test in yaml.safe_load(path.read_text())["tests"]
-        for case in test.get("alert_rule_test", [])
-    ]
+CASES: list[dict[str, Any]] = [
+    case
+    for path in TEST_FILES
+    for test in yaml.safe_load(path.read_text())["tests"]
+    for case in test.get("alert_rule_test", [])
+]
 
 
 def test_promtool_finds_nothing_wrong() -> None:
@@ -98,7 +97,7 @@ def test_no_runbook_without_an_alert_and_no_dead_link() -> None:
 
 def test_each_alert_is_tested_to_fire_and_to_be_silent() -> None:
     for rule in ALERTS:
-        own = [case for case in cases() if case["alertname"] == rule.name]
+        own = [case for case in CASES if case["alertname"] == rule.name]
         assert any(case["exp_alerts"] for case in own), rule.name
         assert any(not case["exp_alerts"] for case in own), rule.name
 
