@@ -70,10 +70,10 @@ def serve(backend: Backend, state: State, web: WebOptions, user: str = "") -> No
     backend.prepare()
     privileges.drop(user)
     server = Server(listeners, site_of(backend, state, drift, web), web_config, web.limits)
-    server.start()
     hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
     try:
-        _catch_signals(hangups)
+        _catch_signals(hangups)  # first: whoever is answered may send one
+        server.start()
         for address in addresses:
             log.info("listening on %s", address.url(web_config.current().scheme))
         _attach(backend)

@@ -64,7 +64,8 @@ class Server:
     def stop(self) -> None:
         """Close the listeners; let responses under way out, for a second; cut the rest off."""
         self._call(self._stopping.set)
-        self._thread.join()
+        if self._thread.ident:
+            self._thread.join()
 
     def reload(self) -> None:
         """Read the web configuration again."""

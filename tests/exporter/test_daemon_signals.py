@@ -19,10 +19,14 @@ from tests.exporter.web.certificates import client, write_server
 SIM = ("--backend", "sim")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
+def over(path: Path, page: str) -> str:
+    """A page over a socket in the file system, whose name, unlike a port, nobody else can take."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(30)
+        client.connect(str(path))
+        client.sendall(f"GET {page} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        with client.makefile("rb") as answer:
+            return answer.read().decode()
 
 
 def next_line(process: "subprocess.Popen[str]", containing: str) -> str:
@@ -81,34 +85,35 @@ def test_sigterm_with_clients_in_every_state_is_quick_and_clean(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("target", ["/dev/full", "closed pipe"])
-def test_a_log_that_cannot_be_written_ends_nothing(target: str) -> None:
+def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, target: str) -> None:
     if target == "closed pipe":
         reader, stderr = os.pipe()
         os.close(reader)
     else:
         stderr = os.open(target, os.O_WRONLY)
-    port = free_port()
-    command = [*SERVE, *SIM, "--web.listen-address", f"127.0.0.1:{port}"]
+    path = tmp_path / "socket"
+    command = [*SERVE, *SIM, "--web.listen-address", f"unix:{path}"]
     with subprocess.Popen(command, stderr=stderr, cwd=REPOSITORY) as process:
         os.close(stderr)
         try:
-            wait_for(port)
+            wait_for(path)
             process.send_signal(signal.SIGHUP)
-            assert "hvo_build_info" in get(f"http://127.0.0.1:{port}/metrics")
+            assert "hvo_build_info" in over(path, "/metrics")
             process.terminate()
             assert process.wait(60) == 0
         finally:
             process.kill()
 
 
-def wait_for(port: int) -> None:
+def wait_for(path: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            if get(f"http://127.0.0.1:{port}/-/ready") == "ready\n":
+            if over(path, "/-/ready").endswith("\r\n\r\nready\n"):
                 return
         except OSError:
-            time.sleep(0.05)  # it has not come up yet, and has no other way to say so
+            pass
+        time.sleep(0.05)  # it has not come up yet, and has no other way to say so
     raise AssertionError("it never came up")
 
 

@@ -5,7 +5,9 @@ import http.client
 import re
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 _SAMPLE = re.compile(r"^(\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
@@ -24,6 +26,18 @@ def rss_kib(pid: int) -> int:
 def descriptors(pid: int) -> int:
     """Open descriptors."""
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+class Spread(NamedTuple):
+    """Seconds that half, and 99 in a hundred, of some scrapes stayed below."""
+
+    p50: float
+    p99: float
+
+
+def _spread(seconds: Sequence[float]) -> Spread:
+    quantiles = statistics.quantiles(seconds, n=100)
+    return Spread(quantiles[49], quantiles[98])
 
 
 class Scraper:
@@ -64,9 +78,15 @@ class Scraper:
     def _sum(self, name: str) -> float:
         return sum(value for key, value in self.counters.items() if key.startswith(name))
 
-    def quantile(self, percent: int) -> float:
-        """Seconds that so many percent of the scrapes stayed below."""
-        return statistics.quantiles(self.seconds, n=100)[percent - 1]
+    def spread(self, windows: int) -> Spread:
+        """The smallest p99/p50 of as many equal stretches of scrapes.
+
+        What else the machine does may spoil some of them. A pause of the daemon's own that meets
+        one scrape in a hundred is in all of them.
+        """
+        size = len(self.seconds) // windows
+        parts = (self.seconds[n * size : (n + 1) * size] for n in range(windows))
+        return min((_spread(part) for part in parts), key=lambda spread: spread.p99 / spread.p50)
 
     def close(self) -> None:
         self._connection.close()
