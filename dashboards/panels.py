@@ -123,7 +123,8 @@ def graph(
     else:
         panel = panel.axis_soft_min(0)
     if zero_is_right:
-        panel = panel.axis_soft_max(1)
+        # Where all is 0 the axis would go to 100; a rate of a few in a minute must still be seen.
+        panel = panel.axis_soft_max(1 if text.unit == "short" else 0.01)
     return _with_queries(panel, queries)
 
 
