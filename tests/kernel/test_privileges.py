@@ -37,7 +37,7 @@ def notes(
 @pytest.mark.parametrize("attach", ["kprobe", "fentry"])
 @pytest.mark.parametrize("capabilities", ["", "bpf", "perfmon"])
 def test_one_alone_is_refused_with_the_fix(notes: Notes, attach: str, capabilities: str) -> None:
-    problem = notes[f"{attach}: {capabilities}"]["problem"]
+    problem = notes[capabilities][attach]["problem"]
     assert problem == "no privilege to attach probes: run as root"
 
 
@@ -53,7 +53,7 @@ def test_one_alone_is_refused_with_the_fix(notes: Notes, attach: str, capabiliti
 def test_enough_to_attach(
     notes: Notes, attach: str, capabilities: str, sees_the_switch: bool
 ) -> None:
-    assert notes[f"{attach}: {capabilities}"] == {
+    assert notes[capabilities][attach] == {
         "problem": "",
         "off": int(sees_the_switch),
         "unknown": int(not sees_the_switch),
@@ -61,9 +61,9 @@ def test_enough_to_attach(
 
 
 def test_debians_own_paranoia_is_about_kprobes_only(notes: Notes) -> None:
-    assert "the kernel refused a kprobe on" in notes["kprobe: paranoid"]["problem"]
-    assert "Permission denied" in notes["kprobe: paranoid"]["problem"]
-    assert notes["fentry: paranoid"]["problem"] == ""
+    assert "the kernel refused a kprobe on" in notes["paranoid"]["kprobe"]["problem"]
+    assert "Permission denied" in notes["paranoid"]["kprobe"]["problem"]
+    assert notes["paranoid"]["fentry"]["problem"] == ""
 
 
 def test_only_who_has_certificate_and_password_gets_a_scrape(notes: Notes) -> None:
