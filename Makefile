@@ -9,14 +9,15 @@ RENDER ?= auto
 # Markers of tests that have a target of their own.
 ELSEWHERE := kernel or host or packaging or dashboards or soak
 
-.PHONY: help run demo dashboards test lint soak deb test-dashboards test-host test-packaging \
+.PHONY: help run demo dashboards test coverage lint soak deb test-dashboards test-host test-packaging \
   test-kernel clean
 
 help:
 	@echo "make run          serve the simulator on $(LISTEN) (LISTEN=HOST:PORT for another)"
 	@echo "make demo         four simulated machines, a real Prometheus, and the dashboards"
 	@echo "make dashboards   write dashboards/json/ anew, and check it"
-	@echo "make test         every test that needs no root, with branch coverage"
+	@echo "make test         every test that needs no root and no browser"
+	@echo "make coverage     the same, in twice the time, with branch coverage"
 	@echo "make lint         ruff and mypy --strict"
 	@echo "make soak         two minutes of load and hostile clients, 100,000 bad inputs"
 	@echo "make test-dashboards  queries on a real Prometheus, pictures in Chromium (some minutes)"
@@ -37,6 +38,9 @@ dashboards: $(VENV)/.dev
 	$(BIN)/python -m dashboards.lint
 
 test: $(VENV)/.dev
+	$(BIN)/pytest -q -n auto -m "not ($(ELSEWHERE))"
+
+coverage: $(VENV)/.dev
 	$(BIN)/pytest -q -n auto -m "not ($(ELSEWHERE))" --cov --cov-report=term
 
 lint: $(VENV)/.dev
