@@ -23,9 +23,11 @@ from tests.kernel.workload import (
     Notes,
     exporter,
     get,
+    headers,
     hooks,
     hooks_left,
     kernels_own,
+    moved_away,
     perform,
     plain,
     wait_for,
@@ -54,6 +56,8 @@ OPERATIONS = (
     "demote 1GB 1",
     "shrink 2MB 512",
 )
+
+FROM_CACHE = ("grow 2MB 23", "shrink 2MB 23")
 
 
 def count_every_way() -> Notes:
@@ -92,6 +96,21 @@ def count_every_way() -> Notes:
     return {"steps": steps, "health": health, "hooks_left": hooks_left()}
 
 
+def count_from_cache() -> Notes:
+    """The same backends once more, on a host without headers: nothing can be compiled now."""
+    with moved_away(headers()), ExitStack() as stack:
+        watchers = {}
+        for mode, attach in WAYS:
+            backend = LiveBackend(mode=mode, attach=attach)
+            backend.start()
+            stack.callback(backend.stop)
+            watchers[f"{mode} {attach}"] = backend
+        for text in FROM_CACHE:
+            perform(parse_operation(text))
+        settle(list(watchers.values()))
+        return {way: plain(backend.counters())["totals"] for way, backend in watchers.items()}
+
+
 def settle(backends: list[LiveBackend]) -> None:
     """Wait until nobody counts any more: a kworker frees surplus pages after they left the pool."""
     seen: list[Counters] = []
@@ -128,6 +147,7 @@ def main() -> None:
     notes = {
         "release": os.uname().release,
         "count": count_every_way(),
+        "from_cache": count_from_cache(),
         "die": die(out),
         "start_and_stop": start_and_stop(cycles),
         "seconds": time.monotonic(),  # since the boot

@@ -189,6 +189,16 @@ def test_attached_as_asked_and_nothing_missed(seen: Observation) -> None:
         assert health["map_errors"] == {"operations": 0}
 
 
+def test_what_was_compiled_before_counts_the_same(seen: Observation) -> None:
+    pages = Pages(optimized=23, restored=23)
+    for way, totals in seen.notes["from_cache"].items():
+        counted: Counter[tuple[str, str, int]] = Counter()
+        for family, detail, order, _, n in totals:
+            counted[family, detail, order] += n
+        assert +counted == counters_of(pages, seen.expected), way
+    assert len(seen.notes["from_cache"]) == len(WAYS)
+
+
 def test_batches(seen: Observation) -> None:
     for health in seen.notes["count"]["health"].values():
         if seen.expected.head:
