@@ -23,6 +23,9 @@ class Stream:
     def __init__(self, connected: socket.socket, context: ssl.SSLContext | None) -> None:
         """Take over a connected socket; with ``context``, ``handshake`` comes first."""
         connected.setblocking(False)
+        if connected.family != socket.AF_UNIX:
+            # The last piece must not wait until the one before is acknowledged (Nagle).
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connected
         if context:
             self._socket = context.wrap_socket(
