@@ -19,7 +19,7 @@ pytestmark = pytest.mark.soak
 
 SCRAPES = 10_000
 EVENTS = 10_000_000
-WARM_UP_SCRAPES = 500
+WARM_UP_SCRAPES = 2500
 WARM_UP_EVENTS = 4_000_000
 """Until the scenario's pools were once as full as they get."""
 
