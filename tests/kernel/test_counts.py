@@ -3,9 +3,11 @@
 
 import itertools
 import json
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from probes.events import Event, canonical, unpack_all
 from probes.geometry import GIB
 from probes.operations import parse_operation
 from sim_backend.kernel import SimKernel
+from tests.dashboards.tools import need
 from tests.exporter.golden import GOLDEN, OF_THE_EXPORTER, shape
 from tests.kernel.kernels import Kernels
 from tests.kernel.legs import under_test
@@ -335,6 +338,22 @@ def test_trace_prints_a_table_and_ends(seen: Observation) -> None:
         assert steps.pop(0) == "batch_enter"
     assert steps[:3] == ["optimize_enter", "remap_range", "remap_pte"]
     assert len(rows) == 9
+
+
+def test_dashboards_and_rules_find_what_they_ask_for(seen: Observation, tmp_path: Path) -> None:
+    need("prometheus", "prometheus")
+    notes = seen.notes["counts"]
+    scrapes = tmp_path / "before.txt", tmp_path / "after.txt"
+    for path, step in zip(scrapes, (notes["start"], notes["steps"][-1]), strict=True):
+        path.write_text(step["scrape"])
+    proof = subprocess.run(
+        [sys.executable, "-m", "dashboards.prove", "--scrape", *scrapes],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert proof.returncode == 0, proof.stdout + proof.stderr
+    assert ", 0 wrong" in proof.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
