@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
-from exporter import landing, privileges
+from exporter import heap, landing, privileges
 from exporter.collector import DEFAULT_MAX_SERIES
 from exporter.notify import Notifier
 from exporter.registry import make_registry
@@ -67,6 +67,7 @@ def serve(backend: Backend, state: State, web: WebOptions, user: str = "") -> No
     web_config = WebConfigFile(web.config_file, time.monotonic)
     listeners = _listen(web)
     addresses = [sockets.address_of(listener) for listener in listeners]
+    heap.share()
     backend.prepare()
     privileges.drop(user)
     server = Server(listeners, site_of(backend, state, drift, web), web_config, web.limits)
