@@ -20,7 +20,7 @@ from tests.kernel.test_counts import EXPECTED, MEMORY_MIB, Expected
 
 pytestmark = pytest.mark.kernel
 
-GUEST_TIMEOUT_S = 1200
+GUEST_TIMEOUT_S = 1800
 CYCLES = {"patched": 100}
 """Times that the probes are attached and detached, and elsewhere a few."""
 
