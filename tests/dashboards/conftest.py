@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from dashboards.prove.history import Day, day
-from tests.dashboards.tools import need
+from tests.tools import need
 
 
 @pytest.fixture(scope="session")

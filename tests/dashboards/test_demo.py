@@ -14,7 +14,7 @@ import pytest
 from dashboards.demo import FLEET
 from dashboards.prove.prometheus import Prometheus, wait_until
 from dashboards.rules import rules
-from tests.dashboards.tools import need
+from tests.tools import need
 
 pytestmark = pytest.mark.dashboards
 

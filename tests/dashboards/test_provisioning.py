@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from dashboards.rules import FILES
-from tests.dashboards.tools import need
+from tests.tools import need
 
 FOLDER = Path(__file__).parents[2] / "dashboards/provisioning"
 

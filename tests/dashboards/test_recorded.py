@@ -15,7 +15,7 @@ from probes.accounting import Drift
 from probes.operations import parse_operation
 from sim_backend.backend import SimBackend
 from sim_backend.kernel import SimKernel
-from tests.dashboards.tools import need
+from tests.tools import need
 
 pytestmark = pytest.mark.dashboards
 

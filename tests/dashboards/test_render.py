@@ -17,7 +17,7 @@ from dashboards.render.pictures import document, height_of, picture
 from dashboards.render.site import NOTE, Settings, serving
 from tests.dashboards.expected import PANELS
 from tests.dashboards.oracle import Oracle
-from tests.dashboards.tools import need
+from tests.tools import need
 
 pytestmark = pytest.mark.dashboards
 

@@ -13,7 +13,7 @@ import yaml
 from dashboards.lint.known import labels_of
 from dashboards.promql import selectors
 from dashboards.rules import FILES, RUNBOOKS, TESTS, rules
-from tests.dashboards.tools import need
+from tests.tools import need
 
 ROOT = Path(__file__).parents[2]
 ALERTS = [rule for rule in rules() if rule.kind == "alert"]

@@ -17,7 +17,7 @@ from dashboards.promql import selectors
 from dashboards.prove.watch import Labels, Watched, watch
 from dashboards.rules import FILES, rules
 from sim_backend.scenario_file import load
-from tests.dashboards.tools import need
+from tests.tools import need
 
 pytestmark = pytest.mark.dashboards
 

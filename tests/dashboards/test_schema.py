@@ -9,7 +9,7 @@ import pytest
 
 from dashboards.build import dashboards
 from dashboards.render.schema import check
-from tests.dashboards.tools import need
+from tests.tools import need
 
 pytestmark = pytest.mark.dashboards
 

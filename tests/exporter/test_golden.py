@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """One scrape, and the page of metrics, as files that change only on purpose."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from exporter import catalogue, metrics_page
 from tests.exporter.golden import GOLDEN, ONLY_LIVE, normalised, shape, simulated_scrape
+from tests.tools import need
 
 PAGE = Path(metrics_page.__file__).with_name("METRICS.md")
 
@@ -40,11 +38,8 @@ def test_the_golden_scrape_has_the_whole_catalogue() -> None:
 
 
 def test_prometheus_own_linter_finds_nothing() -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is missing: apt install prometheus")
     checked = subprocess.run(
-        [promtool, "check", "metrics"],
+        [need("promtool", "prometheus"), "check", "metrics"],
         input=GOLDEN.read_text(),
         capture_output=True,
         text=True,

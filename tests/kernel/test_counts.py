@@ -18,12 +18,12 @@ from probes.events import Event, canonical, unpack_all
 from probes.geometry import GIB
 from probes.operations import parse_operation
 from sim_backend.kernel import SimKernel
-from tests.dashboards.tools import need
 from tests.exporter.golden import GOLDEN, OF_THE_EXPORTER, shape
 from tests.kernel.kernels import Kernels
 from tests.kernel.legs import under_test
 from tests.kernel.qemu import run_in_guest
 from tests.kernel.workload import OPERATIONS
+from tests.tools import need
 
 pytestmark = pytest.mark.kernel
 
