@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import click
+
+EXIT_OUTPUT_FAILED = 1
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -34,6 +38,22 @@ def set_by_signals() -> Iterator[threading.Event]:
         restore()
 
 
-def keep_off_stdout() -> None:
+@contextmanager
+def lost_output_ends() -> Iterator[None]:
+    """End what is printed within, cleanly, when the output takes no more of it.
+
+    A reader that has gone, as with `| head`, is no news; anything else is one line and exit code 1.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        _keep_off_stdout()
+    except OSError as error:
+        _keep_off_stdout()
+        click.echo(f"hvoscope: error: the output can't be written: {error.strerror}", err=True)
+        raise click.exceptions.Exit(EXIT_OUTPUT_FAILED) from error
+
+
+def _keep_off_stdout() -> None:
     """Keep Python from flushing into an output that takes nothing any more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

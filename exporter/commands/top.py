@@ -14,14 +14,13 @@ import click
 
 from exporter.commands.options import path_options, source_options
 from exporter.sources import Choice, make_source
-from exporter.stopping import keep_off_stdout
+from exporter.stopping import lost_output_ends
 from exporter.top import history, terminal
 from probes.accounting import Drift
 from probes.backend import Backend, BackendError
 from probes.host import Host
 from probes.replay import ReplayBackend
 
-EXIT_OUTPUT_FAILED = 1
 EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
@@ -60,15 +59,10 @@ def top_command(
     drift = Drift(source.backend, source.state)
     look = functools.partial(history.look, source.backend, source.state, drift, time.monotonic)
     try:
-        with terminal.attaching():
-            problem = _start(source.backend, drift)
-        terminal.show(look, source, interval, count, problem)
-    except BrokenPipeError:
-        keep_off_stdout()  # the reader has gone, as with `| head`: no news
-    except OSError as error:
-        keep_off_stdout()
-        click.echo(f"hvoscope: error: the output can't be written: {error.strerror}", err=True)
-        raise click.exceptions.Exit(EXIT_OUTPUT_FAILED) from error
+        with lost_output_ends():
+            with terminal.attaching():
+                problem = _start(source.backend, drift)
+            terminal.show(look, source, interval, count, problem)
     finally:
         source.backend.stop()
     if isinstance(source.backend, ReplayBackend) and source.backend.missing:

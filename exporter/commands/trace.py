@@ -16,12 +16,10 @@ from exporter.commands.selecting import selection_options
 from exporter.losses import GapFinder
 from exporter.selection import Selection
 from exporter.sources import Choice, Source, make_source
-from exporter.stopping import keep_off_stdout, set_by_signals
+from exporter.stopping import lost_output_ends, set_by_signals
 from probes.events import Event
 from probes.host import Host
 from probes.replay import AT_ONCE, ReplayBackend
-
-EXIT_OUTPUT_FAILED = 1
 
 
 @click.command("trace")
@@ -74,14 +72,8 @@ def trace_command(
         click.echo(f"hvoscope: {line}", err=True)
     source.backend.start()
     try:
-        with set_by_signals() as stop:
+        with lost_output_ends(), set_by_signals() as stop:
             _print_events(source, as_json, selection, count, _over(stop, duration))
-    except BrokenPipeError:
-        keep_off_stdout()  # the reader has gone, as with `| head`: no news
-    except OSError as error:
-        keep_off_stdout()
-        click.echo(f"hvoscope: error: the output can't be written: {error.strerror}", err=True)
-        raise click.exceptions.Exit(EXIT_OUTPUT_FAILED) from error
     finally:
         lost = source.backend.status().lost
         source.backend.stop()

@@ -3,15 +3,14 @@
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import click
-import pytest
 
 from exporter.cli import cli
+from tests.tools import need
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
 SERVICE = PACKAGING / "hvoscope.service"
@@ -19,9 +18,7 @@ MOST_EXPOSURE = 2.0
 
 
 def systemd_analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    tool = shutil.which("systemd-analyze")
-    if tool is None:
-        pytest.skip("systemd-analyze is missing: apt install systemd")
+    tool = need("systemd-analyze", "systemd")
     return subprocess.run(
         [tool, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
     )
