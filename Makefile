@@ -38,10 +38,10 @@ dashboards: $(VENV)/.dev
 	$(BIN)/python -m dashboards.lint
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -q -n auto -m "not ($(ELSEWHERE))"
+	$(BIN)/pytest -q -n auto --timeout 300 -m "not ($(ELSEWHERE))"
 
 coverage: $(VENV)/.dev
-	$(BIN)/pytest -q -n auto -m "not ($(ELSEWHERE))" --cov --cov-report=term
+	$(BIN)/pytest -q -n auto --timeout 300 -m "not ($(ELSEWHERE))" --cov --cov-report=term
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -50,19 +50,19 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy packaging/*.py
 
 soak: $(VENV)/.dev
-	$(BIN)/pytest -q -n 2 -rP -m soak tests/soak
+	$(BIN)/pytest -q -n 2 --timeout 600 -rP -m soak tests/soak
 
 test-dashboards: $(VENV)/.dev
-	$(BIN)/pytest -v -m dashboards tests/dashboards
+	$(BIN)/pytest -v --timeout 1200 -m dashboards tests/dashboards
 
 test-host: $(VENV)/.dev
-	$(BIN)/pytest -v -m host tests/host
+	$(BIN)/pytest -v --timeout 600 -m host tests/host
 
 deb: $(VENV)/.dev
 	$(BIN)/python packaging/build_deb.py
 
 test-packaging: $(VENV)/.dev
-	$(BIN)/pytest -v -m packaging tests/packaging
+	$(BIN)/pytest -v --timeout 600 -m packaging tests/packaging
 
 test-kernel: $(VENV)/.dev
 	$(BIN)/pytest -v -m kernel tests/kernel

@@ -6,6 +6,7 @@ from importlib import import_module
 
 import click
 
+from exporter.stopping import give_up_lost_stderr
 from probes.backend import BackendError
 
 EXIT_USAGE = 2
@@ -51,3 +52,5 @@ def main() -> None:
         sys.exit(EXIT_USAGE)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
+    finally:
+        give_up_lost_stderr()

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TextIO
 
 import click
 
@@ -47,13 +48,21 @@ def lost_output_ends() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        _keep_off_stdout()
+        _keep_off(sys.stdout)
     except OSError as error:
-        _keep_off_stdout()
+        _keep_off(sys.stdout)
         click.echo(f"hvoscope: error: the output can't be written: {error.strerror}", err=True)
         raise click.exceptions.Exit(EXIT_OUTPUT_FAILED) from error
 
 
-def _keep_off_stdout() -> None:
+def give_up_lost_stderr() -> None:
+    """Drop what stderr did not take, or Python fails at it again and exits with 120."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _keep_off(sys.stderr)
+
+
+def _keep_off(stream: TextIO) -> None:
     """Keep Python from flushing into an output that takes nothing any more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

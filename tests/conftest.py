@@ -2,6 +2,7 @@
 """Rules for every test."""
 
 import os
+import signal
 from collections.abc import Generator
 from typing import Any
 
@@ -11,6 +12,9 @@ from hypothesis import settings
 # A busy machine is no failure: no example has a deadline of its own.
 settings.register_profile("hvoscope", deadline=None)
 settings.load_profile("hvoscope")
+
+# A script's background job ignores Ctrl-C and so would the programs that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 NO_SKIP = "HVOSCOPE_NO_SKIP"
 """Set where everything must run (CI): a skipped test then fails, with the reason it gave."""

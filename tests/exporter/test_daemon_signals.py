@@ -84,8 +84,11 @@ def test_sigterm_with_clients_in_every_state_is_quick_and_clean(tmp_path: Path) 
         assert process.stderr.read().endswith("INFO stopping\n")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("target", ["/dev/full", "closed pipe"])
-def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, target: str) -> None:
+def test_a_log_that_cannot_be_written_ends_nothing(
+    tmp_path: Path, target: str, unbuffered: str
+) -> None:
     if target == "closed pipe":
         reader, stderr = os.pipe()
         os.close(reader)
@@ -93,7 +96,8 @@ def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, target: str) 
         stderr = os.open(target, os.O_WRONLY)
     path = tmp_path / "socket"
     command = [*SERVE, *SIM, "--web.listen-address", f"unix:{path}"]
-    with subprocess.Popen(command, stderr=stderr, cwd=REPOSITORY) as process:
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(command, stderr=stderr, cwd=REPOSITORY, env=env) as process:
         os.close(stderr)
         try:
             wait_for(path)

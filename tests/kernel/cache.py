@@ -33,7 +33,8 @@ def digest(**inputs: object) -> str:
 class Cache:
     """A directory of finished things, each made once even if several processes want it."""
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, say: Callable[[str], None] = say) -> None:
+        self._say = say
         self.root = root or default_root()
         self.root.mkdir(parents=True, exist_ok=True)
 
@@ -52,7 +53,7 @@ class Cache:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                say(f"waiting for another process that makes {name}")
+                self._say(f"waiting for another process that makes {name}")
                 fcntl.flock(held, fcntl.LOCK_EX)
             yield
 

@@ -43,26 +43,24 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     assert not (tmp_path / ".part-name-abc").exists()
 
 
-def test_two_at_once_make_it_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    inside, go_on = threading.Event(), threading.Event()
+def test_two_at_once_make_it_once(tmp_path: Path) -> None:
+    inside, waiting, go_on = threading.Event(), threading.Event(), threading.Event()
     made = []
 
     def make(into: Path) -> None:
         made.append(into)
         inside.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
 
-    threads = [
-        threading.Thread(target=Cache(tmp_path).entry, args=("name", make)) for _ in range(2)
-    ]
+    cache = Cache(tmp_path, say=lambda _message: waiting.set())
+    threads = [threading.Thread(target=cache.entry, args=("name", make)) for _ in range(2)]
     threads[0].start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     threads[1].start()
-    while "waiting" not in capsys.readouterr().err:
-        pass
+    assert waiting.wait(60)
     go_on.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(made) == 1
 
 
