@@ -10,7 +10,7 @@ RENDER ?= auto
 ELSEWHERE := kernel or host or packaging or dashboards or soak
 
 .PHONY: help run demo dashboards test coverage lint soak deb test-dashboards test-host test-packaging \
-  test-kernel clean
+  test-kernel bench bench-quick clean
 
 help:
 	@echo "make run          serve the simulator on $(LISTEN) (LISTEN=HOST:PORT for another)"
@@ -24,6 +24,8 @@ help:
 	@echo "make test-host    huge pages of this machine, put back as they were (needs root)"
 	@echo "make deb          the Debian package, in dist/ (needs debhelper and dh-python)"
 	@echo "make test-packaging  that package under a systemd in a container (needs root)"
+	@echo "make bench        measure everything, write BENCHMARKS.md (20 minutes, needs root)"
+	@echo "make bench-quick  measure a little, and fail where a ratio got twice as bad (3 minutes)"
 	@echo "make test-kernel  boot real kernels in QEMU and count there (needs root)"
 
 run: $(VENV)/.run
@@ -67,6 +69,12 @@ test-packaging: $(VENV)/.dev
 test-kernel: $(VENV)/.dev
 	$(BIN)/pytest -v -m kernel tests/kernel
 
+bench: $(VENV)/.bench
+	$(BIN)/python -m tests.bench $(foreach name,$(ONLY),--only $(name))
+
+bench-quick: $(VENV)/.bench
+	$(BIN)/python -m tests.bench --quick $(foreach name,$(ONLY),--only $(name))
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
@@ -86,3 +94,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "Installing hvoscope and its test tools into $(VENV) ..."
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.bench: pyproject.toml | $(VENV)/.dev
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[bench]'
+	@touch $@

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is published is what was measured."""
+
+import json
+
+import pytest
+
+from tests.bench import report
+from tests.bench.__main__ import ROOT, SAVED, compare
+from tests.bench.figures import LESS, MORE, Ratio, Section, figure, table
+
+MACHINE = {"kernel": "Linux"}
+
+
+def results(**ratios: Ratio) -> report.Results:
+    rows = table("cost", ["what", "time"], [["none", figure([1, 2, 4], "s")], ["all", None]])
+    section = Section("Title", "about", "nothing", (rows,), ratios, (rows,))
+    return report.Results("2026-11-25", 60, MACHINE, {"simulator": section})
+
+
+@pytest.fixture
+def published() -> report.Results:
+    return report.results_of(json.loads(SAVED.read_text()))
+
+
+def test_the_texts_are_made_of_the_saved_results(published: report.Results) -> None:
+    assert (ROOT / "BENCHMARKS.md").read_text() == report.markdown(published)
+    readme = (ROOT / "README.md").read_text()
+    assert report.quoted_in(readme, published) == readme
+
+
+def test_saved_results_come_back_as_they_were() -> None:
+    made = results(cost=Ratio(1.5, LESS, 2.0, "all over none"))
+    assert report.results_of(json.loads(json.dumps(made.as_json()))) == made
+
+
+def test_figures_show_their_spread() -> None:
+    assert str(figure([1.0, 2.0, 4.0], "s")) == "2 (1 to 4) s"
+    assert str(figure([0.1234, 0.1233])) == "0.123"
+    assert str(figure([1234567.8], "events/s")) == "1,234,568 events/s"
+
+
+def test_a_ratio_of_figures_goes_run_by_run() -> None:
+    assert figure([2.0, 9.0, 4.0]).over(figure([1.0, 3.0, 4.0])).values == (2.0, 3.0, 1.0)
+    assert figure([2.0, 4.0]).over(figure([1.0, 2.0, 3.0])).values == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("better", "value", "failures"), [(LESS, 2.1, 1), (LESS, 1.9, 0), (MORE, 0.4, 1), (MORE, 9, 0)]
+)
+def test_only_gross_regressions_fail(better: str, value: float, failures: int) -> None:
+    before = results(known=Ratio(1.0, better))
+    assert compare(results(known=Ratio(value, better), new=Ratio(99)), before) == failures
+
+
+def test_goals_are_met_or_not() -> None:
+    text = report.markdown(results(a=Ratio(1.1, LESS, 1.08, "x"), b=Ratio(3, MORE, 2, "y")))
+    assert "| x | 1.1 | at most 1.08 | **no** |" in text
+    assert "| y | 3 | at least 2 | yes |" in text
+
+
+def test_the_quotation_replaces_only_itself() -> None:
+    readme = f"before\n{report.BEGIN}old{report.END}\nafter\n"
+    assert report.quoted_in(readme, results()).startswith(f"before\n{report.BEGIN}\n\n**cost**")
+    assert report.quoted_in(readme, results()).endswith(f"{report.END}\nafter\n")
