@@ -20,8 +20,8 @@ from tests.kernel.test_counts import EXPECTED, MEMORY_MIB, Expected
 
 pytestmark = pytest.mark.kernel
 
-GUEST_TIMEOUT_S = 1800
-CYCLES = {"patched": 100}
+GUEST_TIMEOUT_S = 1800  # HVOSCOPE_CYCLES=100 takes ten minutes more
+CYCLES = {"patched": int(os.environ.get("HVOSCOPE_CYCLES", "10"))}
 """Times that the probes are attached and detached, and elsewhere a few."""
 
 ORDER_2MB, ORDER_1GB = 9, 18
