@@ -29,8 +29,6 @@ from tests.kernel.workload import SWITCH, hooks, wait_for
 NONE, BPFTRACE, BCC = "none", "bpftrace", "plain BCC"
 """The first word of ways that are not hvoscope's own ("full fentry stream")."""
 PEERS = Path(__file__).with_name("peers")
-WARM_UP = 3
-"""Times that a pool grows and shrinks before any is timed."""
 TRIES = 5
 VERBS, CLOCKS = ("grow", "shrink"), ("wall", "cpu")
 COLUMNS = tuple(f"{verb}_{clock}" for clock in CLOCKS for verb in VERBS)
@@ -265,8 +263,8 @@ def run(job: Job) -> Notes:
     notes: Notes = {}
     with kept_busy() as spinning:
         with idle(spinning):
-            warm = [measured(replace(job, repetitions=1)) for _ in range(WARM_UP)]
-            if f"{GIB} {job.pages_1gb}" not in warm[-1]:
+            warm = measured(replace(job, repetitions=1))
+            if f"{GIB} {job.pages_1gb}" not in warm:
                 job = replace(job, pages_1gb=0)
             before = measured(job)
         for way in job.ways:
