@@ -233,14 +233,14 @@ def peer(command: list[str], ready: Callable[[str], bool]) -> Iterator[Notes]:
 
 
 @contextmanager
-def kept_busy() -> Iterator[subprocess.Popen[bytes]]:
-    """With a process that has the CPU when nobody wants it; SIGSTOP lets it idle again.
+def ticking() -> Iterator[subprocess.Popen[bytes]]:
+    """With a process that wakes up all the time; SIGSTOP ends that.
 
     The clock of an idle guest jumps to its next timer, however short the wait for the host's files
-    was: time-outs would end what has barely begun.
+    was: without a near one, time-outs end what has barely begun.
     """
-    spin = ["chrt", "--idle", "0", "sh", "-c", "while :; do :; done"]
-    with subprocess.Popen(spin) as process:
+    tick = [sys.executable, "-c", "import time\nwhile True: time.sleep(0.002)"]
+    with subprocess.Popen(tick) as process:
         try:
             yield process
         finally:
@@ -248,29 +248,29 @@ def kept_busy() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextmanager
-def idle(spinning: subprocess.Popen[bytes]) -> Iterator[None]:
+def undisturbed(ticker: subprocess.Popen[bytes]) -> Iterator[None]:
     """Without that process for a while."""
-    spinning.send_signal(signal.SIGSTOP)
+    ticker.send_signal(signal.SIGSTOP)
     try:
         yield
     finally:
-        spinning.send_signal(signal.SIGCONT)
+        ticker.send_signal(signal.SIGCONT)
 
 
 def run(job: Job) -> Notes:
     """Each way between two measurements without probes, which are its own baseline."""
     SWITCH.write_text("1")
     notes: Notes = {}
-    with kept_busy() as spinning:
-        with idle(spinning):
+    with ticking() as ticker:
+        with undisturbed(ticker):
             warm = measured(replace(job, repetitions=1))
             if f"{GIB} {job.pages_1gb}" not in warm:
                 job = replace(job, pages_1gb=0)
             before = measured(job)
         for way in job.ways:
-            with attached(way) as said, idle(spinning):
+            with attached(way) as said, undisturbed(ticker):
                 during = measured(job)
-            with idle(spinning):
+            with undisturbed(ticker):
                 after = measured(job)
             notes[way] = {"before": before, "during": during, "after": after, "said": said}
             print(way, flush=True)
