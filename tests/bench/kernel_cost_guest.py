@@ -239,7 +239,7 @@ def ticking() -> Iterator[subprocess.Popen[bytes]]:
     The clock of an idle guest jumps to its next timer, however short the wait for the host's files
     was: without a near one, time-outs end what has barely begun.
     """
-    tick = [sys.executable, "-c", "import time\nwhile True: time.sleep(0.002)"]
+    tick = [sys.executable, "-c", "import time\nwhile True: time.sleep(0.02)"]
     with subprocess.Popen(tick) as process:
         try:
             yield process
