@@ -41,6 +41,7 @@ from probes.live.program import (
     KernelFacts,
     entry_points,
     kernel_facts,
+    ranges_entered,
     source,
 )
 from probes.live.program_cache import ProgramCache, key_of
@@ -81,12 +82,14 @@ def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
     symbols, btf = facts.known_symbols, _btf(facts)
     plan = make_plan(symbols, request.mode)
     layout = _layout(request.host, page_size)
-    points = {step.step: entry_points(step, btf, fentry) for step in plan}
+    ranges = ranges_entered(request.mode, request.stream)
+    points = {step.step: entry_points(step, btf, fentry, ranges) for step in plan}
     text = source(
         _kernel_facts(btf),
         layout,
         page_size,
         [point for step in points.values() for point in step],
+        mode=request.mode,
         stream=request.stream,
         steps=points.keys(),
     )

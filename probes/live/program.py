@@ -12,7 +12,7 @@ from importlib.resources import files
 from probes.geometry import Geometry
 from probes.live.btf import Btf
 from probes.live.layout import Layout
-from probes.live.plan import Hook, Role, StepPlan
+from probes.live.plan import FULL, RANGE, Hook, Role, StepPlan
 
 STREAM_PAGES = 4096
 """Ring buffer of the event stream, in pages; a power of two. 16 MiB hold 161,000 records: a fifth
@@ -22,17 +22,22 @@ SWITCH_MAP = "switch_address"
 """Array whose one element is the address of the kernel's switch, or 0; it moves with every boot, so
 that it can't stand in the text."""
 
-# What a role does at entry and at return; arguments by number, rc the return value.
+# What a role does at entry and at return: arguments by number, rc the return value, typed 1 where
+# the verifier knows the arguments' types. A kprobe has no arguments left at the return: what is
+# given there in their place is not used.
 _BODIES: Mapping[Role, tuple[str, str]] = {
-    Role.OPTIMIZE: ("on_enter({0}, {1}, 0);", "on_exit(0);"),
-    Role.OPTIMIZE_ERRNO: ("on_enter({0}, {1}, 0);", "on_return({rc}, 0); on_exit(0);"),
+    Role.OPTIMIZE: ("on_enter({0}, {1}, 0, {typed});", "on_exit(0, 0, 0);"),
+    Role.OPTIMIZE_ERRNO: ("on_enter({0}, {1}, 0, {typed});", "on_exit(0, 1, {rc});"),
     Role.OPTIMIZE_RETURN: ("", "on_return({rc}, 0);"),
-    Role.REMAP_FREE: ("on_range_enter({0}, {1}, {2}, 0);", "on_range_exit({rc});"),
-    Role.REMAP_RANGE: ("on_range_enter({0}, {1}, 0, {2});", "on_range_exit({rc});"),
+    Role.REMAP_FREE: ("on_range_enter({0}, {1}, {2}, 0, {typed});", "on_range_exit({rc}, 0, 0);"),
+    Role.REMAP_RANGE: (
+        "on_range_enter({0}, {1}, 0, {2}, {typed});",
+        "on_range_exit({rc}, {2}, {typed});",
+    ),
     Role.REMAP_PTE: ("on_pte({1}, HVO_REMAP_PTE);", ""),
-    Role.RESTORE: ("on_enter({0}, {1}, 1);", "on_return({rc}, 1); on_exit(1);"),
+    Role.RESTORE: ("on_enter({0}, {1}, 1, {typed});", "on_exit(1, 1, {rc});"),
     Role.RESTORE_PTE: ("on_pte({1}, HVO_RESTORE_PTE);", ""),
-    Role.BATCH: ("on_batch_enter({0});", "on_batch_exit();"),
+    Role.BATCH: ("on_batch_enter({0}, {typed});", "on_batch_exit();"),
 }
 
 
@@ -84,16 +89,29 @@ def kernel_facts(btf: Btf) -> KernelFacts:
     )
 
 
-def entry_points(step: StepPlan, btf: Btf, fentry: bool) -> tuple[EntryPoint, ...]:
+def ranges_entered(mode: str, stream: bool) -> bool:
+    """Whether ranges must be seen to begin.
+
+    The stream shows where they begin, and the walk's count needs to know how; otherwise only their
+    result is wanted, and that they end is enough.
+    """
+    return stream or mode == RANGE
+
+
+def entry_points(
+    step: StepPlan, btf: Btf, fentry: bool, ranges: bool = True
+) -> tuple[EntryPoint, ...]:
     """Entry points of a step's hooks, in the order in which to attach them.
 
     Innermost function first, return before entry: so none is seen to begin whose end is not.
-    ``fentry`` asks for trampolines where BTF describes the function, kprobes elsewhere.
+    ``fentry`` asks for trampolines where BTF describes the function, kprobes elsewhere. ``ranges``
+    is ``ranges_entered``.
     """
     return tuple(
         point
         for number, hook in reversed(list(enumerate(step.hooks)))
         for point in _of_hook(hook, f"{step.step}_{number}", btf, fentry)
+        if ranges or point.at_return or step.step != "remap_range"
     )
 
 
@@ -103,10 +121,11 @@ def source(
     page_size: int,
     points: Iterable[EntryPoint],
     *,
+    mode: str,
     stream: bool,
     steps: Collection[str],
 ) -> str:
-    """Return the C text for BCC, the same for every boot of a kernel."""
+    """Return the C text for BCC, the same for every boot of a kernel. ``steps`` are the plan's."""
     definitions = {
         "HVO_PAGE_SIZE": page_size,
         "HVO_STRUCT_PAGE_SIZE": facts.struct_page_size,
@@ -117,7 +136,9 @@ def source(
         "HVO_WALK_SKIPS": int(facts.walk_skips),
         "HVO_WALK_REUSE_ADDR": facts.walk_reuse_addr,
         "HVO_NODES_SHIFT": facts.nodes_shift,
-        "HVO_PTE_PROBES": int("remap_pte" in steps),
+        "HVO_PTE_PROBES": int(mode == FULL),
+        "HVO_RANGE_ENTRIES": int(ranges_entered(mode, stream)),
+        "HVO_BATCHES": int("batch" in steps),
         "HVO_STREAM": int(stream),
         "HVO_STREAM_PAGES": STREAM_PAGES,
     }
@@ -163,7 +184,7 @@ def _of_hook(hook: Hook, name: str, btf: Btf, fentry: bool) -> list[EntryPoint]:
 
 def _kprobe(function: str, body: str) -> str:
     arguments = [f"PT_REGS_PARM{i + 1}(ctx)" for i in range(3)]
-    body = body.format(*arguments, rc="(int)PT_REGS_RC(ctx)")
+    body = body.format(*arguments, rc="(int)PT_REGS_RC(ctx)", typed=0)
     return f"int {function}(struct pt_regs *ctx) {{ {body} return 0; }}"
 
 
@@ -172,5 +193,5 @@ def _trampoline(symbol: str, parameters: int, at_return: bool, body: str) -> str
     if at_return and "{rc}" in body:
         declared.append("void *rc")
     macro = "KRETFUNC_PROBE" if at_return else "KFUNC_PROBE"
-    body = body.format(*(f"(u64)a{i}" for i in range(3)), rc="(int)(long)rc")
+    body = body.format(*(f"(u64)a{i}" for i in range(3)), rc="(int)(long)rc", typed=1)
     return f"{macro}({', '.join((symbol, *declared))}) {{ {body} return 0; }}"

@@ -41,7 +41,10 @@ class RingReader:
         self._poll.register(descriptor, select.POLLIN)
 
     def read(self, timeout_ms: int) -> bytes:
-        """Return all finished records; empty when none came within ``timeout_ms``."""
+        """Return all finished records; empty when none came within ``timeout_ms``.
+
+        That is also how long a record may lie here: the program wakes nobody but for every 4096th.
+        """
         records = self._take()
         if not records:
             self._poll.poll(timeout_ms)

@@ -17,6 +17,8 @@
  *   HVO_WALK_SKIPS                            1: a walk without a page to map skips its first PTE
  *   HVO_NODES_SHIFT                           bits of the node number in page->flags
  *   HVO_PTE_PROBES                            1: PTEs are counted by probes, 0: by the walk
+ *   HVO_RANGE_ENTRIES                         1: ranges are seen to begin, 0: only to end
+ *   HVO_BATCHES                               1: this kernel has batches
  *   HVO_STREAM, HVO_STREAM_PAGES              event stream wanted, and its size
  *   HVO_CPUS, struct hvo_block, HVO_SLOT_*,
  *   HVO_DIAG_*, HVO_DURATION_*, HVO_BUCKETS,
@@ -28,20 +30,29 @@
 struct operation {
 	u64 since_ns;
 	u64 head;
-	u64 end;
 	u64 walk;
+	u32 owner;	/* owner_of() the task whose it is; only that task writes to it */
 	u32 key;
-	u32 ptes;
 	int ret;	/* of the range function, until a function that knows better returns */
 	short node;
 	u8 order;
 	u8 size_index;
-	u8 restoring;
-	u8 reason;
+	u32 ptes;
 	u8 ranges;
 	u8 depth;
 	u8 head_remapped;
 	u8 first_skipped;
+	u8 restoring;
+#if HVO_STREAM
+	u64 task;	/* bpf_get_current_pid_tgid() */
+	u64 comm[2];	/* read once for all of its records */
+#endif
+};
+
+/* Where the operations of all tasks with the same last bits of their number run. */
+struct place {
+	u64 claims;	/* tasks at work here: the first in `operation`, others in `operations` */
+	struct operation operation;
 };
 
 /* A list of huge pages on its way through hugetlb_vmemmap_optimize_folios. */
@@ -52,9 +63,15 @@ struct batch {
 	u8 size_index;
 };
 
+#define HVO_PLACES 1024
+
 /* One block of counters per CPU: nothing is shared, so nothing is lost. */
 BPF_F_TABLE("array", int, struct hvo_block, counters, HVO_CPUS, BPF_F_MMAPABLE);
-/* By thread. 4096 tasks at once inside these functions are out of sight. */
+/*
+ * By thread. The place is found without a call; a second task at the same place
+ * at the same time goes by the hash, 4096 of which at once are out of sight.
+ */
+BPF_ARRAY(places, struct place, HVO_PLACES);
 BPF_HASH(operations, u32, struct operation, 4096);
 BPF_HASH(batches, u32, struct batch, 4096);
 /* Of the kernel's switch, or 0: it moves with every boot, this text does not. */
@@ -76,11 +93,72 @@ static __always_inline struct hvo_block *block_of_cpu(void)
 	return counters.lookup(&cpu);
 }
 
+static __always_inline u32 owner_of(u32 pid)
+{
+	return pid + 1;	/* nobody is 0, and so is the idle task */
+}
+
+static __always_inline struct place *place_of(u32 pid)
+{
+	u32 index = pid % HVO_PLACES;
+
+	return places.lookup(&index);
+}
+
+static __always_inline struct operation *operation_of(u32 pid)
+{
+	struct place *place = place_of(pid);
+
+	if (!place)
+		return 0;
+	if (place->operation.owner == owner_of(pid))
+		return &place->operation;
+	return place->claims ? operations.lookup(&pid) : 0;
+}
+
 static __always_inline struct operation *current_operation(void)
 {
-	u32 pid = bpf_get_current_pid_tgid();
+	return operation_of(bpf_get_current_pid_tgid());
+}
 
+/*
+ * Adding before looking makes the claim: of two tasks that add, the one that
+ * comes second in the order of the word's values sees both, so that no two ever
+ * see 1. (Compare-and-swap would say it better; BCC's LLVM has none for BPF.)
+ * When both see 2, both go by the hash.
+ */
+static __always_inline struct operation *begin_operation(u32 pid)
+{
+	struct place *place = place_of(pid);
+	struct operation empty = {};
+
+	if (!place)
+		return 0;
+	ADD(place->claims, 1);
+#ifdef CONFIG_X86	/* release: stores are seen in order here, and only here for sure */
+	if (*(volatile u64 *)&place->claims == 1) {
+		place->operation.owner = owner_of(pid);
+		return &place->operation;
+	}
+#endif
+	if (operations.update(&pid, &empty)) {
+		ADD(place->claims, -1);
+		return 0;
+	}
 	return operations.lookup(&pid);
+}
+
+static __always_inline void end_operation(u32 pid)
+{
+	struct place *place = place_of(pid);
+
+	if (!place)
+		return;
+	if (place->operation.owner == owner_of(pid))
+		*(volatile u32 *)&place->operation.owner = 0;
+	else
+		operations.delete(&pid);
+	ADD(place->claims, -1);
 }
 
 struct report {
@@ -91,13 +169,23 @@ struct report {
 	u32 ptes, frames_freed, frames_allocated;
 };
 
-static __always_inline void emit(struct hvo_block *block, struct report *r)
+/*
+ * A reader that is woken for each record costs more than the record: it is woken
+ * for every 4096th of a CPU, and looks by itself ten times a second.
+ */
+#define HVO_WAKE_EVERY 4096
+
+static __always_inline void emit(struct report *r, struct operation *op)
 {
 #if HVO_STREAM
-	u64 id = bpf_get_current_pid_tgid();
-	u64 sequence = block->diag[HVO_DIAG_SEQUENCE];
+	int cpu = bpf_get_smp_processor_id();
+	struct hvo_block *block = counters.lookup(&cpu);
 	struct hvo_event *event;
+	u64 sequence, task;
 
+	if (!block)
+		return;
+	sequence = block->diag[HVO_DIAG_SEQUENCE];
 	block->diag[HVO_DIAG_SEQUENCE] = sequence + 1;
 	event = events.ringbuf_reserve(sizeof(*event));
 	if (!event) {
@@ -111,19 +199,26 @@ static __always_inline void emit(struct hvo_block *block, struct report *r)
 	event->reuse = r->reuse;
 	event->duration_ns = r->duration_ns;
 	event->ret = r->ret;
-	event->pid = (u32)id;
-	event->tgid = id >> 32;
 	event->ptes = r->ptes;
 	event->frames_freed = r->frames_freed;
 	event->frames_allocated = r->frames_allocated;
-	event->cpu = bpf_get_smp_processor_id();
+	event->cpu = cpu;
 	event->node = r->node;
 	event->kind = r->kind;
 	event->order = r->order;
 	event->reason = r->reason;
 	event->version = HVO_EVENT_VERSION;
-	bpf_get_current_comm(&event->comm, sizeof(event->comm));
-	events.ringbuf_submit(event, 0);
+	if (op) {
+		task = op->task;
+		__builtin_memcpy(&event->comm, op->comm, sizeof(event->comm));
+	} else {
+		task = bpf_get_current_pid_tgid();
+		bpf_get_current_comm(&event->comm, sizeof(event->comm));
+	}
+	event->pid = (u32)task;
+	event->tgid = task >> 32;
+	events.ringbuf_submit(event, sequence % HVO_WAKE_EVERY ? BPF_RB_NO_WAKEUP :
+								 BPF_RB_FORCE_WAKEUP);
 #endif
 }
 
@@ -134,27 +229,34 @@ static __always_inline struct report report_of(struct operation *op, u8 kind)
 		.order = op->order,
 		.node = op->node,
 		.start = op->head,
-		.end = op->end,
+		.end = op->head + ((u64)HVO_STRUCT_PAGE_SIZE << op->order),
 	};
 	return r;
 }
 
-static __always_inline u32 order_of(u64 hstate)
-{
-	u32 order = 0;
+/*
+ * What an argument of a trampoline points to, whose type the verifier knows, is
+ * read without a call. Of a kprobe's it knows nothing: there a helper reads.
+ * Either gives 0 for what can't be read.
+ */
+#define READ(type, address, typed) ({				\
+	type value_ = 0;					\
+	if (typed)						\
+		value_ = *(type *)(address);			\
+	else							\
+		bpf_probe_read_kernel(&value_, sizeof(value_), (void *)(address)); \
+	value_; })
 
-	bpf_probe_read_kernel(&order, sizeof(order), (void *)(hstate + HVO_HSTATE_ORDER));
-	return order;
+static __always_inline u32 order_of(u64 hstate, int typed)
+{
+	return READ(u32, hstate + HVO_HSTATE_ORDER, typed);
 }
 
-static __always_inline int node_of(u64 page)
+static __always_inline int node_of(u64 page, int typed)
 {
 #if HVO_NODES_SHIFT
-	u64 flags = 0;
-
 	/* The node is on top of page->flags: sparsemem-vmemmap keeps no section there. */
-	bpf_probe_read_kernel(&flags, sizeof(flags), (void *)(page + HVO_PAGE_FLAGS));
-	return flags >> (64 - HVO_NODES_SHIFT);
+	return READ(u64, page + HVO_PAGE_FLAGS, typed) >> (64 - HVO_NODES_SHIFT);
 #else
 	return 0;
 #endif
@@ -176,54 +278,81 @@ static __always_inline u8 reason_to_skip(u32 order)
 	return known ? HVO_REASON_OTHER : HVO_REASON_UNKNOWN;
 }
 
-static __always_inline void missed(struct hvo_block *block, u8 restoring)
+static __always_inline void missed(u8 restoring)
 {
+	struct hvo_block *block = block_of_cpu();
+
+	if (!block)
+		return;
 	if (restoring)
 		ADD(block->diag[HVO_DIAG_MISSED_RESTORE], 1);
 	else
 		ADD(block->diag[HVO_DIAG_MISSED_OPTIMIZE], 1);
 }
 
-static __always_inline void on_enter(u64 hstate, u64 head, u8 restoring)
+static __always_inline void out_of_sight(void)
 {
 	struct hvo_block *block = block_of_cpu();
-	struct operation op = {}, *outer = current_operation();
-	struct report r;
-	u32 pid = bpf_get_current_pid_tgid();
-	u32 order = order_of(hstate);
-	int node = node_of(head);
-	int size_index = hvo_size_index(order);
 
-	if (!block)
-		return;
-	if (outer && outer->head == head && outer->restoring == restoring) {
-		outer->depth++;	/* one function of the step calls another */
+	if (block)
+		ADD(block->diag[HVO_DIAG_MAP_ERRORS], 1);
+}
+
+static __always_inline void count_call(u32 key)
+{
+	struct hvo_block *block = block_of_cpu();
+
+	if (block && key < HVO_KEYS)
+		ADD(block->total[key][HVO_SLOT_OPTIMIZE_CALLS], 1);
+}
+
+static __always_inline void on_enter(u64 hstate, u64 head, u8 restoring, int typed)
+{
+	u64 task = bpf_get_current_pid_tgid();
+	u32 pid = task;
+	struct operation *op = operation_of(pid);
+	u32 order = order_of(hstate, typed);
+	int node = node_of(head, typed);
+	int size_index = hvo_size_index(order);
+	u32 key = size_index * HVO_NODES + node;
+	struct report r;
+
+	if (op && op->head == head && op->restoring == restoring) {
+		op->depth++;	/* one function of the step calls another */
 		return;
 	}
-	if (outer)	/* its exit never came: the kernel ran out of return probes */
-		missed(block, outer->restoring);
+	if (op)	/* its exit never came: the kernel ran out of return probes */
+		missed(op->restoring);
 	if (size_index < 0 || node >= HVO_NODES) {
-		ADD(block->diag[HVO_DIAG_MAP_ERRORS], 1);
-		operations.delete(&pid);
+		out_of_sight();
+		if (op)
+			end_operation(pid);
 		return;
 	}
-	op.order = order;
-	op.node = node;
-	op.size_index = size_index;
-	op.key = size_index * HVO_NODES + node;
-	op.head = head;
-	op.end = head + ((u64)HVO_STRUCT_PAGE_SIZE << order);
-	op.restoring = restoring;
-	if (!restoring) {
-		op.reason = reason_to_skip(order);
-		if (op.key < HVO_KEYS)
-			ADD(block->total[op.key][HVO_SLOT_OPTIMIZE_CALLS], 1);
+	if (!restoring)
+		count_call(key);
+	if (!op)
+		op = begin_operation(pid);
+	if (!op) {
+		out_of_sight();
+		return;
 	}
-	r = report_of(&op, restoring ? HVO_RESTORE_ENTER : HVO_OPTIMIZE_ENTER);
-	emit(block, &r);
-	op.since_ns = bpf_ktime_get_ns();
-	if (operations.update(&pid, &op))
-		ADD(block->diag[HVO_DIAG_MAP_ERRORS], 1);
+	op->head = head;
+	op->key = key;
+	op->ret = 0;
+	op->node = node;
+	op->order = order;
+	op->size_index = size_index;
+	op->ptes = 0;
+	op->ranges = op->depth = op->head_remapped = op->first_skipped = 0;
+	op->restoring = restoring;
+#if HVO_STREAM
+	op->task = task;
+	bpf_get_current_comm(&op->comm, sizeof(op->comm));
+#endif
+	r = report_of(op, restoring ? HVO_RESTORE_ENTER : HVO_OPTIMIZE_ENTER);
+	emit(&r, op);
+	op->since_ns = bpf_ktime_get_ns();
 }
 
 static __always_inline void
@@ -251,10 +380,12 @@ static __always_inline void count_skip(u64 *slots, u8 reason)
 
 static __always_inline void worked_in_batch(u32 pid, u32 ptes)
 {
+#if HVO_BATCHES
 	struct batch *batch = batches.lookup(&pid);
 
 	if (batch)
 		batch->ptes += ptes;
+#endif
 }
 
 static __always_inline void
@@ -267,8 +398,9 @@ finish_optimize(struct hvo_block *block, struct operation *op, u64 *slots, struc
 	else if (r->ret < 0)
 		ADD(slots[HVO_SLOT_OPTIMIZE_FAILURES_OTHER], 1);
 	else if (!op->ptes) {
-		r->reason = op->reason;
-		count_skip(slots, op->reason);
+		/* It returned at once, so the switch is as it was at the entry. */
+		r->reason = reason_to_skip(op->order);
+		count_skip(slots, r->reason);
 		return;
 	} else {
 		/* Each remapped PTE leaves its old frame on the list that is then freed. */
@@ -300,22 +432,29 @@ finish_restore(struct hvo_block *block, struct operation *op, u64 *slots, struct
 	observe(block, HVO_DURATION_RESTORE, op->size_index, r->duration_ns);
 }
 
-static __always_inline void on_exit(u8 restoring)
+/*
+ * A function of the step returns: with the operation's result, if it `knows` it,
+ * and perhaps inside another function of the step.
+ */
+static __always_inline void on_exit(u8 restoring, int knows, int ret)
 {
-	struct hvo_block *block = block_of_cpu();
-	struct operation *op = current_operation();
 	u32 pid = bpf_get_current_pid_tgid();
+	struct operation *op = operation_of(pid);
+	struct hvo_block *block;
 	struct report r;
 	u32 key;
 
-	if (!block || !op || op->restoring != restoring)
+	if (!op || op->restoring != restoring)
 		return;
+	if (knows)
+		op->ret = ret;
 	if (op->depth) {
 		op->depth--;
 		return;
 	}
+	block = block_of_cpu();
 	key = op->key;
-	if (key >= HVO_KEYS)
+	if (!block || key >= HVO_KEYS)
 		return;
 	r = report_of(op, restoring ? HVO_RESTORE_EXIT : HVO_OPTIMIZE_EXIT);
 	r.duration_ns = bpf_ktime_get_ns() - op->since_ns;
@@ -326,11 +465,11 @@ static __always_inline void on_exit(u8 restoring)
 		finish_optimize(block, op, block->total[key], &r);
 		worked_in_batch(pid, r.ptes);
 	}
-	emit(block, &r);
-	operations.delete(&pid);
+	emit(&r, op);
+	end_operation(pid);
 }
 
-/* A function that knows the operation's result has returned, perhaps inside another. */
+/* A function that alone knows the operation's result has returned, inside another. */
 static __always_inline void on_return(int ret, u8 restoring)
 {
 	struct operation *op = current_operation();
@@ -344,37 +483,34 @@ static __always_inline void on_return(int ret, u8 restoring)
  * is looked at and skipped; a page means that it becomes the new head (6.2).
  * walk->vmemmap_head from then on: the new head, or NULL; nothing is skipped.
  */
-static __always_inline void look_at_walk(struct operation *op, u64 walk)
+static __always_inline void look_at_walk(struct operation *op, u64 walk, int typed)
 {
-	u64 page = 0;
+#if !HVO_PTE_PROBES
+	u64 page = READ(u64, walk + HVO_WALK_HEAD, typed);
 
 	op->walk = walk;
-	bpf_probe_read_kernel(&page, sizeof(page), (void *)(walk + HVO_WALK_HEAD));
 	op->first_skipped = HVO_WALK_SKIPS && !page;
-#if !HVO_PTE_PROBES
 	op->head_remapped = !op->restoring && page;
 #endif
 }
 
-static __always_inline void on_range_enter(u64 start, u64 end, u64 reuse, u64 walk)
+static __always_inline void on_range_enter(u64 start, u64 end, u64 reuse, u64 walk, int typed)
 {
-	struct hvo_block *block = block_of_cpu();
 	struct operation *op = current_operation();
 	struct report r;
 
-	if (!block || !op)
+	if (!op)
 		return;
 	/* A second range in one optimisation is the roll-back of the first. */
 	if (op->ranges++)
 		return;
-	if (walk) {
-		look_at_walk(op, walk);
+	if (walk)
+		look_at_walk(op, walk, typed);
+#if HVO_STREAM
 #if HVO_WALK_REUSE_ADDR >= 0
-		bpf_probe_read_kernel(&reuse, sizeof(reuse),
-				      (void *)(walk + HVO_WALK_REUSE_ADDR));
-#endif
-	}
-#if HVO_WALK_REUSE_ADDR < 0
+	if (walk)
+		reuse = READ(u64, walk + HVO_WALK_REUSE_ADDR, typed);
+#else
 	reuse = 0;	/* Linux 7.1: vmemmap_remap_free has another third argument */
 #endif
 	if (op->restoring)
@@ -383,44 +519,57 @@ static __always_inline void on_range_enter(u64 start, u64 end, u64 reuse, u64 wa
 	r.start = start;
 	r.end = end;
 	r.reuse = reuse;
-	emit(block, &r);
+	emit(&r, op);
+#endif
 }
 
-static __always_inline void on_range_exit(int ret)
+/* walk: where its arguments are known at the return, else 0. */
+static __always_inline void on_range_exit(int ret, u64 walk, int typed)
 {
 	struct operation *op = current_operation();
 
-	if (!op || op->ranges != 1)
+	if (!op)
 		return;
+#if HVO_RANGE_ENTRIES
+	if (op->ranges != 1)
+		return;
+#else
+	if (op->ranges++)
+		return;
+#endif
 	if (!op->restoring)
 		op->ret = ret;
 #if !HVO_PTE_PROBES
-	u64 walked = 0;
+	u64 walked;
 
-	bpf_probe_read_kernel(&walked, sizeof(walked), (void *)(op->walk + HVO_WALK_NR_WALKED));
+	if (typed)
+		walked = READ(u64, walk + HVO_WALK_NR_WALKED, 1);
+	else
+		walked = READ(u64, op->walk + HVO_WALK_NR_WALKED, 0);
 	op->ptes = walked ? walked - op->first_skipped : 0;
 #endif
 }
 
 static __always_inline void on_pte(u64 address, u8 kind)
 {
-	struct hvo_block *block = block_of_cpu();
 	struct operation *op = current_operation();
 	struct report r;
 
 	/* Restored PTEs inside an optimisation belong to a roll-back. */
-	if (!block || !op || op->restoring != (kind == HVO_RESTORE_PTE))
+	if (!op || op->restoring != (kind == HVO_RESTORE_PTE))
 		return;
 	op->ptes++;
 	if (address == op->head)
 		op->head_remapped = 1;
+#if HVO_STREAM
 	r = report_of(op, kind);
 	r.start = address;
 	r.end = address + HVO_PAGE_SIZE;
-	emit(block, &r);
+	emit(&r, op);
+#endif
 }
 
-static __always_inline void on_batch_enter(u64 hstate)
+static __always_inline void on_batch_enter(u64 hstate, int typed)
 {
 	struct hvo_block *block = block_of_cpu();
 	struct batch batch = {};
@@ -428,12 +577,12 @@ static __always_inline void on_batch_enter(u64 hstate)
 	u32 pid = bpf_get_current_pid_tgid();
 	int size_index;
 
-	batch.order = r.order = order_of(hstate);
+	batch.order = r.order = order_of(hstate, typed);
 	size_index = hvo_size_index(batch.order);
 	if (!block || size_index < 0)
 		return;
 	batch.size_index = size_index;
-	emit(block, &r);
+	emit(&r, 0);
 	batch.since_ns = bpf_ktime_get_ns();
 	if (batches.update(&pid, &batch))
 		ADD(block->diag[HVO_DIAG_MAP_ERRORS], 1);
@@ -454,6 +603,6 @@ static __always_inline void on_batch_exit(void)
 	/* Off, or an empty list: nothing was batched. */
 	if (r.ptes)
 		observe(block, HVO_DURATION_BATCH, batch->size_index, r.duration_ns);
-	emit(block, &r);
+	emit(&r, 0);
 	batches.delete(&pid);
 }

@@ -5,8 +5,8 @@ import pytest
 
 from probes.live.btf import Btf
 from probes.live.layout import Layout
-from probes.live.plan import Hook, Role, StepPlan
-from probes.live.program import SWITCH_MAP, KernelFacts, entry_points, source
+from probes.live.plan import MODES, Hook, Role, StepPlan
+from probes.live.program import SWITCH_MAP, KernelFacts, entry_points, ranges_entered, source
 from tests.probes.live.test_btf import FROM_7_1, kernel
 
 BTF = Btf(kernel(FROM_7_1))
@@ -36,11 +36,11 @@ def test_kprobes_read_registers() -> None:
     leave, enter = entry_points(RANGE, BTF, fentry=False)
     assert enter.text == (
         "int remap_range_0_enter(struct pt_regs *ctx) { on_range_enter(PT_REGS_PARM1(ctx), "
-        "PT_REGS_PARM2(ctx), 0, PT_REGS_PARM3(ctx)); return 0; }"
+        "PT_REGS_PARM2(ctx), 0, PT_REGS_PARM3(ctx), 0); return 0; }"
     )
     assert leave.text == (
         "int remap_range_0_return(struct pt_regs *ctx) "
-        "{ on_range_exit((int)PT_REGS_RC(ctx)); return 0; }"
+        "{ on_range_exit((int)PT_REGS_RC(ctx), PT_REGS_PARM3(ctx), 0); return 0; }"
     )
 
 
@@ -48,11 +48,11 @@ def test_trampolines_name_the_functions_own_parameters() -> None:
     leave, enter = entry_points(RANGE, BTF, fentry=True)
     assert enter.text == (
         "KFUNC_PROBE(vmemmap_remap_range, void *a0, void *a1, void *a2) "
-        "{ on_range_enter((u64)a0, (u64)a1, 0, (u64)a2); return 0; }"
+        "{ on_range_enter((u64)a0, (u64)a1, 0, (u64)a2, 1); return 0; }"
     )
     assert leave.text == (
         "KRETFUNC_PROBE(vmemmap_remap_range, void *a0, void *a1, void *a2, void *rc) "
-        "{ on_range_exit((int)(long)rc); return 0; }"
+        "{ on_range_exit((int)(long)rc, (u64)a2, 1); return 0; }"
     )
 
 
@@ -61,10 +61,17 @@ def test_what_btf_does_not_describe_gets_a_kprobe() -> None:
     assert not any(point.fentry for point in points)
 
 
-@pytest.mark.parametrize(("steps", "probes"), [({"remap_pte"}, 1), ({"remap_range"}, 0)])
-def test_every_definition_that_the_program_asks_for_is_made(steps: set[str], probes: int) -> None:
+def test_the_entry_of_ranges_only_where_it_is_wanted() -> None:
+    assert [p.at_return for p in entry_points(RANGE, BTF, fentry=True, ranges=False)] == [True]
+    assert len(entry_points(FOLLOWED, BTF, fentry=False, ranges=False)) == 5
+    wanted = [ranges_entered(mode, stream) for mode in MODES for stream in (False, True)]
+    assert wanted == [False, True, True, True]
+
+
+@pytest.mark.parametrize(("mode", "probes"), [("full", 1), ("range", 0)])
+def test_every_definition_that_the_program_asks_for_is_made(mode: str, probes: int) -> None:
     facts = KernelFacts(40, 8, 64, 10, 8, 16, False, -1)
-    text = source(facts, Layout((9,), 1, 1), 4096, (), stream=True, steps=steps)
+    text = source(facts, Layout((9,), 1, 1), 4096, (), mode=mode, stream=True, steps={"batch"})
     asked = set(re.findall(r"\bHVO_[A-Z_]+\b", text.partition("#include <uapi/linux/ptrace.h>")[2]))
     made = set(re.findall(r"#define (HVO_\w+)", text)) | set(re.findall(r"\t(HVO_\w+) =", text))
     assert asked - made == set()

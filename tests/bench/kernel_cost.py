@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the probes cost the kernel at the caller: real kernels, in guests that count instructions.
+
+An instruction takes one nanosecond there, so that 1 % more is seen, whatever else the machine does.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from probes.geometry import GIB, MIB
+from probes.live.handover import FENTRY, KPROBE
+from probes.live.plan import FULL, RANGE
+from tests.bench.figures import MORE, Figure, Ratio, Section, Table, figure, table
+from tests.bench.kernel_cost_guest import BCC, BPFTRACE, COLUMNS, NONE, VERBS, Job
+from tests.kernel import legs, tools
+from tests.kernel.kernels import Kernel
+from tests.kernel.qemu import GuestRun, Host, run_in_guest
+
+LEGS = ("debian-6.1", "debian-6.12")
+FULL_FENTRY, RANGE_FENTRY = f"{FULL} {FENTRY}", f"{RANGE} {FENTRY}"
+OWN = tuple(f"{mode} {attach}" for attach in (FENTRY, KPROBE) for mode in (FULL, RANGE))
+STREAMED = tuple(f"{way} stream" for way in OWN if way != RANGE_FENTRY)
+SHIPPED_STREAM = f"{FULL} {KPROBE} stream"
+"""What ``trace`` and ``record`` have by default."""
+PEERS = (f"{BPFTRACE} kfunc", f"{BPFTRACE} kprobe", BCC)
+PAGES, GROWTH = 512, (5, 51, 512)
+MEMORY_MIB = 12 * 1024
+COMPILE_S, MEASURE_S = 400, 600
+
+QUICK = Job((FULL_FENTRY, RANGE_FENTRY), (PAGES,), 0, 2)
+THOROUGH = Job((NONE, *OWN, *STREAMED, *PEERS), GROWTH, 1, 3)
+
+GOALS = {FULL_FENTRY: 1.08, RANGE_FENTRY: 1.03}
+STREAM_GOAL = 1.25
+
+Notes = Mapping[str, Any]
+
+
+def measure(quick: bool) -> Section:
+    """One kernel and the cheap ways, or everything."""
+    job, names = (QUICK, LEGS[:1]) if quick else (THOROUGH, LEGS)
+    Host.find()
+    tools.require_all(("bcc",) if quick else ("bcc", "bpftrace"))
+    kernels = {name: legs.provide(name) for name in names}
+    with (
+        tempfile.TemporaryDirectory(prefix="hvo-bench-") as folder,
+        ThreadPoolExecutor(len(names)) as pool,
+    ):
+        outs = [Path(folder) / name for name in names]
+        noted = dict(zip(names, pool.map(observe, kernels.values(), outs, [job] * 2), strict=True))
+    return section(noted)
+
+
+def observe(kernel: Kernel, out: Path, job: Job) -> Notes:
+    """Compile in one guest, where that is quick, and measure in another."""
+    # What is there before the first boot belongs to root alone, as the cache of programs must.
+    (out / "programs").mkdir(parents=True)
+    (out / "job.json").write_text(json.dumps(asdict(job)))
+    own = [way for way in job.ways if way.split()[0] in (FULL, RANGE)]
+    _guest(kernel, out, ("compile", *own), timeout_s=COMPILE_S)
+    files = [str(out / name) for name in ("job.json", "notes.json")]
+    _guest(kernel, out, ("measure", *files), timeout_s=MEASURE_S, counted=True)
+    notes: Notes = json.loads((out / "notes.json").read_text())
+    return notes
+
+
+def _guest(kernel: Kernel, out: Path, words: tuple[str, ...], **options: Any) -> GuestRun:
+    run = run_in_guest(
+        kernel,
+        (sys.executable, "-m", "tests.bench.kernel_cost_guest", *words),
+        out=out,
+        cpus=1,
+        nodes=1,
+        memory_mib=MEMORY_MIB,
+        env={"CACHE_DIRECTORY": str(out / "programs")},
+        cwd=Path(__file__).parents[2],
+        **options,
+    )
+    if run.exit_code:
+        raise RuntimeError(f"{words[0]} in a guest failed: {run.stderr}")
+    return run
+
+
+def slowdown(notes: Notes, way: str, size: int, pages: int, what: str) -> Figure:
+    """``what`` (``grow_wall`` ...) with the probes of ``way``, over the same without any."""
+    return _times(notes, way, size, pages, what).over(_baseline(notes, way, size, pages, what))
+
+
+def _times(notes: Notes, way: str, size: int, pages: int, what: str) -> Figure:
+    return figure(notes[way]["during"][f"{size} {pages}"][what])
+
+
+def _baseline(notes: Notes, way: str, size: int, pages: int, what: str) -> Figure:
+    """Before and after in one: as a single value, since none of them belongs to one repetition."""
+    both = [notes[way][when][f"{size} {pages}"][what] for when in ("before", "after")]
+    return figure([figure(both[0] + both[1]).median])
+
+
+def section(noted: Mapping[str, Notes]) -> Section:
+    """The results of all kernels."""
+    ratios: dict[str, Ratio] = {}
+    for leg, notes in noted.items():
+        ratios |= _ratios(leg, notes)
+    tables = [one for leg, notes in noted.items() for one in _tables(leg, notes)]
+    return Section(
+        title="Cost to the kernel",
+        about=(
+            f"The write to nr_hugepages that grows a pool from 0 to {PAGES} pages of 2 MB, and the"
+            " one that shrinks it again, in a QEMU guest with one CPU that counts instructions as"
+            " nanoseconds (-icount shift=0). Each way has a baseline of its own without probes,"
+            " measured right before and after it in the same boot; 1 is no cost at all. The time is"
+            " that of the caller: by the clock, in which a reader on the same CPU counts too, and"
+            " the caller's own CPU time. bpftrace counts the same functions and makes histograms of"
+            " the same two latencies; plain BCC submits a record of each PTE by a perf buffer."
+        ),
+        bounds=BOUNDS,
+        tables=tuple(tables),
+        ratios=ratios,
+        quoted=tuple(_quoted(noted)),
+    )
+
+
+BOUNDS = (
+    "the kernel's own way into and out of each probe, more than what the probe does: `full` by the"
+    " trampoline of each PTE, `range` by those of two functions for each huge page, seen at entry"
+    " and return, and by two readings of the clock; kprobes by the breakpoint's way through"
+    " ftrace; the stream by the ring buffer's reserve and submit and a look at the clock for each"
+    " record, and where the reader has no CPU of its own by the reader. Counted are instructions,"
+    " not cycles: cache misses, locked instructions and interrupts between CPUs cost more on"
+    " hardware, to the probes and to the kernel's own work that they are compared with. From"
+    " Linux 6.7 on a write also waits for RCU: the caller's time, but no work of its CPU."
+)
+
+
+def _tables(leg: str, notes: Notes) -> Iterator[Table]:
+    yield table(
+        f"{leg}: {PAGES} pages of 2 MB, time with the probes over time without",
+        ("probes", "grow", "shrink", "grow, caller's CPU", "shrink, caller's CPU", "records"),
+        ((way, *_row(notes, way, 2 * MIB, PAGES), _records(notes[way]["said"])) for way in notes),
+        _baselines(notes, PAGES),
+    )
+    if any(f"{GIB} 1" in one["during"] for one in notes.values()):
+        yield table(
+            f"{leg}: a page of 1 GB, time with the probes over time without",
+            ("probes", "grow", "shrink", "grow, caller's CPU", "shrink, caller's CPU"),
+            ((way, *_row(notes, way, GIB, 1)) for way in notes),
+            "To grow, the kernel first has to move what is in the way, as much as there is: that is"
+            " the spread.",
+        )
+    if f"{2 * MIB} {GROWTH[0]}" in notes[FULL_FENTRY]["during"]:
+        yield table(
+            f"{leg}: growth, instructions that the probes add for each page of 2 MB",
+            ("probes", *(f"{verb} {n}" for verb in ("grow", "shrink") for n in GROWTH)),
+            (
+                (way, *(_added(notes, way, n, f"{verb}_wall") for verb in VERBS for n in GROWTH))
+                for way in OWN
+            ),
+            "The same at 1, 10 and 100 times the work: the write's own start is spread over more.",
+        )
+
+
+def _row(notes: Notes, way: str, size: int, pages: int) -> Iterator[Figure | None]:
+    seen = all(f"{size} {pages}" in notes[way][w] for w in ("before", "during", "after"))
+    for what in COLUMNS:
+        yield slowdown(notes, way, size, pages, what) if seen else None
+
+
+def _records(said: Notes) -> str | None:
+    if not said.get("received"):
+        return None
+    return f"{said['received']:,} received, {said['lost']:,} lost"
+
+
+def _baselines(notes: Notes, pages: int) -> str:
+    times = [
+        _baseline(notes, next(iter(notes)), 2 * MIB, pages, f"{verb}_wall").median for verb in VERBS
+    ]
+    each = [f"{verb} {t / pages:,.0f}" for verb, t in zip(VERBS, times, strict=True)]
+    return f"Without probes, instructions for each page: {', '.join(each)}."
+
+
+def _added(notes: Notes, way: str, pages: int, what: str) -> str:
+    extra = (
+        _times(notes, way, 2 * MIB, pages, what).median
+        - _baseline(notes, way, 2 * MIB, pages, what).median
+    )
+    return f"{extra / pages:,.0f}"
+
+
+def worse(notes: Notes, way: str, clock: str = "wall") -> float:
+    """Of growing and shrinking 2 MB pages, the worse slow-down."""
+    return max(slowdown(notes, way, 2 * MIB, PAGES, f"{verb}_{clock}").median for verb in VERBS)
+
+
+def _ratios(leg: str, notes: Notes) -> Iterator[tuple[str, Ratio]]:
+    kernel = leg.removeprefix("debian-").replace(".", "_")
+    for way in notes:
+        if way == NONE or way in STREAMED:
+            continue
+        about = f"{leg}: `{way}` over no probes, the worse of grow and shrink"
+        yield (
+            f"kernel_cost.{_key(way)}_2mb_{kernel}",
+            Ratio(worse(notes, way), goal=GOALS.get(way), about=about),
+        )
+    for way in GOALS:
+        if PEERS[0] in notes:
+            yield (
+                f"kernel_cost.{_key(way)}_over_bpftrace_{kernel}",
+                Ratio(
+                    beside(notes, way, PEERS[0]),
+                    goal=1.0,
+                    about=f"{leg}: `{way}` over `{PEERS[0]}`, the worse of grow and shrink",
+                ),
+            )
+    for way in STREAMED:
+        if way in notes:
+            yield (
+                f"kernel_cost.{_key(way)}_2mb_{kernel}",
+                Ratio(
+                    worse(notes, way, "cpu"),
+                    goal=STREAM_GOAL if way == SHIPPED_STREAM else None,
+                    about=f"{leg}: `{way}` over no probes, the caller's CPU time",
+                ),
+            )
+    if SHIPPED_STREAM in notes:
+        yield (
+            f"kernel_cost.stream_received_{kernel}",
+            Ratio(received(notes), MORE, 1.0, f"{leg}: records received over records sent"),
+        )
+
+
+def beside(notes: Notes, way: str, peer: str) -> float:
+    """Slow-down over a peer's, the worse of growing and shrinking 2 MB pages."""
+    return max(
+        slowdown(notes, way, 2 * MIB, PAGES, f"{verb}_wall").median
+        / slowdown(notes, peer, 2 * MIB, PAGES, f"{verb}_wall").median
+        for verb in VERBS
+    )
+
+
+def received(notes: Notes) -> float:
+    """Of the records that all streams together were sent, those that their readers got."""
+    said = [notes[way]["said"] for way in STREAMED if way in notes]
+    got, sent = (sum(int(one[what]) for one in said) for what in ("received", "sequence"))
+    return got / sent
+
+
+def _key(way: str) -> str:
+    return way.lower().replace(" ", "_")
+
+
+def _quoted(noted: Mapping[str, Notes]) -> Iterator[Table]:
+    ways = [FULL_FENTRY, RANGE_FENTRY, f"{FULL} {KPROBE}", f"{RANGE} {KPROBE}", *PEERS]
+    asked = [(verb, leg) for leg in noted for verb in VERBS]
+    yield table(
+        f"Time to {' or '.join(VERBS)} a pool by {PAGES} pages of 2 MB, without probes = 1",
+        ("probes", *(f"{verb}, {leg}" for verb, leg in asked)),
+        (
+            (
+                way,
+                *(slowdown(noted[leg], way, 2 * MIB, PAGES, f"{verb}_wall") for verb, leg in asked),
+            )
+            for way in ways
+            if all(way in notes for notes in noted.values())
+        ),
+    )

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in the guest: times writes to nr_hugepages, with and without probes. It judges nothing.
+
+``python -m tests.bench.kernel_cost_guest compile WAY...`` fills the cache of compiled programs;
+``... measure JOB.json OUT.json`` measures. All times are in ns of a guest that counts instructions.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from probes.events import RECORD
+from probes.geometry import GIB, KIB, MIB
+from probes.host import Host
+from probes.live.backend import LiveBackend
+from probes.live.plan import make_plan
+from probes.live.symbols import read_symbols
+from tests.kernel.workload import SWITCH, hooks, wait_for
+
+NONE, BPFTRACE, BCC = "none", "bpftrace", "plain BCC"
+"""The first word of ways that are not hvoscope's own ("full fentry stream")."""
+PEERS = Path(__file__).with_name("peers")
+TRIES = 5
+VERBS, CLOCKS = ("grow", "shrink"), ("wall", "cpu")
+COLUMNS = tuple(f"{verb}_{clock}" for clock in CLOCKS for verb in VERBS)
+JIFFY_NS, PHASES = 4_000_000, 4
+"""Debian's timer tick. From Linux 6.7 on a write waits for RCU, and so for some tick: begun at
+different times between two of them, writes take as long on the average as without the rounding."""
+KINDS = {"kprobe": ("kprobe", "kretprobe"), "kfunc": ("kfunc", "kretfunc")}
+"""bpftrace's names of probes at entry and at return."""
+
+Notes = dict[str, Any]
+
+
+class PoolError(Exception):
+    """A pool is not of the size that was written."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to measure."""
+
+    ways: Sequence[str]
+    pages_2mb: Sequence[int]
+    pages_1gb: int
+    """0 for none."""
+    repetitions: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The persistent huge pages of one size."""
+
+    size: int
+
+    @property
+    def path(self) -> Path:
+        return Path(f"/sys/kernel/mm/hugepages/hugepages-{self.size // KIB}kB/nr_hugepages")
+
+    def resize(self, pages: int) -> tuple[int, int]:
+        """Wall time and this thread's CPU time of one write, both in ns."""
+        text = str(pages).encode()
+        descriptor = os.open(self.path, os.O_WRONLY)
+        cpu, wall = time.thread_time_ns(), time.monotonic_ns()
+        os.write(descriptor, text)
+        wall, cpu = time.monotonic_ns() - wall, time.thread_time_ns() - cpu
+        os.close(descriptor)
+        return wall, cpu
+
+    def resize_for_sure(self, pages: int) -> tuple[int, int]:
+        """The same, once more where the kernel found too little memory in one piece."""
+        before = self.path.read_text()
+        for _ in range(TRIES):
+            times = self.resize(pages)
+            if int(self.path.read_text()) == pages:
+                return times
+            self.path.write_text(before)
+            Path("/proc/sys/vm/compact_memory").write_text("1")
+            Path("/proc/sys/vm/drop_caches").write_text("1")
+        raise PoolError(f"{self.path} will not be {pages}")
+
+
+def timed(size: int, pages: int, repetitions: int) -> dict[str, list[float]]:
+    """Grow a pool from 0 to ``pages`` and shrink it again: mean times of each repetition, in ns."""
+    phases = 1 if size == GIB else PHASES
+    times: dict[str, list[float]] = {name: [] for name in COLUMNS}
+    for _ in range(repetitions):
+        for name in COLUMNS:
+            times[name].append(0)
+        for phase in range(phases):
+            for verb, wanted in zip(VERBS, (pages, 0), strict=True):
+                await_phase(phase)
+                for clock, ns in zip(CLOCKS, Pool(size).resize_for_sure(wanted), strict=True):
+                    times[f"{verb}_{clock}"][-1] += ns / phases
+    return times
+
+
+def await_phase(phase: int) -> None:
+    """Let readers and kworkers catch up, and wait for one of ``PHASES`` times between ticks."""
+    time.sleep(0.2)  # of guest time, so free
+    while time.monotonic_ns() % JIFFY_NS * PHASES // JIFFY_NS != phase:
+        pass
+
+
+def measured(job: Job) -> Notes:
+    """All pools of the job, by ``SIZE PAGES``; without one that the kernel would not fill."""
+    pools = [(GIB, job.pages_1gb)] if job.pages_1gb else []
+    pools += [(2 * MIB, pages) for pages in job.pages_2mb]
+    notes: Notes = {}
+    for size, pages in pools:
+        try:
+            notes[f"{size} {pages}"] = timed(size, pages, job.repetitions)
+        except PoolError as error:
+            print(error, flush=True)
+    return notes
+
+
+@contextmanager
+def attached(way: str) -> Iterator[Notes]:
+    """With the probes of ``way``; what it says of itself is in the notes afterwards."""
+    first, *rest = way.split()
+    if first == NONE:
+        yield {}
+    elif first == BPFTRACE:
+        with bpftrace(rest[0]) as notes:
+            yield notes
+    elif way == BCC:
+        with perf_per_pte() as notes:
+            yield notes
+    else:
+        with hvoscope(way) as notes:
+            yield notes
+
+
+def backend_of(way: str) -> LiveBackend:
+    """hvoscope as ``MODE ATTACH [stream]`` says; compiled programs are where systemd would say."""
+    mode, attach, *stream = way.split()
+    cache = Path(os.environ["CACHE_DIRECTORY"])
+    return LiveBackend(mode=mode, attach=attach, stream=bool(stream), cache=cache)
+
+
+@contextmanager
+def hvoscope(way: str) -> Iterator[Notes]:
+    """The live backend, and a thread that reads its stream, if it has one."""
+    backend = backend_of(way)
+    backend.start()
+    notes: Notes = {"received": 0, "sequence": 0}
+
+    def drain() -> None:
+        for block in backend.records():
+            if block:
+                notes["received"] += len(block) // RECORD.size
+                notes["sequence"] = 1 + int.from_bytes(block[-RECORD.size + 8 :][:8], sys.byteorder)
+
+    reader = threading.Thread(target=drain)
+    if "stream" in way:
+        reader.start()
+    try:
+        yield notes
+        time.sleep(1)
+        status, counters = backend.status(), backend.counters()
+        notes["lost"] = sum(status.lost.values())
+        notes["missed"] = sum(status.missed.values()) + sum(status.map_errors.values())
+        notes["ptes"] = sum(
+            n for (slot, _), n in counters.totals.items() if slot.family.startswith("ptes_")
+        )
+    finally:
+        backend.stop()
+        if reader.ident:
+            reader.join()
+
+
+@contextmanager
+def bpftrace(kind: str) -> Iterator[Notes]:
+    """The same counts and histograms by bpftrace."""
+    functions = {
+        step.step: step.hooks[0].symbol
+        for step in make_plan(read_symbols(Host().proc / "kallsyms"))
+    }
+    entry, at_return = KINDS[kind]
+    text = (PEERS / "count.bt").read_text()
+    for name, value in (
+        ("ENTRY", entry),
+        ("RETURN", at_return),
+        ("OPTIMIZE", functions["optimize"]),
+        ("RESTORE", functions["restore"]),
+    ):
+        text = text.replace(name, value)
+    wanted = {functions["optimize"], functions["restore"]}
+    wanted |= {"vmemmap_remap_pte", "vmemmap_restore_pte"}
+    with peer(["bpftrace", "-e", text], lambda _: all(name in hooks() for name in wanted)) as notes:
+        yield notes
+    counted = dict(line[1:].split(": ") for line in notes["said"].splitlines() if ": " in line)
+    notes["ptes"] = int(counted["remapped"]) + int(counted["restored"])
+
+
+@contextmanager
+def perf_per_pte() -> Iterator[Notes]:
+    """The plain BCC tool."""
+    command = ["/usr/bin/python3", str(PEERS / "perf_per_pte.py")]
+    with peer(command, lambda said: "ready" in said) as notes:
+        yield notes
+    notes["received"], notes["lost"] = map(int, notes["said"].split()[-2:])
+
+
+@contextmanager
+def peer(command: list[str], ready: Callable[[str], bool]) -> Iterator[Notes]:
+    """A program that is ended by a signal and then says what it counted."""
+    notes: Notes = {"said": ""}
+    log = Path("/tmp/peer.log")
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            wait_for(lambda: ready(log.read_text()) or process.poll() is not None)
+            if process.poll() is not None:
+                raise RuntimeError(f"{command[0]} ended: {log.read_text()}")
+            time.sleep(1)
+            yield notes
+            time.sleep(1)
+        finally:
+            process.send_signal(signal.SIGINT if command[0] == "bpftrace" else signal.SIGTERM)
+            process.wait(60)
+    notes["said"] = log.read_text()
+
+
+@contextmanager
+def ticking() -> Iterator[subprocess.Popen[bytes]]:
+    """With a process that wakes up all the time; SIGSTOP ends that.
+
+    The clock of an idle guest jumps to its next timer, however short the wait for the host's files
+    was: without a near one, time-outs end what has barely begun.
+    """
+    tick = [sys.executable, "-c", "import time\nwhile True: time.sleep(0.02)"]
+    with subprocess.Popen(tick) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def undisturbed(ticker: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Without that process for a while."""
+    ticker.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        ticker.send_signal(signal.SIGCONT)
+
+
+def run(job: Job) -> Notes:
+    """Each way between two measurements without probes, which are its own baseline."""
+    SWITCH.write_text("1")
+    notes: Notes = {}
+    with ticking() as ticker:
+        with undisturbed(ticker):
+            warm = measured(replace(job, repetitions=1))
+            if f"{GIB} {job.pages_1gb}" not in warm:
+                job = replace(job, pages_1gb=0)
+            before = measured(job)
+        for way in job.ways:
+            with attached(way) as said, undisturbed(ticker):
+                during = measured(job)
+            with undisturbed(ticker):
+                after = measured(job)
+            notes[way] = {"before": before, "during": during, "after": after, "said": said}
+            print(way, flush=True)
+            before = after
+    return notes
+
+
+def main() -> None:
+    """As the first argument says."""
+    match sys.argv[1:]:
+        case ["compile", *ways]:
+            for way in ways:
+                backend = backend_of(way)
+                backend.start()
+                backend.stop()
+        case ["measure", job, out]:
+            notes = run(Job(**json.loads(Path(job).read_text())))
+            Path(out).write_text(json.dumps(notes))
+
+
+if __name__ == "__main__":
+    main()
