@@ -15,6 +15,8 @@ _TOOLS: dict[str, tuple[str, tuple[str, ...]]] = {
     # Before QEMU 8 it is a part of QEMU's own packages.
     "virtiofsd": ("virtiofsd", ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")),
     "bcc": ("python3-bpfcc", ("/usr/lib/python3/dist-packages/bcc/__init__.py",)),
+    "bpftrace": ("bpftrace", ("bpftrace",)),
+    "node_exporter": ("prometheus-node-exporter", ("prometheus-node-exporter",)),
     "depmod": ("kmod", ("/usr/sbin/depmod", "/sbin/depmod")),
     "gcc": ("gcc", ("gcc",)),
     "libc": ("libc6-dev", ("/usr/include/stdio.h",)),
