@@ -28,7 +28,6 @@ _TOOLS: dict[str, tuple[str, tuple[str, ...]]] = {
     "pahole": ("dwarves", ("pahole",)),
     "libelf": ("libelf-dev", ("/usr/include/libelf.h",)),
     "libssl": ("libssl-dev", ("/usr/include/openssl/ssl.h",)),
-    "bpftrace": ("bpftrace", ("bpftrace",)),
 }
 BUILD = ("gcc", "libc", "make", "flex", "bison", "bc", "xz", "pahole", "libelf", "libssl", "depmod")
 

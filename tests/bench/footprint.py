@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory, threads, descriptors and start of the daemon, beside a tool that keeps its compiler."""
+
+import http
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.bench import servers
+from tests.bench.figures import Figure, Ratio, Section, Table, figure, table
+from tests.bench.process import Taken, taken
+from tests.bench.scrape import PLAIN, Client
+from tests.kernel import legs, tools
+from tests.kernel.qemu import Host, run_in_guest
+
+LEG = "debian-6.12"
+SCRAPES = (100, 1000, 10_000)
+STARTS = 5
+MEMORY_MIB, TIMEOUT_S = 8 * 1024, 900
+ROOT = Path(__file__).parents[2]
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+BCC_PACKAGES = ("python3-bpfcc", "libbpfcc", "libclang-cpp14", "libllvm14")
+"""Debian 12's BCC with its compiler: hvoscope's loader uses it, and ends."""
+OTHER_PACKAGES = ("bpftrace", "prometheus-node-exporter")
+
+Looks = Mapping[int, Taken]
+"""By scrapes before; 0 is the start."""
+
+
+def measure(quick: bool) -> Section:
+    """Below 20 s and without a guest if ``quick``, else some minutes."""
+    counts = SCRAPES[:1] if quick else SCRAPES
+    with tempfile.TemporaryDirectory() as folder:
+        simulated = watched(Path(folder), (*counts, 300) if quick else counts)
+        starts = figure(start_seconds(Path(folder)) for _ in range(2 if quick else STARTS))
+        if quick:
+            return section(simulated, starts, None, [])
+        installed = [_sizes(Path(folder))]
+    with tempfile.TemporaryDirectory(prefix="hvo-bench-") as folder:
+        return section(simulated, starts, guest_notes(Path(folder)), installed)
+
+
+def watched(folder: Path, counts: tuple[int, ...]) -> Looks:
+    """A simulating daemon after so many scrapes."""
+    with servers.hvoscope(folder, nodes=2) as server:
+        time.sleep(3)  # until its pools have grown
+        looks, done = {0: taken(server.pid)}, 0
+        client = Client(server, PLAIN)
+        for count in counts:
+            for _ in range(count - done):
+                if client.scrape()[1] != http.HTTPStatus.OK:
+                    raise RuntimeError("a scrape was refused")
+            done = count
+            looks[count] = taken(server.pid)
+        client.close()
+    return looks
+
+
+def start_seconds(folder: Path) -> float:
+    """Seconds from start to ready, simulated."""
+    began = time.perf_counter()
+    with servers.hvoscope(folder, nodes=2):
+        return time.perf_counter() - began
+
+
+def guest_notes(out: Path) -> Mapping[str, Any]:
+    """What a guest saw of the live daemon and of the plain tool."""
+    Host.find()
+    tools.require("bcc")
+    (out / "programs").mkdir()  # made here it is root's alone, as the daemon wants its cache
+    words = ("tests.bench.footprint_guest", str(out), SYSTEM_PYTHON, *map(str, SCRAPES))
+    run = run_in_guest(
+        legs.provide(LEG),
+        (sys.executable, "-m", *words),
+        out=out,
+        memory_mib=MEMORY_MIB,
+        timeout_s=TIMEOUT_S,
+    )
+    if run.exit_code:
+        raise RuntimeError(run.stderr)
+    notes: Mapping[str, Any] = json.loads((out / "footprint.json").read_text())
+    return notes
+
+
+def section(
+    simulated: Looks, starts: Figure, notes: Mapping[str, Any] | None, more: list[Table]
+) -> Section:
+    """Tables and ratios; ``notes`` are the guest's, None where there was none."""
+    most = max(simulated)
+    ratios = {
+        "footprint.simulated_growth": Ratio(
+            simulated[most].rss_kib / simulated[min(n for n in simulated if n)].rss_kib,
+            about="RSS after the last scrapes over that after the first 100, simulated",
+        )
+    }
+    tables = [_growth("simulated, on this machine", simulated)]
+    ready = [("simulated, on this machine", _seconds(starts.values))]
+    quoted: tuple[Table, ...] = ()
+    if notes:
+        live = {int(n): Taken(*look) for n, look in notes["live"]["looks"].items()}
+        plain = Taken(*notes["plain_bcc"]["look"])
+        tables += [_growth(f"live, on {LEG} in a guest", live)]
+        quoted = (_beside(live, plain),)
+        ready += [
+            ("live, probes compiled before", _seconds([notes["live"]["cached"]])),
+            ("live, probes to compile", _seconds([notes["live"]["cold"]])),
+            ("plain BCC tool", _seconds([notes["plain_bcc"]["ready"]])),
+        ]
+        ratios["footprint.live_rss_over_plain_bcc"] = Ratio(
+            live[max(live)].rss_kib / plain.rss_kib,
+            about="RSS, live daemon after its scrapes over a plain BCC tool",
+        )
+        ratios["footprint.live_growth"] = Ratio(
+            live[max(live)].rss_kib / live[min(n for n in live if n)].rss_kib,
+            about="RSS after the last scrapes over that after the first 100, live",
+        )
+    tables += [*quoted, table("Start to ready", ("what", "time"), ready, READY_NOTE), *more]
+    return Section("Footprint", ABOUT, BOUNDS, tuple(tables), ratios, quoted)
+
+
+def _growth(where: str, looks: Looks) -> Table:
+    rows = [
+        (f"{count:,}", _mib(look.rss_kib), look.threads, look.descriptors)
+        for count, look in looks.items()
+    ]
+    return table(f"The daemon, {where}", ("scrapes before", "RSS", "threads", "descriptors"), rows)
+
+
+def _beside(live: Looks, plain: Taken) -> Table:
+    most = max(live)
+    rows = [
+        ("`hvoscope serve`, just ready", _mib(live[0].rss_kib), *live[0][1:]),
+        (f"`hvoscope serve`, after {most:,} scrapes", _mib(live[most].rss_kib), *live[most][1:]),
+        ("a plain BCC tool, just ready", _mib(plain.rss_kib), *plain[1:]),
+    ]
+    return table("Memory while probes are attached", ("", "RSS", "threads", "descriptors"), rows)
+
+
+def _sizes(folder: Path) -> Table:
+    rows: list[tuple[str, Figure | None]] = [
+        ("hvoscope and its Python packages, in a venv", _mib(_venv_kib(folder))),
+        ("Debian's BCC with its compiler, which the loader uses", _packages(BCC_PACKAGES)),
+        *((name, _packages((name,))) for name in OTHER_PACKAGES),
+    ]
+    return table("On disk", ("what", "size"), rows)
+
+
+def _venv_kib(folder: Path) -> float:
+    """A fresh venv with hvoscope, less the same without it."""
+    environment = folder / "venv"
+    venv.create(environment, with_pip=True)
+    empty = _folder_kib(environment)
+    pip = [str(environment / "bin" / "pip"), "install", "-q", "--no-compile", str(ROOT)]
+    subprocess.run(pip, check=True, capture_output=True)
+    return _folder_kib(environment) - empty
+
+
+def _folder_kib(folder: Path) -> float:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) / 1024
+
+
+def _packages(names: tuple[str, ...]) -> Figure | None:
+    """Installed size; None where one of them is not installed."""
+    command = ["dpkg-query", "-W", "-f", "${Installed-Size}\\n", *names]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return None
+    return _mib(sum(int(size) for size in done.stdout.split()))
+
+
+def _mib(kib: float) -> Figure:
+    return figure([kib / 1024], "MiB")
+
+
+def _seconds(values: Any) -> Figure:
+    return figure(values, "s")
+
+
+READY_NOTE = (
+    "In the guest everything is emulated, some ten times as slow as on a processor; compare the"
+    " rows with each other."
+)
+ABOUT = (
+    f"`hvoscope serve` simulated on this machine and live on {LEG} in a guest, where a plain BCC"
+    " tool (a kprobe on every PTE and a perf buffer) runs beside it; scrapes on one connection."
+)
+BOUNDS = (
+    "Python itself and prometheus_client; compiler and BCC are in the loader, which is gone when"
+    " the daemon is ready. A start is Python's imports and, of probes not compiled before, clang."
+)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the counts stay exact while every CPU grows and shrinks pools at once."""
+
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.bench.figures import Section, Table, table
+from tests.bench.kernel_speed_guest import POOLS
+from tests.kernel import legs, tools
+from tests.kernel.qemu import Host, run_in_guest
+
+LEG = "debian-6.12"
+"""The oldest here that accounts its memmap itself (6.11)."""
+ROUNDS = (1, 10, 100)
+MEMORY_MIB, TIMEOUT_S = 12 * 1024, 600
+
+Notes = Mapping[str, Any]
+
+
+class InexactError(AssertionError):
+    """A count differs from what happened."""
+
+
+def measure(quick: bool) -> Section:
+    """Some minutes; if ``quick``, without the longest stage."""
+    Host.find()
+    tools.require("bcc")
+    rounds = ROUNDS[:-1] if quick else ROUNDS
+    with tempfile.TemporaryDirectory(prefix="hvo-bench-") as folder:
+        out = Path(folder)
+        run = run_in_guest(
+            legs.provide(LEG),
+            (sys.executable, "-m", "tests.bench.kernel_speed_guest", str(out), *map(str, rounds)),
+            out=out,
+            cpus=len(POOLS),
+            memory_mib=MEMORY_MIB,
+            timeout_s=TIMEOUT_S,
+        )
+        if run.exit_code:
+            raise RuntimeError(run.stderr)
+        stages: list[Notes] = json.loads((out / "speed.json").read_text())
+    for stage in stages:
+        check(stage)
+    return section(stages)
+
+
+def check(stage: Notes) -> None:
+    """Hold every way's counts against pools, kernel and stream. Raises ``InexactError``."""
+    first, *others = stage["totals"].values()
+    _same("all ways to count", [sorted(first)] * len(others), [sorted(o) for o in others])
+    _same("drift", set(stage["drift"].values()), {0})
+    counted = sums(stage)
+    came, went = (sum(moved[i] for moved in stage["moved"]) for i in (1, 2))
+    _same("pages that came", counted["hugepages_optimized"], came)
+    _same("pages that went", counted["hugepages_restored"], went)
+    fall = stage["before"]["memmap_pages"] - stage["after"]["memmap_pages"]
+    _same("nr_memmap_*", counted["frames_freed"] - counted["frames_allocated"], fall)
+    prompt, slow = stage["prompt"], stage["slow"]
+    _same("loss of a prompt reader", sum(prompt["lost"].values()), 0)
+    _same("records of remapped PTEs", prompt["kinds"]["REMAP_PTE"], counted["ptes_remapped"])
+    _same("records of restored PTEs", prompt["kinds"]["RESTORE_PTE"], counted["ptes_restored"])
+    _same("records of calls", prompt["kinds"]["OPTIMIZE_EXIT"], counted["optimize_calls"])
+    # Both were attached all the time: what one received, the other received or lost.
+    _same("received + lost", slow["received"] + sum(slow["lost"].values()), prompt["received"])
+
+
+def sums(stage: Notes) -> Counter[str]:
+    """Counters by family."""
+    counted: Counter[str] = Counter()
+    for family, _, _, _, n in next(iter(stage["totals"].values())):
+        counted[family] += n
+    return counted
+
+
+def section(stages: Sequence[Notes]) -> Section:
+    """The table, and nothing to compare: it is exact, or it raised."""
+    return Section("Exactness under speed", ABOUT, BOUNDS, (_table(stages), _streams(stages)))
+
+
+def _table(stages: Sequence[Notes]) -> Table:
+    rows = []
+    for stage in stages:
+        counted = sums(stage)
+        ptes = counted["ptes_remapped"] + counted["ptes_restored"]
+        missed = sum(n for way in stage["missed"].values() for n in way.values())
+        errors = sum(n for way in stage["map_errors"].values() for n in way.values())
+        pages = counted["hugepages_optimized"] + counted["hugepages_restored"]
+        net = counted["frames_freed"] - counted["frames_allocated"]
+        rows.append(
+            (stage["rounds"], f"{pages:,}", f"{ptes:,}", f"{ptes / stage['seconds']:,.0f}",
+             missed, errors, net, 0)
+        )  # fmt: skip
+    columns = ("rounds", "pages optimised and restored", "PTEs", "PTEs a second (emulated)",
+               "missed", "map errors", "net frames", "difference")  # fmt: skip
+    return table("Four pools at once on four CPUs", columns, rows, NOTE)
+
+
+def _streams(stages: Sequence[Notes]) -> Table:
+    rows = [
+        (stage["rounds"], *(f"{n:,}" for n in (prompt["received"], sum(prompt["lost"].values()),
+         slow["received"], sum(slow["lost"].values()),
+         slow["received"] + sum(slow["lost"].values()) - prompt["received"])))
+        for stage in stages
+        for prompt, slow in [(stage["prompt"], stage["slow"])]
+    ]  # fmt: skip
+    columns = ("rounds", "prompt reader: received", "lost", "nobody reads until the end: received",
+               "lost", "received + lost, less what was sent")  # fmt: skip
+    return table("The event stream", columns, rows)
+
+
+def _same(what: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise InexactError(f"{what}: {found} instead of {expected}")
+
+
+ABOUT = (
+    f"On {LEG}, four processes on CPUs of their own grow and shrink the 2 MB and 1 GB pools of two"
+    " nodes as fast as they can, while all four ways to count and two event streams are attached at"
+    " once. The command fails unless every way counts the same, as many pages as the pools say, as"
+    " many frames as nr_memmap_* fell by, and a record for every PTE."
+)
+NOTE = (
+    "Difference: between any way's counts, the pools' pages and the kernel's own accounting;"
+    " anything but 0 fails."
+)
+BOUNDS = (
+    "emulation: every PTE meets ten probes here, on a CPU that is itself a program. What is lost is"
+    " what does not fit into the stream's 16 MiB before somebody reads."
+)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in the guest: pools grow and shrink at once, each on a CPU of its own, and all is counted.
+
+``python -m tests.bench.kernel_speed_guest FOLDER ROUNDS...`` writes speed.json. It judges nothing.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from probes.accounting import Drift, KernelState
+from probes.events import RECORD, Kind, offset_of
+from probes.geometry import GIB, KIB, MIB
+from probes.host import Host
+from probes.live.backend import LiveBackend
+from probes.live.handover import KPROBE
+from probes.live.plan import FULL
+from probes.operations import parse_operation
+from tests.kernel.modes import WAYS, settle
+from tests.kernel.workload import Notes, kernels_own, perform, plain
+
+_KIND = offset_of("kind")
+
+
+class Pool(NamedTuple):
+    """A pool, its one writer's CPU, and how many pages come and go in each round."""
+
+    node: int
+    size: int
+    pages: int
+    cpu: int
+
+
+POOLS = (
+    Pool(0, 2 * MIB, 101, 0),
+    Pool(1, 2 * MIB, 101, 1),
+    Pool(0, GIB, 1, 2),
+    Pool(1, GIB, 1, 3),
+)
+
+
+def breathe(pool: Pool, rounds: int) -> tuple[int, int]:
+    """Grow and shrink; pages that came and pages that went, as the pool itself says."""
+    os.sched_setaffinity(0, {pool.cpu})
+    folder = f"/sys/devices/system/node/node{pool.node}/hugepages/hugepages-{pool.size // KIB}kB"
+    count = Path(folder, "nr_hugepages")
+    came = went = 0
+    for _ in range(rounds):
+        count.write_text(str(pool.pages))
+        there = int(count.read_text())
+        came += there
+        count.write_text("0")
+        went += there - int(count.read_text())
+    return came, went
+
+
+class Reader:
+    """Takes a backend's records and counts them by kind."""
+
+    def __init__(self, backend: LiveBackend) -> None:
+        """Nothing is read before ``start``."""
+        self.kinds: Counter[int] = Counter()
+        self._backend = backend
+        self._thread = threading.Thread(target=self._take)
+        self.start = self._thread.start
+        self.join = self._thread.join
+
+    def _take(self) -> None:
+        for block in self._backend.records():
+            self.kinds.update(block[_KIND :: RECORD.size])
+
+    def notes(self) -> Notes:
+        """Received by kind, and what the backend says it lost."""
+        kinds = {Kind(kind).name: n for kind, n in self.kinds.items()}
+        lost = dict(self._backend.status().lost)
+        return {"received": sum(kinds.values()), "kinds": kinds, "lost": lost}
+
+
+@contextmanager
+def watching() -> Iterator[tuple[dict[str, tuple[LiveBackend, Drift]], Reader, Reader]]:
+    """All ways to count at once, a stream that is read and one that is left lying."""
+    with ExitStack() as stack:
+
+        def started(backend: LiveBackend) -> LiveBackend:
+            backend.start()
+            stack.callback(backend.stop)
+            return backend
+
+        counting = {}
+        for mode, attach in WAYS:
+            backend = started(LiveBackend(mode=mode, attach=attach))
+            drift = Drift(backend, KernelState(Host()))
+            drift.mark()
+            counting[f"{mode} {attach}"] = (backend, drift)
+        prompt, slow = (
+            Reader(started(LiveBackend(mode=FULL, attach=KPROBE, stream=True))) for _ in range(2)
+        )
+        prompt.start()
+        yield counting, prompt, slow
+
+
+def stage(rounds: int) -> Notes:
+    """So many rounds on every pool, seen by watchers of their own."""
+    with watching() as (counting, prompt, slow):
+        before = kernels_own()
+        began = time.monotonic()
+        with ProcessPoolExecutor(len(POOLS)) as workers:
+            moved = list(workers.map(breathe, POOLS, [rounds] * len(POOLS)))
+        seconds = time.monotonic() - began
+        settle([backend for backend, _ in counting.values()])
+        slow.start()
+        time.sleep(2)  # readers wait a tenth of a second for more
+        notes: Notes = {
+            "rounds": rounds,
+            "seconds": seconds,
+            "moved": [[pool.size, *pages] for pool, pages in zip(POOLS, moved, strict=True)],
+            "before": before,
+            "after": kernels_own(),
+            "totals": {w: plain(b.counters())["totals"] for w, (b, _) in counting.items()},
+            "drift": {way: drift.frames() for way, (_, drift) in counting.items()},
+            "missed": {w: dict(b.status().missed) for w, (b, _) in counting.items()},
+            "map_errors": {w: dict(b.status().map_errors) for w, (b, _) in counting.items()},
+        }
+    prompt.join()
+    slow.join()
+    return {**notes, "prompt": prompt.notes(), "slow": slow.notes()}
+
+
+def main() -> None:
+    """Switch on, and do every stage."""
+    out, *rounds = sys.argv[1:]
+    perform(parse_operation("hvo on"))
+    notes = [stage(int(n)) for n in rounds]
+    Path(out, "speed.json").write_text(json.dumps(notes))
+
+
+if __name__ == "__main__":
+    main()
