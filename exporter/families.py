@@ -4,6 +4,7 @@
 What could not be observed gives no family, or no sample.
 """
 
+import functools
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
@@ -100,8 +101,13 @@ def drift(held: Drift) -> Iterator[Metric]:
 def identity(info: Info) -> Iterator[Metric]:
     """Which source and which build this is."""
     yield from family(catalogue.BACKEND_INFO, [((info.backend, info.kernel, info.mode), 1.0)])
-    build = (version("hvoscope"), platform.python_version())
-    yield from family(catalogue.BUILD_INFO, [(build, 1.0)])
+    yield from family(catalogue.BUILD_INFO, [(_build(), 1.0)])
+
+
+@functools.cache
+def _build() -> tuple[str, str]:
+    """Of hvoscope, which takes reading a file, and of Python."""
+    return version("hvoscope"), platform.python_version()
 
 
 def _totals(counters: Counters, page_size: int) -> Iterator[Metric]:
