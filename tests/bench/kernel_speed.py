@@ -61,6 +61,8 @@ def check(stage: Notes) -> None:
     fall = stage["before"]["memmap_pages"] - stage["after"]["memmap_pages"]
     _same("nr_memmap_*", counted["frames_freed"] - counted["frames_allocated"], fall)
     prompt, slow = stage["prompt"], stage["slow"]
+    for reader in (prompt, slow):
+        _same("losses are known", bool(reader["lost"]), True)
     _same("loss of a prompt reader", sum(prompt["lost"].values()), 0)
     _same("records of remapped PTEs", prompt["kinds"]["REMAP_PTE"], counted["ptes_remapped"])
     _same("records of restored PTEs", prompt["kinds"]["RESTORE_PTE"], counted["ptes_restored"])

@@ -68,6 +68,7 @@ class Reader:
     def __init__(self, backend: LiveBackend) -> None:
         """Nothing is read before ``start``."""
         self.kinds: Counter[int] = Counter()
+        self.lost: Notes = {}
         self._backend = backend
         self._thread = threading.Thread(target=self._take)
         self.start = self._thread.start
@@ -77,11 +78,14 @@ class Reader:
         for block in self._backend.records():
             self.kinds.update(block[_KIND :: RECORD.size])
 
+    def note_losses(self) -> None:
+        """To be done while the backend runs, and when nothing happens any more."""
+        self.lost = dict(self._backend.status().lost)
+
     def notes(self) -> Notes:
-        """Received by kind, and what the backend says it lost."""
+        """Received by kind, and what the backend said it lost, by place."""
         kinds = {Kind(kind).name: n for kind, n in self.kinds.items()}
-        lost = dict(self._backend.status().lost)
-        return {"received": sum(kinds.values()), "kinds": kinds, "lost": lost}
+        return {"received": sum(kinds.values()), "kinds": kinds, "lost": self.lost}
 
 
 @contextmanager
@@ -118,6 +122,8 @@ def stage(rounds: int) -> Notes:
         settle([backend for backend, _ in counting.values()])
         slow.start()
         time.sleep(2)  # readers wait a tenth of a second for more
+        prompt.note_losses()
+        slow.note_losses()
         notes: Notes = {
             "rounds": rounds,
             "seconds": seconds,

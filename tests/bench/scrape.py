@@ -283,7 +283,12 @@ ABOUT = (
     " Python can be: prometheus_client's own server with a gauge at rest for each of hvoscope's"
     " series. Client and servers share the machine's cores."
 )
-BOUNDS = "TO BE SAID"
+BOUNDS = (
+    "prometheus_client's text encoder, which takes three quarters of the CPU of a scrape and is the"
+    " same in the bare exporter; the rest is making the samples anew each time and parsing HTTP"
+    " strictly. Scrapes at once are answered one after the other: the counters are read once for"
+    " each."
+)
 
 
 def _get(server: Server, way: Way) -> bytes:
