@@ -128,7 +128,7 @@ ABOUT = (
 )
 NOTE = (
     "Difference: between any way's counts, the pools' pages and the kernel's own accounting;"
-    " anything but 0 fails."
+    " anything but 0 fails. A 1 GB page comes only while a node has so much memory in one piece."
 )
 BOUNDS = (
     "emulation: every PTE meets ten probes here, on a CPU that is itself a program. What is lost is"

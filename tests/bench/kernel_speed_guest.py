@@ -38,6 +38,12 @@ class Pool(NamedTuple):
     pages: int
     cpu: int
 
+    @property
+    def file(self) -> Path:
+        """The file that says how many pages there are, and makes them so many."""
+        folder = f"hugepages/hugepages-{self.size // KIB}kB"
+        return Path(f"/sys/devices/system/node/node{self.node}", folder, "nr_hugepages")
+
 
 POOLS = (
     Pool(0, 2 * MIB, 101, 0),
@@ -48,17 +54,15 @@ POOLS = (
 
 
 def breathe(pool: Pool, rounds: int) -> tuple[int, int]:
-    """Grow and shrink; pages that came and pages that went, as the pool itself says."""
+    """Shrink and grow; pages that came and pages that went, as the pool itself says."""
     os.sched_setaffinity(0, {pool.cpu})
-    folder = f"/sys/devices/system/node/node{pool.node}/hugepages/hugepages-{pool.size // KIB}kB"
-    count = Path(folder, "nr_hugepages")
-    came = went = 0
+    there = came = went = 0
     for _ in range(rounds):
-        count.write_text(str(pool.pages))
-        there = int(count.read_text())
-        came += there
-        count.write_text("0")
-        went += there - int(count.read_text())
+        for wanted in (0, pool.pages):
+            pool.file.write_text(str(wanted))
+            before, there = there, int(pool.file.read_text())
+            came += max(there - before, 0)
+            went += max(before - there, 0)
     return came, went
 
 
@@ -135,6 +139,8 @@ def stage(rounds: int) -> Notes:
             "missed": {w: dict(b.status().missed) for w, (b, _) in counting.items()},
             "map_errors": {w: dict(b.status().map_errors) for w, (b, _) in counting.items()},
         }
+    for pool in POOLS:
+        pool.file.write_text("0")
     prompt.join()
     slow.join()
     return {**notes, "prompt": prompt.notes(), "slow": slow.notes()}
