@@ -158,10 +158,10 @@ def _tables(leg: str, notes: Notes) -> Iterator[Table]:
         )
     if f"{2 * MIB} {GROWTH[0]}" in notes[FULL_FENTRY]["during"]:
         yield table(
-            f"{leg}: growth, instructions that the probes add for each page of 2 MB",
+            f"{leg}: growth, instructions of the caller that the probes add for each page of 2 MB",
             ("probes", *(f"{verb} {n}" for verb in ("grow", "shrink") for n in GROWTH)),
             (
-                (way, *(_added(notes, way, n, f"{verb}_wall") for verb in VERBS for n in GROWTH))
+                (way, *(_added(notes, way, n, f"{verb}_cpu") for verb in VERBS for n in GROWTH))
                 for way in OWN
             ),
             "The same at 1, 10 and 100 times the work: the write's own start is spread over more.",
