@@ -14,10 +14,10 @@ from typing import Any
 
 from tests.bench import servers
 from tests.bench.figures import Figure, Ratio, Section, Table, figure, table
-from tests.bench.process import Taken, taken
 from tests.bench.scrape import PLAIN, Client
 from tests.kernel import legs, tools
 from tests.kernel.qemu import Host, run_in_guest
+from tests.process import Taken, taken
 
 LEG = "debian-6.12"
 SCRAPES = (100, 1000, 10_000)

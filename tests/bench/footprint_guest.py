@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from probes.operations import parse_operation
-from tests.bench.process import Taken, taken
 from tests.kernel.workload import ADDRESS, Notes, exporter, get, perform, wait_for
+from tests.process import Taken, taken
 
 PEER = Path(__file__).parent / "peers" / "perf_per_pte.py"
 

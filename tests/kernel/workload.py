@@ -25,6 +25,7 @@ from probes.counters import Counters
 from probes.geometry import KIB, MIB
 from probes.live.backend import LiveBackend
 from probes.operations import Operation, parse_operation
+from tests.process import taken
 
 OPERATIONS = (
     "hvo off",
@@ -210,16 +211,10 @@ def count_exactly(out: Path) -> Notes:
         notes["hooks_while_serving"] = hooks()
         notes["landing_page"] = get("/")
         notes["elsewhere"] = get("/nowhere")
-        notes["rss_kib"] = rss_kib(process.pid)
+        notes["rss_kib"] = taken(process.pid).rss_kib
     notes["exit_code"] = process.returncode
     notes["hooks_left"] = hooks_left()
     return notes
-
-
-def rss_kib(pid: int) -> int:
-    """Resident memory of a process."""
-    status = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in status if line.startswith("VmRSS")).split()[1])
 
 
 def ask_trace(out: Path) -> Notes:

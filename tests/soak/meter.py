@@ -6,8 +6,9 @@ import re
 import statistics
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
+
+from tests.process import taken
 
 _SAMPLE = re.compile(r"^(\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
@@ -16,16 +17,9 @@ def rss_kib(pid: int) -> int:
     """Resident memory, in KiB: the median of a few looks, as a simulation breathes."""
     looks = []
     for _ in range(5):
-        status = Path(f"/proc/{pid}/status").read_text()
-        (found,) = re.findall(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
-        looks.append(int(found))
+        looks.append(taken(pid).rss_kib)
         time.sleep(0.05)  # so that the looks differ
     return int(statistics.median(looks))
-
-
-def descriptors(pid: int) -> int:
-    """Open descriptors."""
-    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 class Spread(NamedTuple):

@@ -13,7 +13,8 @@ import pytest
 from tests.exporter.test_daemon import daemon
 from tests.exporter.web import hostile
 from tests.exporter.web.certificates import client, write_server
-from tests.soak.meter import Scraper, descriptors, rss_kib
+from tests.process import taken
+from tests.soak.meter import Scraper, rss_kib
 
 pytestmark = pytest.mark.soak
 
@@ -46,7 +47,7 @@ def test_ten_thousand_scrapes() -> None:
     with daemon(*LEISURELY) as (process, url, _):
         scraper = Scraper(*where_of(url))
         scrape_until(scraper, lambda: len(scraper.seconds) >= WARM_UP_SCRAPES)
-        rss, fds = rss_kib(process.pid), descriptors(process.pid)
+        rss, fds = rss_kib(process.pid), taken(process.pid).descriptors
         scraper.seconds.clear()
         scrape_until(scraper, lambda: len(scraper.seconds) >= SCRAPES)
         after = rss_kib(process.pid)
@@ -56,7 +57,7 @@ def test_ten_thousand_scrapes() -> None:
         )
         assert after - rss < GROWTH_KIB
         assert after < MOST_KIB
-        assert descriptors(process.pid) == fds
+        assert taken(process.pid).descriptors == fds
         assert spread.p99 < 3 * spread.p50
         scraper.close()
 
@@ -65,14 +66,14 @@ def test_ten_million_events() -> None:
     with daemon(*MAX) as (process, url, _):
         scraper = Scraper(*where_of(url))
         scrape_until(scraper, lambda: scraper.events() >= WARM_UP_EVENTS, pause=0.2)
-        rss, fds = rss_kib(process.pid), descriptors(process.pid)
+        rss, fds = rss_kib(process.pid), taken(process.pid).descriptors
         scrape_until(scraper, lambda: scraper.events() >= WARM_UP_EVENTS + EVENTS, pause=0.2)
         after = rss_kib(process.pid)
         print(
             f"\nRSS {rss} -> {after} KiB; {scraper.events()} events, {len(scraper.seconds)} scrapes"
         )
         assert after - rss < GROWTH_KIB
-        assert descriptors(process.pid) == fds
+        assert taken(process.pid).descriptors == fds
         scraper.close()
 
 
@@ -83,7 +84,7 @@ def test_hostile_clients_keep_no_good_scrape_from_going_through(tmp_path: Path) 
     with daemon(*LEISURELY, "--web.config.file", str(config)) as (process, url, _):
         where = where_of(url)
         scrape(where, client())
-        rss, fds = rss_kib(process.pid), descriptors(process.pid)
+        rss, fds = rss_kib(process.pid), taken(process.pid).descriptors
         with (
             hostile.stalled(where, hostile.TLS, 200),
             hostile.many_requests_and_no_reading(where),
@@ -95,7 +96,7 @@ def test_hostile_clients_keep_no_good_scrape_from_going_through(tmp_path: Path) 
         scrape(where, client())
         print(f"\nRSS {rss} -> {besieged} KiB under siege, {rss_kib(process.pid)} KiB after")
         assert besieged - rss < 24 * 1024
-        assert descriptors(process.pid) < fds + 20  # those cut off are gone
+        assert taken(process.pid).descriptors < fds + 20  # those cut off are gone
 
 
 def scrape(where: tuple[str, int], context: ssl.SSLContext) -> None:
