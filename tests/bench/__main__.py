@@ -13,8 +13,8 @@ import click
 
 from tests.bench import machine, report
 from tests.bench.figures import Section
+from tests.bench.in_guest import ROOT
 
-ROOT = Path(__file__).parents[2]
 SAVED = Path(__file__).with_name("results.json")
 SUBJECTS = ("kernel_cost", "kernel_speed", "simulator", "scrape", "footprint")
 """Each in a module of its name, whose ``measure(quick)`` returns its section."""

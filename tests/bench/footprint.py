@@ -4,7 +4,6 @@
 import http
 import json
 import subprocess
-import sys
 import tempfile
 import time
 import venv
@@ -14,18 +13,19 @@ from typing import Any
 
 from tests.bench import servers
 from tests.bench.figures import Figure, Ratio, Section, Table, figure, table
+from tests.bench.in_guest import ROOT, run_module
 from tests.bench.scrape import PLAIN, Client
 from tests.kernel import legs, tools
-from tests.kernel.qemu import Host, run_in_guest
+from tests.kernel.qemu import Host
 from tests.process import Taken, taken
 
 LEG = "debian-6.12"
-SCRAPES = (100, 1000, 10_000)
+NODES = 2
+QUICK_SCRAPES, SCRAPES = (100, 300), (100, 1000, 10_000)
 LIVE_SCRAPES = (100, 1000, 2000)
 """As many as emulation does in two minutes."""
 STARTS = 5
 MEMORY_MIB, TIMEOUT_S = 8 * 1024, 900
-ROOT = Path(__file__).parents[2]
 SYSTEM_PYTHON = "/usr/bin/python3"
 
 BCC_PACKAGES = ("python3-bpfcc", "libbpfcc", "libclang-cpp14", "libllvm14")
@@ -38,9 +38,8 @@ Looks = Mapping[int, Taken]
 
 def measure(quick: bool) -> Section:
     """Below 20 s and without a guest if ``quick``, else some minutes."""
-    counts = SCRAPES[:1] if quick else SCRAPES
     with tempfile.TemporaryDirectory() as folder:
-        simulated = watched(Path(folder), (*counts, 300) if quick else counts)
+        simulated = watched(Path(folder), QUICK_SCRAPES if quick else SCRAPES)
         starts = figure(start_seconds(Path(folder)) for _ in range(2 if quick else STARTS))
         if quick:
             return section(simulated, starts, None, [])
@@ -51,8 +50,8 @@ def measure(quick: bool) -> Section:
 
 def watched(folder: Path, counts: tuple[int, ...]) -> Looks:
     """A simulating daemon after so many scrapes."""
-    with servers.hvoscope(folder, nodes=2) as server:
-        time.sleep(3)  # until its pools have grown
+    with servers.hvoscope(folder, NODES) as server:
+        servers.await_pools(server, NODES)
         looks, done = {0: taken(server.pid)}, 0
         client = Client(server, PLAIN)
         for count in counts:
@@ -68,7 +67,7 @@ def watched(folder: Path, counts: tuple[int, ...]) -> Looks:
 def start_seconds(folder: Path) -> float:
     """Seconds from start to ready, simulated."""
     began = time.perf_counter()
-    with servers.hvoscope(folder, nodes=2):
+    with servers.hvoscope(folder, NODES):
         return time.perf_counter() - began
 
 
@@ -77,16 +76,15 @@ def guest_notes(out: Path) -> Mapping[str, Any]:
     Host.find()
     tools.require("bcc")
     (out / "programs").mkdir()  # made here it is root's alone, as the daemon wants its cache
-    words = ("tests.bench.footprint_guest", str(out), SYSTEM_PYTHON, *map(str, LIVE_SCRAPES))
-    run = run_in_guest(
+    words = (str(out), SYSTEM_PYTHON, *map(str, LIVE_SCRAPES))
+    run_module(
         legs.provide(LEG),
-        (sys.executable, "-m", *words),
-        out=out,
+        out,
+        "tests.bench.footprint_guest",
+        *words,
         memory_mib=MEMORY_MIB,
         timeout_s=TIMEOUT_S,
     )
-    if run.exit_code:
-        raise RuntimeError(run.stderr)
     notes: Mapping[str, Any] = json.loads((out / "footprint.json").read_text())
     return notes
 

@@ -5,7 +5,6 @@ An instruction takes one nanosecond there, so that 1 % more is seen, whatever el
 """
 
 import json
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +16,11 @@ from probes.geometry import GIB, MIB
 from probes.live.handover import FENTRY, KPROBE
 from probes.live.plan import FULL, RANGE
 from tests.bench.figures import MORE, Figure, Ratio, Section, Table, figure, table
+from tests.bench.in_guest import run_module
 from tests.bench.kernel_cost_guest import BCC, BPFTRACE, COLUMNS, NONE, VERBS, Job
 from tests.kernel import legs, tools
 from tests.kernel.kernels import Kernel
-from tests.kernel.qemu import GuestRun, Host, run_in_guest
+from tests.kernel.qemu import Host
 
 LEGS = ("debian-6.1", "debian-6.12")
 FULL_FENTRY, RANGE_FENTRY = f"{FULL} {FENTRY}", f"{RANGE} {FENTRY}"
@@ -73,21 +73,18 @@ def observe(kernel: Kernel, out: Path, job: Job) -> Notes:
     return notes
 
 
-def _guest(kernel: Kernel, out: Path, words: tuple[str, ...], **options: Any) -> GuestRun:
-    run = run_in_guest(
+def _guest(kernel: Kernel, out: Path, words: tuple[str, ...], **options: Any) -> None:
+    run_module(
         kernel,
-        (sys.executable, "-m", "tests.bench.kernel_cost_guest", *words),
-        out=out,
+        out,
+        "tests.bench.kernel_cost_guest",
+        *words,
         cpus=1,
         nodes=1,
         memory_mib=MEMORY_MIB,
         env={"CACHE_DIRECTORY": str(out / "programs")},
-        cwd=Path(__file__).parents[2],
         **options,
     )
-    if run.exit_code:
-        raise RuntimeError(f"{words[0]} in a guest failed: {run.stderr}")
-    return run
 
 
 def slowdown(notes: Notes, way: str, size: int, pages: int, what: str) -> Figure:

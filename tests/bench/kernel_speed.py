@@ -2,7 +2,6 @@
 """Whether the counts stay exact while every CPU grows and shrinks pools at once."""
 
 import json
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.figures import Section, Table, table
+from tests.bench.in_guest import run_module
 from tests.bench.kernel_speed_guest import POOLS
 from tests.kernel import legs, tools
-from tests.kernel.qemu import Host, run_in_guest
+from tests.kernel.qemu import Host
 
 LEG = "debian-6.12"
 """The oldest here that accounts its memmap itself (6.11)."""
@@ -33,16 +33,16 @@ def measure(quick: bool) -> Section:
     rounds = ROUNDS[:-1] if quick else ROUNDS
     with tempfile.TemporaryDirectory(prefix="hvo-bench-") as folder:
         out = Path(folder)
-        run = run_in_guest(
+        run_module(
             legs.provide(LEG),
-            (sys.executable, "-m", "tests.bench.kernel_speed_guest", str(out), *map(str, rounds)),
-            out=out,
+            out,
+            "tests.bench.kernel_speed_guest",
+            folder,
+            *map(str, rounds),
             cpus=len(POOLS),
             memory_mib=MEMORY_MIB,
             timeout_s=TIMEOUT_S,
         )
-        if run.exit_code:
-            raise RuntimeError(run.stderr)
         stages: list[Notes] = json.loads((out / "speed.json").read_text())
     for stage in stages:
         check(stage)

@@ -106,7 +106,7 @@ def measure(quick: bool) -> Section:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         ours = stack.enter_context(servers.hvoscope(Path(folder), NODES))
         scrape = Path(folder) / "scrape"
-        time.sleep(5)  # until both pools are there, on every node
+        servers.await_pools(ours, NODES)
         scrape.write_bytes(_get(ours, PLAIN))
         bare = stack.enter_context(servers.bare_exporter(scrape))
         everyone = (ours, bare, stack.enter_context(servers.node_exporter()))
@@ -163,7 +163,7 @@ def crowd(server: Server, clients: int, each: int = 10) -> Crowd:
 def growth(nodes: int) -> Grown:
     """100 scrapes of a machine of ``nodes``."""
     with tempfile.TemporaryDirectory() as folder, servers.hvoscope(Path(folder), nodes) as server:
-        time.sleep(5)
+        servers.await_pools(server, nodes)
         series = len(samples_of(_get(server, PLAIN)))
         taken = in_turns([server], PLAIN, 100)[server]
         return Grown(nodes, series, taken, cpu_per_scrape(server, 100))

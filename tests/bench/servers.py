@@ -5,15 +5,16 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.bench.in_guest import ROOT
+from tests.exporter.test_daemon import daemon, get
 from tests.kernel import tools
+from tests.kernel.workload import wait_for
 
-HVOSCOPE = [sys.executable, "-c", "from exporter.cli import main; main()"]
 _START_S = 60.0
 
 # Pools of both sizes on every node, and some of their pages coming and going for ever.
@@ -49,23 +50,20 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def hvoscope(folder: Path, nodes: int, *options: str) -> Iterator[Server]:
+def hvoscope(folder: Path, nodes: int) -> Iterator[Server]:
     """``hvoscope serve`` on a simulated machine of so many nodes."""
     scenario = folder / f"nodes-{nodes}.toml"
     counts = {"few": 4 * nodes, "fewer": 3 * nodes, "many": 509 * nodes, "some": 500 * nodes}
     scenario.write_text(_SCENARIO.format(nodes=nodes, **counts))
-    command = [*HVOSCOPE, "serve", "--backend", "sim", "--sim.scenario", str(scenario)]
-    command += ["--web.listen-address", "127.0.0.1:0", *options]
-    with _process(command, stderr=subprocess.PIPE) as process:
-        assert process.stderr
-        said = ""
-        while not re.search(r"INFO ready$", said, re.MULTILINE):
-            line = process.stderr.readline()
-            if not line:
-                raise RuntimeError(f"hvoscope serve ended: {said}")
-            said += line
-        (port,) = re.findall(r"listening on http://127\.0\.0\.1:(\d+)", said)
-        yield Server("hvoscope", process.pid, int(port))
+    with daemon("--backend", "sim", "--sim.scenario", str(scenario)) as (process, url, _):
+        yield Server("hvoscope", process.pid, int(url.rpartition(":")[2]))
+
+
+def await_pools(server: Server, nodes: int) -> None:
+    """Wait until pools of both sizes have grown on every node. Raises ``TimeoutError``."""
+    grown = re.compile(r"^hvo_hugepages_optimized_total\{.*\} [1-9]", re.MULTILINE)
+    url = f"http://127.0.0.1:{server.port}/metrics"
+    wait_for(lambda: len(grown.findall(get(url))) == 2 * nodes, _START_S)
 
 
 @contextmanager
@@ -85,11 +83,9 @@ def node_exporter() -> Iterator[Server]:
         port = free.getsockname()[1]
     command = [program, f"--web.listen-address=127.0.0.1:{port}", "--log.level=error"]
     with _process(command, stderr=subprocess.DEVNULL) as process:
-        until = time.monotonic() + _START_S
-        while not _listens(port):
-            if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError("prometheus-node-exporter does not listen")
-            time.sleep(0.05)
+        wait_for(lambda: _listens(port) or process.poll() is not None, _START_S)
+        if process.poll() is not None:
+            raise RuntimeError("prometheus-node-exporter ended")
         yield Server("node_exporter", process.pid, port)
 
 
@@ -97,8 +93,7 @@ def node_exporter() -> Iterator[Server]:
 def _process(
     command: Sequence[str], stdout: int | None = None, stderr: int | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    root = Path(__file__).parents[2]
-    with subprocess.Popen(command, stdout=stdout, stderr=stderr, text=True, cwd=root) as process:
+    with subprocess.Popen(command, stdout=stdout, stderr=stderr, text=True, cwd=ROOT) as process:
         try:
             yield process
         finally:

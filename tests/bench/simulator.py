@@ -2,7 +2,6 @@
 """How fast the simulated kernel writes events, beside the rate at which memory can be written."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from probes.operations import Operation
 from sim_backend.backend import SimBackend, Sink
 from sim_backend.kernel import SimKernel
 from tests.bench.figures import MORE, Figure, Ratio, Section, Table, figure, table
+from tests.exporter.test_cli import HVOSCOPE
 
 GENERATION = "6.0"
 TERABYTE = 1024
@@ -181,7 +181,7 @@ def _simulate(*operations: str) -> tuple[str, ...]:
 
 
 def _timed(arguments: tuple[str, ...], repeats: int = 5) -> Figure:
-    command = [sys.executable, "-c", "from exporter.cli import main; main()", *arguments]
+    command = [*HVOSCOPE, *arguments]
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()

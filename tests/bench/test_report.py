@@ -6,8 +6,9 @@ import json
 import pytest
 
 from tests.bench import report
-from tests.bench.__main__ import ROOT, SAVED, compare
+from tests.bench.__main__ import SAVED, compare
 from tests.bench.figures import LESS, MORE, Ratio, Section, figure, table
+from tests.bench.in_guest import ROOT
 
 MACHINE = {"kernel": "Linux"}
 
