@@ -43,15 +43,14 @@ def compare(now: report.Results, before: report.Results) -> int:
     """Print each ratio beside the saved one; how many are grossly worse."""
     failed = 0
     for name, ratio in now.ratios.items():
-        known = before.ratios.get(name)
-        worse = ratio.worse_than(known) if known else 1
-        failed += worse > GROSS
-        verdict = (
-            "GROSSLY WORSE" if worse > GROSS else f"{worse:.2f} times as bad" if known else "new"
-        )
-        click.echo(
-            f"{name:44} {ratio.value:9.3g}  saved {known.value if known else 0:9.3g}  {verdict}"
-        )
+        if known := before.ratios.get(name):
+            worse = ratio.worse_than(known)
+            failed += worse > GROSS
+            verdict = "GROSSLY WORSE" if worse > GROSS else f"{worse:.2f} times as bad"
+            beside = f"saved {known.value:9.3g}  {verdict}"
+        else:
+            beside = "new"
+        click.echo(f"{name:44} {ratio.value:9.3g}  {beside}")
     return failed
 
 

@@ -31,20 +31,18 @@ int remapped(struct pt_regs *ctx) { return submit(ctx, 0); }
 int restored(struct pt_regs *ctx) { return submit(ctx, 1); }
 """
 
-received = lost = 0
+seen = {"received": 0, "lost": 0}
 
 
 def on_record(_cpu: int, data: Any, _size: int) -> None:
     """Look at the record, as any tool would."""
-    global received  # noqa: PLW0603
     bpf["records"].event(data)
-    received += 1
+    seen["received"] += 1
 
 
 def on_lost(count: int) -> None:
     """What the kernel says it dropped."""
-    global lost  # noqa: PLW0603
-    lost += count
+    seen["lost"] += count
 
 
 bpf = importlib.import_module("bcc").BPF(text=TEXT, cflags=["-Wno-everything"])
@@ -57,4 +55,4 @@ sys.stdout.write("ready\n")
 sys.stdout.flush()
 while not ended:
     bpf.perf_buffer_poll(100)
-sys.stdout.write(f"{received} {lost}\n")
+sys.stdout.write(f"{seen['received']} {seen['lost']}\n")
