@@ -60,12 +60,13 @@ def check(stage: Notes) -> None:
     _same("pages that went", counted["hugepages_restored"], went)
     _same("net frames", counted["frames_freed"] - counted["frames_allocated"], fall(stage))
     prompt, slow = stage["prompt"], stage["slow"]
+    kinds = Counter(prompt["kinds"])  # 0 of a kind that never came
     for reader in (prompt, slow):
         _same("losses are known", bool(reader["lost"]), True)
     _same("loss of a prompt reader", sum(prompt["lost"].values()), 0)
-    _same("records of remapped PTEs", prompt["kinds"]["REMAP_PTE"], counted["ptes_remapped"])
-    _same("records of restored PTEs", prompt["kinds"]["RESTORE_PTE"], counted["ptes_restored"])
-    _same("records of calls", prompt["kinds"]["OPTIMIZE_EXIT"], counted["optimize_calls"])
+    _same("records of remapped PTEs", kinds["REMAP_PTE"], counted["ptes_remapped"])
+    _same("records of restored PTEs", kinds["RESTORE_PTE"], counted["ptes_restored"])
+    _same("records of calls", kinds["OPTIMIZE_EXIT"], counted["optimize_calls"])
     # Both were attached all the time: what one received, the other received or lost.
     _same("received + lost", slow["received"] + sum(slow["lost"].values()), prompt["received"])
 

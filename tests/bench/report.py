@@ -42,13 +42,11 @@ def markdown(results: Results) -> str:
     """The text of BENCHMARKS.md."""
     parts = [
         "# Benchmarks",
-        fill(
+        _filled(
             "Made by `make bench`: figures, tables and this text. A figure is the median of several"
             " runs, with the least and the most in brackets. `make bench ONLY=NAME` measures one"
             " section again. `make bench-quick` measures less of everything and fails where a ratio"
-            " got twice as bad.",
-            WIDTH,
-            break_on_hyphens=False,
+            " got twice as bad."
         ),
         f"Measured on {results.date}, in {results.seconds / 60:.0f} minutes:",
         "\n".join(f"- {name}: {value}" for name, value in results.machine.items()),
@@ -56,9 +54,9 @@ def markdown(results: Results) -> str:
         _markdown_table(_goals(results.ratios)),
     ]
     for name, section in results.sections.items():
-        parts += [f"## {section.title}", f"`make bench ONLY={name}`", fill(section.about, WIDTH)]
+        parts += [f"## {section.title}", f"`make bench ONLY={name}`", _filled(section.about)]
         parts += map(_markdown_table, section.tables)
-        parts += ["What bounds it now: " + section.bounds]
+        parts += [_filled(f"What bounds it now: {section.bounds}")]
     parts += ["## Ratios", _markdown_table(_all_ratios(results.ratios))]
     return "\n\n".join(parts) + "\n"
 
@@ -73,6 +71,10 @@ def quoted_in(readme: str, results: Results) -> str:
     """The README with its section made anew."""
     head, rest = readme.split(BEGIN)
     return head + quotation(results) + rest.split(END)[1]
+
+
+def _filled(text: str) -> str:
+    return fill(text, WIDTH, break_on_hyphens=False, break_long_words=False)
 
 
 def _goals(ratios: Mapping[str, Ratio]) -> Table:
