@@ -63,7 +63,7 @@ def merged(before: report.Results, now: report.Results) -> report.Results:
         )
     both = {**before.sections, **now.sections}
     ordered = {name: both[name] for name in SUBJECTS if name in both}
-    return replace(now, sections=ordered, seconds=before.seconds if left else now.seconds)
+    return replace(now, sections=ordered)
 
 
 @click.command()
@@ -73,16 +73,14 @@ def merged(before: report.Results, now: report.Results) -> report.Results:
 def main(quick: bool, only: tuple[str, ...], reprint: bool) -> None:
     """Measure, save, and write BENCHMARKS.md and the README's quotation."""
     before = report.results_of(json.loads(SAVED.read_text()))
-    began = time.monotonic()
     names = only or tuple(name for name in SUBJECTS if not quick or name not in THOROUGH_ONLY)
     sections = {} if reprint else measured(names, quick)
-    seconds = time.monotonic() - began
     date = f"{datetime.now(UTC):%Y-%m-%d}"
     if quick:
-        now = report.Results(date, seconds, machine.facts(), sections)
+        now = report.Results(date, machine.facts(), sections)
         sys.exit(compare(now, before) > 0)
     if sections:
-        before = merged(before, report.Results(date, seconds, machine.facts(), sections))
+        before = merged(before, report.Results(date, machine.facts(), sections))
         SAVED.write_text(json.dumps(before.as_json(), indent=1) + "\n")
     (ROOT / "BENCHMARKS.md").write_text(report.markdown(before))
     readme = ROOT / "README.md"

@@ -183,17 +183,14 @@ def _seconds(values: Any) -> Figure:
     return figure(values, "s")
 
 
-READY_NOTE = (
-    "In the guest everything is emulated, some ten times as slow as on a processor; compare the"
-    " rows with each other."
-)
+READY_NOTE = "In the guest everything is emulated: compare its rows with each other."
 ABOUT = (
     f"`hvoscope serve` simulated on this machine and live on {LEG} in a guest, where a plain BCC"
     " tool (a kprobe on every PTE and a perf buffer) runs beside it; scrapes on one connection."
 )
 BOUNDS = (
     "Python itself and prometheus_client; compiler and BCC are in the loader, which is gone when"
-    " the daemon is ready. The mebibytes that the first thousands of scrapes bring are the"
-    " interpreter's table of interned strings, which grows twice and then stays (tracemalloc says"
-    " so). A start is Python's imports and, of probes not compiled before, clang."
+    " the daemon is ready. What the first thousand scrapes add is mostly the interpreter's table"
+    " of interned strings, which then stays. A start is Python's imports and, of probes not compiled"
+    " before, clang."
 )

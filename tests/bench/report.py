@@ -17,7 +17,6 @@ class Results:
     """One run of everything."""
 
     date: str
-    seconds: float
     machine: Mapping[str, str]
     sections: Mapping[str, Section]
 
@@ -35,7 +34,7 @@ class Results:
 def results_of(saved: Mapping[str, Any]) -> Results:
     """The results that ``as_json`` made this of."""
     sections = {name: section_of(section) for name, section in saved["sections"].items()}
-    return Results(saved["date"], saved["seconds"], saved["machine"], sections)
+    return Results(saved["date"], saved["machine"], sections)
 
 
 def markdown(results: Results) -> str:
@@ -48,7 +47,7 @@ def markdown(results: Results) -> str:
             " section again. `make bench-quick` measures less of everything and fails where a ratio"
             " got twice as bad."
         ),
-        f"Measured on {results.date}, in {results.seconds / 60:.0f} minutes:",
+        f"Measured on {results.date}:",
         "\n".join(f"- {name}: {value}" for name, value in results.machine.items()),
         "## Goals",
         _markdown_table(_goals(results.ratios)),

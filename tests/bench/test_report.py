@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.bench import report
-from tests.bench.__main__ import SAVED, compare
+from tests.bench.__main__ import SAVED, SUBJECTS, compare
 from tests.bench.figures import LESS, MORE, Ratio, Section, figure, table
 from tests.bench.in_guest import ROOT
 
@@ -16,7 +16,7 @@ MACHINE = {"kernel": "Linux"}
 def results(**ratios: Ratio) -> report.Results:
     rows = table("cost", ["what", "time"], [["none", figure([1, 2, 4], "s")], ["all", None]])
     section = Section("Title", "about", "nothing", (rows,), ratios, (rows,))
-    return report.Results("2026-11-25", 60, MACHINE, {"simulator": section})
+    return report.Results("2026-11-25", MACHINE, {"simulator": section})
 
 
 @pytest.fixture
@@ -28,6 +28,10 @@ def test_the_texts_are_made_of_the_saved_results(published: report.Results) -> N
     assert (ROOT / "BENCHMARKS.md").read_text() == report.markdown(published)
     readme = (ROOT / "README.md").read_text()
     assert report.quoted_in(readme, published) == readme
+
+
+def test_every_subject_is_published(published: report.Results) -> None:
+    assert tuple(published.sections) == SUBJECTS
 
 
 def test_saved_results_come_back_as_they_were() -> None:
