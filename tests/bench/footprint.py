@@ -191,6 +191,6 @@ ABOUT = (
 BOUNDS = (
     "Python itself and prometheus_client; compiler and BCC are in the loader, which is gone when"
     " the daemon is ready. What the first thousand scrapes add is mostly the interpreter's table"
-    " of interned strings, which then stays. A start is Python's imports and, of probes not compiled"
-    " before, clang."
+    " of interned strings, which then stays. A start is Python's imports and, of probes not"
+    " compiled before, clang."
 )
