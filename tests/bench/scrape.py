@@ -285,8 +285,8 @@ ABOUT = (
 )
 BOUNDS = (
     "prometheus_client's text encoder, the same in the bare exporter; the rest is making the"
-    " samples anew each time and parsing HTTP strictly. Scrapes at once are answered one after the other:"
-    " the counters are read once for each."
+    " samples anew each time and parsing HTTP strictly. Scrapes at once are answered one after the"
+    " other: the counters are read once for each."
 )
 
 
