@@ -4,6 +4,7 @@
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
@@ -14,6 +15,7 @@ import click
 from tests.bench import machine, report
 from tests.bench.figures import Section
 from tests.bench.in_guest import ROOT
+from tests.kernel.qemu import GuestError
 
 SAVED = Path(__file__).with_name("results.json")
 SUBJECTS = ("kernel_cost", "kernel_speed", "simulator", "scrape", "footprint")
@@ -28,15 +30,24 @@ def say(text: str) -> None:
     click.echo(f"[bench] {text}", err=True)
 
 
-def measured(names: tuple[str, ...], quick: bool) -> dict[str, Section]:
-    """The sections of these subjects."""
-    sections = {}
+def measured(names: tuple[str, ...], quick: bool) -> Iterator[tuple[str, Section]]:
+    """Each subject's section as it is done.
+
+    A guest that dies or stalls ends a thorough run with ``GuestError``. ``quick`` is about ratios
+    only: there it says so and goes on.
+    """
     for name in names:
         say(f"measuring {name} ...")
         began = time.monotonic()
-        sections[name] = import_module(f"tests.bench.{name}").measure(quick)
+        try:
+            section = import_module(f"tests.bench.{name}").measure(quick)
+        except GuestError as error:
+            if not quick:
+                raise
+            say(f"{name} was NOT measured: {str(error).splitlines()[0]}")
+            continue
+        yield name, section
         say(f"{name} took {time.monotonic() - began:.0f} s")
-    return sections
 
 
 def compare(now: report.Results, before: report.Results) -> int:
@@ -72,19 +83,28 @@ def merged(before: report.Results, now: report.Results) -> report.Results:
 @click.option("--print", "reprint", is_flag=True, help="Measure nothing: write the texts again.")
 def main(quick: bool, only: tuple[str, ...], reprint: bool) -> None:
     """Measure, save, and write BENCHMARKS.md and the README's quotation."""
-    before = report.results_of(json.loads(SAVED.read_text()))
+    saved = report.results_of(json.loads(SAVED.read_text()))
     names = only or tuple(name for name in SUBJECTS if not quick or name not in THOROUGH_ONLY)
-    sections = {} if reprint else measured(names, quick)
-    date = f"{datetime.now(UTC):%Y-%m-%d}"
-    if quick:
-        now = report.Results(date, machine.facts(), sections)
-        sys.exit(compare(now, before) > 0)
-    if sections:
-        before = merged(before, report.Results(date, machine.facts(), sections))
-        SAVED.write_text(json.dumps(before.as_json(), indent=1) + "\n")
-    (ROOT / "BENCHMARKS.md").write_text(report.markdown(before))
+    date, here = f"{datetime.now(UTC):%Y-%m-%d}", machine.facts()
+    if reprint:
+        publish(saved)
+    elif quick:
+        sections = dict(measured(names, quick))
+        sys.exit(compare(report.Results(date, here, sections), saved) > 0)
+    else:
+        if not only:
+            saved = replace(saved, sections={})
+        for name, section in measured(names, quick):
+            saved = merged(saved, report.Results(date, here, {name: section}))
+            publish(saved)  # so that nothing is lost when a later guest dies
+
+
+def publish(results: report.Results) -> None:
+    """Save, and write the texts."""
+    SAVED.write_text(json.dumps(results.as_json(), indent=1) + "\n")
+    (ROOT / "BENCHMARKS.md").write_text(report.markdown(results))
     readme = ROOT / "README.md"
-    readme.write_text(report.quoted_in(readme.read_text(), before))
+    readme.write_text(report.quoted_in(readme.read_text(), results))
 
 
 if __name__ == "__main__":
