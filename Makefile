@@ -69,10 +69,10 @@ test-packaging: $(VENV)/.dev
 test-kernel: $(VENV)/.dev
 	$(BIN)/pytest -v -m kernel tests/kernel
 
-bench: $(VENV)/.bench
+bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench $(foreach name,$(ONLY),--only $(name))
 
-bench-quick: $(VENV)/.bench
+bench-quick: $(VENV)/.dev
 	$(BIN)/python -m tests.bench --quick $(foreach name,$(ONLY),--only $(name))
 
 clean:
@@ -94,7 +94,3 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	@echo "Installing hvoscope and its test tools into $(VENV) ..."
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.run
-
-$(VENV)/.bench: pyproject.toml | $(VENV)/.dev
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[bench]'
-	@touch $@
