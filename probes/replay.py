@@ -110,9 +110,10 @@ class ReplayBackend:
     def stop(self) -> None:
         """End the replay and close the file."""
         self._stopping.set()
-        if self._thread is not None:
+        # A signal may have broken off start() before it came to start the thread.
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join()
-            self._thread = None
+        self._thread = None
         with self._reading:
             self._reader.close()
 

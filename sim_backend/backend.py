@@ -112,9 +112,10 @@ class SimBackend:
         if not self._started:
             return
         self._stopping.set()
-        if self._thread is not None:
+        # A signal may have broken off start() before it came to start the thread.
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join()
-            self._thread = None
+        self._thread = None
         with self._kernel_lock:
             self._kernel.detach()
         if self._queue is not None:
