@@ -12,9 +12,10 @@ from pathlib import Path
 from probes.backend import STEPS, BackendError, Info, ProbeStatus, Status
 from probes.counters import Counters
 from probes.host import Host, read_text
-from probes.live.handover import AUTO, KPROBE, Handover, Request
+from probes.live.handover import AUTO, Handover, Request
 from probes.live.layout import Layout
 from probes.live.loader_process import LoaderProcess
+from probes.live.numbering import Numbering
 from probes.live.plan import FULL, observed_durations, observed_slots
 from probes.live.program_cache import DEFAULT_FOLDER
 from probes.live.ring import RingReader
@@ -44,9 +45,7 @@ class LiveBackend:
         """
         self._host = host or Host()
         self._mode = mode
-        # Under a kprobe nothing else runs on the CPU, so that sequence numbers have no gap but a
-        # loss; a trampoline leaves preemption on.
-        self._attach = KPROBE if stream and attach == AUTO else attach
+        self._attach = attach
         self._stream = stream
         self._cache = cache
         self._loader: LoaderProcess | None = None
@@ -54,6 +53,7 @@ class LiveBackend:
         self._memory: mmap.mmap | None = None
         self._layout = Layout((), 0, 0)
         self._ring: RingReader | None = None
+        self._numbering = Numbering()
         # Scrapes and the stream's consumer run in threads of their own; what they read must not
         # be unmapped under them. Two locks, since the consumer waits with its own.
         self._memory_lock = threading.Lock()
@@ -96,6 +96,7 @@ class LiveBackend:
             )
             if self._stream:
                 self._ring = RingReader(handover.descriptors["events"], handover.stream_bytes)
+                self._numbering = Numbering()
         except OSError as error:
             self.stop()
             raise BackendError(f"the counters can't be mapped ({error})") from error
@@ -142,14 +143,17 @@ class LiveBackend:
         )
 
     def records(self) -> Iterator[bytes]:
-        """Blocks of event records until ``stop``; an empty one after a quiet tenth of a second."""
+        """Blocks of event records until ``stop``; an empty one after a quiet tenth of a second.
+
+        An operation's come when it has ended, or when there are 16 of them.
+        """
         if not self._stream:
             raise BackendError("this backend was made without an event stream")
         while True:
             with self._ring_lock:
                 if self._ring is None:
                     return
-                block = self._ring.read(_POLL_MS)
+                block = self._numbering.number(self._ring.read(_POLL_MS))
             yield block
 
     def status(self) -> Status:

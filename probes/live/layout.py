@@ -15,11 +15,11 @@ DIAGNOSTICS: tuple[str, ...] = (
     "missed_restore",
     "map_errors",
     "stream_lost",
-    "sequence",
+    "stream_sent",
 )
 """Per CPU, of the program itself: exits that never came; operations it could not follow, for want
-of room in its state map or of a counter for their size or node; records that the full ring refused;
-the number of records tried."""
+of room in its state map or of a counter for their size or node; records that the ring had no room
+for; all records, those among them."""
 
 _WORDS_PER_CACHE_LINE = 8
 
@@ -67,7 +67,6 @@ class Layout:
             for order in self.orders
             if geometry.free_vmemmap_pages_per_hpage(geometry.huge_page_size(order))
         )
-        bucket = "".join(f"\tif (ns <= {b}ULL) return {i};\n" for i, b in enumerate(BUCKETS_NS))
         return "\n".join(
             (
                 *(f"#define {slot_name(slot)} {i}" for i, slot in enumerate(SLOTS)),
@@ -80,8 +79,7 @@ class Layout:
                 f"#define HVO_BUCKETS {_NR_BUCKETS}",
                 f"#define HVO_OPTIMIZABLE(order) ({optimizable or '0'})",
                 f"static __always_inline int hvo_size_index(u32 order) {{ return {index}; }}",
-                "static __always_inline u32 hvo_bucket(u64 ns)\n{\n"
-                f"{bucket}\treturn {len(BUCKETS_NS)};\n}}",
+                f"static __always_inline u32 hvo_bucket(u64 ns)\n{{\n{_search()}}}",
                 "struct hvo_duration { u64 bucket[HVO_BUCKETS]; u64 sum_ns; };",
                 "struct hvo_block {",
                 f"\tu64 diag[{len(DIAGNOSTICS)}];",
@@ -127,3 +125,15 @@ class Layout:
                     histograms[direction, order] = Histogram(counts, block[at + _NR_BUCKETS])
                 at += _NR_BUCKETS + 1
         return histograms
+
+
+def _search(low: int = 0, high: int = len(BUCKETS_NS)) -> str:
+    """C text that returns the number of the first of ``BUCKETS_NS`` that is no less than ``ns``.
+
+    It halves, as a program for every huge page should; ``probes.counters.bucket_of`` is its twin.
+    """
+    if low == high:
+        return f"\treturn {low};\n"
+    middle = (low + high) // 2
+    below, above = _search(low, middle), _search(middle + 1, high)
+    return f"\tif (ns <= {BUCKETS_NS[middle]}ULL) {{\n{below}\t}}\n{above}"

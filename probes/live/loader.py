@@ -80,17 +80,22 @@ def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
     """
     page_size = os.sysconf("SC_PAGE_SIZE")
     symbols, btf = facts.known_symbols, _btf(facts)
+    known = _kernel_facts(btf)
     plan = make_plan(symbols, request.mode)
     layout = _layout(request.host, page_size)
-    ranges = ranges_entered(request.mode, request.stream)
-    points = {step.step: entry_points(step, btf, fentry, ranges) for step in plan}
+    points = {step.step: entry_points(step, btf, fentry) for step in plan}
+    of_ranges = points["remap_range"]
+    ranges = ranges_entered(request.mode, request.stream, known, of_ranges)
+    if not ranges:
+        points["remap_range"] = tuple(point for point in of_ranges if point.at_return)
     text = source(
-        _kernel_facts(btf),
+        known,
         layout,
         page_size,
         [point for step in points.values() for point in step],
         mode=request.mode,
         stream=request.stream,
+        ranges=ranges,
         steps=points.keys(),
     )
     program, origin = _program(text, facts, ProgramCache(facts.cache))

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
+from probes.events import RECORD
 from probes.geometry import Geometry
 from probes.live.btf import Btf
 from probes.live.layout import Layout
@@ -89,30 +90,38 @@ def kernel_facts(btf: Btf) -> KernelFacts:
     )
 
 
-def ranges_entered(mode: str, stream: bool) -> bool:
-    """Whether ranges must be seen to begin.
+def ranges_entered(
+    mode: str, stream: bool, facts: KernelFacts, points: Iterable[EntryPoint]
+) -> bool:
+    """Whether ranges must be seen to begin, or their end, at one of ``points``, is enough.
 
-    The stream shows where they begin, and the walk's count needs to know how; otherwise only their
-    result is wanted, and that they end is enough.
+    The stream shows where they begin. The walk's count needs to know whether the walk was given a
+    page to map: a trampoline still sees it at the return, where nothing took that page's place.
     """
-    return stream or mode == RANGE
+    gone = facts.walk_skips or not all(point.fentry for point in points)
+    return stream or (mode == RANGE and gone)
 
 
-def entry_points(
-    step: StepPlan, btf: Btf, fentry: bool, ranges: bool = True
-) -> tuple[EntryPoint, ...]:
+def entry_points(step: StepPlan, btf: Btf, fentry: bool) -> tuple[EntryPoint, ...]:
     """Entry points of a step's hooks, in the order in which to attach them.
 
     Innermost function first, return before entry: so none is seen to begin whose end is not.
-    ``fentry`` asks for trampolines where BTF describes the function, kprobes elsewhere. ``ranges``
-    is ``ranges_entered``.
+    ``fentry`` asks for trampolines where BTF describes the function, kprobes elsewhere.
     """
     return tuple(
         point
         for number, hook in reversed(list(enumerate(step.hooks)))
         for point in _of_hook(hook, f"{step.step}_{number}", btf, fentry)
-        if ranges or point.at_return or step.step != "remap_range"
     )
+
+
+def wake_every(ring: int, cpus: int) -> int:
+    """After how many records a CPU wakes the reader: all together, when a ``ring`` is half full.
+
+    ``ring`` is in bytes; the result is a power of two.
+    """
+    share = ring // RECORD.size // 2 // cpus
+    return 1 << max(share.bit_length() - 1, 0)
 
 
 def source(
@@ -123,9 +132,13 @@ def source(
     *,
     mode: str,
     stream: bool,
+    ranges: bool,
     steps: Collection[str],
 ) -> str:
-    """Return the C text for BCC, the same for every boot of a kernel. ``steps`` are the plan's."""
+    """Return the C text for BCC, the same for every boot of a kernel.
+
+    ``ranges`` is ``ranges_entered``; ``steps`` are the plan's.
+    """
     definitions = {
         "HVO_PAGE_SIZE": page_size,
         "HVO_STRUCT_PAGE_SIZE": facts.struct_page_size,
@@ -137,10 +150,11 @@ def source(
         "HVO_WALK_REUSE_ADDR": facts.walk_reuse_addr,
         "HVO_NODES_SHIFT": facts.nodes_shift,
         "HVO_PTE_PROBES": int(mode == FULL),
-        "HVO_RANGE_ENTRIES": int(ranges_entered(mode, stream)),
+        "HVO_RANGE_ENTRIES": int(ranges),
         "HVO_BATCHES": int("batch" in steps),
         "HVO_STREAM": int(stream),
         "HVO_STREAM_PAGES": STREAM_PAGES,
+        "HVO_WAKE_EVERY": wake_every(STREAM_PAGES * page_size, layout.cpus),
     }
     # One reserved page is the rule from 5.18 on; which sizes can be optimised is the same for two.
     geometry = Geometry(page_size, facts.struct_page_size, reserved_pages=1)

@@ -8,8 +8,6 @@ that no record is ever cut in two.
 
 import mmap
 import select
-import sys
-from array import array
 
 from probes.events import RECORD
 
@@ -17,9 +15,6 @@ _BUSY = 1 << 31
 _DISCARD = 1 << 30
 _HEADER = 8
 _WORD = 4
-_STRIDE = _HEADER + RECORD.size
-_FINISHED = RECORD.size.to_bytes(_WORD, sys.byteorder)
-"""The first word of a finished record's header: its length, and neither flag."""
 
 
 class RingReader:
@@ -43,7 +38,7 @@ class RingReader:
     def read(self, timeout_ms: int) -> bytes:
         """Return all finished records; empty when none came within ``timeout_ms``.
 
-        That is also how long a record may lie here: the program wakes nobody but for every 4096th.
+        That is also how long they may lie here: the program wakes nobody while little has come.
         """
         records = self._take()
         if not records:
@@ -59,45 +54,20 @@ class RingReader:
         self._producer.close()
 
     def _take(self) -> bytes:
+        """Copy every entry up to the first that is not finished; each is some whole records."""
         at, end = self._consumed[0], self._produced[0]
-        taken: list[bytes] = []
+        taken: list[memoryview] = []
         while at < end:
             place = at % self._size
-            headers = self._headers(place, end - at)
-            run = _leading(headers)
-            if run:
-                taken.append(self._without_headers(place, run))
-                at += run * _STRIDE
-                continue
-            header = int.from_bytes(headers[:_WORD], sys.byteorder)
+            header = self._words[place // _WORD]
             if header & _BUSY:
                 break
-            length = header & ~(_BUSY | _DISCARD)
+            length = header & ~_DISCARD
             if not header & _DISCARD:
-                raise ValueError(f"a record of {length} bytes in the ring, not {RECORD.size}")
+                if length % RECORD.size:
+                    raise ValueError(f"an entry of {length} bytes in the ring: no whole records")
+                taken.append(self._data[place + _HEADER : place + _HEADER + length])
             at += (_HEADER + length + 7) & ~7
-        self._consumed[0] = at
-        return b"".join(taken)
-
-    def _headers(self, place: int, room: int) -> bytes:
-        """Copy the first words of the headers of records that stand back to back from ``place`` on.
-
-        Copied once and only then looked at: the kernel finishes records in between.
-        """
-        first, most = place // _WORD, max(1, room // _STRIDE)
-        step = _STRIDE // _WORD
-        return self._words[first : first + (most - 1) * step + 1 : step].tobytes()
-
-    def _without_headers(self, place: int, count: int) -> bytes:
-        """Copy records, once their headers were seen to be finished: never the other way round."""
-        entries = array("Q", self._data[place : place + count * _STRIDE].tobytes())
-        del entries[:: _STRIDE // _HEADER]
-        return entries.tobytes()
-
-
-def _leading(headers: bytes) -> int:
-    """How many of ``headers`` are those of finished records, up to the first that is not."""
-    most = len(headers) // _WORD
-    if headers == _FINISHED * most:
-        return most
-    return next(n for n, header in enumerate(array("I", headers)) if header != RECORD.size)
+        records = b"".join(taken)
+        self._consumed[0] = at  # only now may the kernel write there
+        return records

@@ -30,11 +30,14 @@ NONE, BPFTRACE, BCC = "none", "bpftrace", "plain BCC"
 """The first word of ways that are not hvoscope's own ("full fentry stream")."""
 PEERS = Path(__file__).with_name("peers")
 TRIES = 5
-VERBS, CLOCKS = ("grow", "shrink"), ("wall", "cpu")
+VERBS, CLOCKS = ("grow", "shrink"), ("wall", "alone", "cpu")
+"""``wall`` is the clock, ``alone`` the same without what other threads of this process, a stream's
+reader, had of the CPU meanwhile; ``cpu`` is the caller's own."""
 COLUMNS = tuple(f"{verb}_{clock}" for clock in CLOCKS for verb in VERBS)
 JIFFY_NS, PHASES = 4_000_000, 4
 """Debian's timer tick. From Linux 6.7 on a write waits for RCU, and so for some tick: begun at
 different times between two of them, writes take as long on the average as without the rounding."""
+_CPU_CLOCKS = (time.process_time_ns, time.thread_time_ns)
 KINDS = {"kprobe": ("kprobe", "kretprobe"), "kfunc": ("kfunc", "kretfunc")}
 """bpftrace's names of probes at entry and at return."""
 
@@ -66,17 +69,18 @@ class Pool:
     def path(self) -> Path:
         return Path(f"/sys/kernel/mm/hugepages/hugepages-{self.size // KIB}kB/nr_hugepages")
 
-    def resize(self, pages: int) -> tuple[int, int]:
-        """Wall time and this thread's CPU time of one write, both in ns."""
+    def resize(self, pages: int) -> tuple[int, ...]:
+        """Time of one write by each of ``CLOCKS``, in ns."""
         text = str(pages).encode()
         descriptor = os.open(self.path, os.O_WRONLY)
-        cpu, wall = time.thread_time_ns(), time.monotonic_ns()
+        before = [clock() for clock in (*_CPU_CLOCKS, time.monotonic_ns)]
         os.write(descriptor, text)
-        wall, cpu = time.monotonic_ns() - wall, time.thread_time_ns() - cpu
+        after = [clock() for clock in (time.monotonic_ns, *reversed(_CPU_CLOCKS))]
         os.close(descriptor)
-        return wall, cpu
+        process, thread, wall = (b - a for a, b in zip(before, reversed(after), strict=True))
+        return wall, wall - (process - thread), thread
 
-    def resize_for_sure(self, pages: int) -> tuple[int, int]:
+    def resize_for_sure(self, pages: int) -> tuple[int, ...]:
         """The same, once more where the kernel found too little memory in one piece."""
         before = self.path.read_text()
         for _ in range(TRIES):
@@ -153,13 +157,11 @@ def hvoscope(way: str) -> Iterator[Notes]:
     """The live backend, and a thread that reads its stream, if it has one."""
     backend = backend_of(way)
     backend.start()
-    notes: Notes = {"received": 0, "sequence": 0}
+    notes: Notes = {"received": 0}
 
     def drain() -> None:
         for block in backend.records():
-            if block:
-                notes["received"] += len(block) // RECORD.size
-                notes["sequence"] = 1 + int.from_bytes(block[-RECORD.size + 8 :][:8], sys.byteorder)
+            notes["received"] += len(block) // RECORD.size
 
     reader = threading.Thread(target=drain)
     if "stream" in way:

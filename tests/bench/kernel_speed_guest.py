@@ -21,7 +21,7 @@ from probes.events import RECORD, Kind, offset_of
 from probes.geometry import GIB, KIB, MIB
 from probes.host import Host
 from probes.live.backend import LiveBackend
-from probes.live.handover import KPROBE
+from probes.live.handover import FENTRY, KPROBE
 from probes.live.plan import FULL
 from probes.operations import parse_operation
 from tests.kernel.modes import WAYS, settle
@@ -109,7 +109,8 @@ def watching() -> Iterator[tuple[dict[str, tuple[LiveBackend, Drift]], Reader, R
             drift.mark()
             counting[f"{mode} {attach}"] = (backend, drift)
         prompt, slow = (
-            Reader(started(LiveBackend(mode=FULL, attach=KPROBE, stream=True))) for _ in range(2)
+            Reader(started(LiveBackend(mode=FULL, attach=attach, stream=True)))
+            for attach in (FENTRY, KPROBE)
         )
         prompt.start()
         yield counting, prompt, slow

@@ -17,7 +17,7 @@ from tests.bench.kernel_cost import (
     THOROUGH,
     section,
 )
-from tests.bench.kernel_cost_guest import NONE, Job
+from tests.bench.kernel_cost_guest import BCC, CLOCKS, NONE, Job
 
 COSTS = {FULL_FENTRY: 1.1, RANGE_FENTRY: 1.02, PEERS[0]: 1.06}
 
@@ -28,14 +28,14 @@ def times(job: Job, factor: float) -> dict[str, Any]:
         f"{2 * MIB} {pages}": {
             f"{verb}_{clock}": [each * pages * factor] * job.repetitions
             for verb, each in (("grow", 1000), ("shrink", 2000))
-            for clock in ("wall", "cpu")
+            for clock in CLOCKS
         }
         for pages in job.pages_2mb
     }
 
 
 def notes_of(job: Job) -> dict[str, Any]:
-    said = {"received": 90, "sequence": 100, "lost": 10}
+    said = {"received": 90, "lost": 10}
     return {
         way: {
             "before": times(job, 1),
@@ -75,3 +75,14 @@ def test_growth_is_told_for_each_page() -> None:
     tables = section({"debian-6.1": notes_of(THOROUGH)}).tables
     growth = next(one for one in tables if "growth" in one.title)
     assert growth.rows[0] == (FULL_FENTRY, "100", "100", "100", "200", "200", "200")
+
+
+def test_a_stream_is_judged_without_its_reader() -> None:
+    notes = notes_of(THOROUGH)
+    for verb in ("grow", "shrink"):
+        notes[SHIPPED_STREAM]["during"][f"{2 * MIB} {PAGES}"][f"{verb}_wall"] = [1e9]
+    made = section({"debian-6.1": notes})
+    assert made.ratios["kernel_cost.full_fentry_stream_2mb_6_1"].met is True
+    rows = {row[0]: row for row in made.tables[0].rows}
+    assert rows[BCC][3:5] == ("-", "-")
+    assert "-" not in rows[SHIPPED_STREAM]

@@ -19,7 +19,8 @@
  *   HVO_PTE_PROBES                            1: PTEs are counted by probes, 0: by the walk
  *   HVO_RANGE_ENTRIES                         1: ranges are seen to begin, 0: only to end
  *   HVO_BATCHES                               1: this kernel has batches
- *   HVO_STREAM, HVO_STREAM_PAGES              event stream wanted, and its size
+ *   HVO_STREAM, HVO_STREAM_PAGES              event stream wanted, and its size in pages
+ *   HVO_WAKE_EVERY                            records of a CPU, a power of two
  *   HVO_CPUS, struct hvo_block, HVO_SLOT_*,
  *   HVO_DIAG_*, HVO_DURATION_*, HVO_BUCKETS,
  *   hvo_bucket(), hvo_size_index(), HVO_NODES,
@@ -28,10 +29,10 @@
 #include <uapi/linux/ptrace.h>
 
 struct operation {
+	u64 owner;	/* owner_of() the task whose it is, which alone writes to it; 0 in the hash */
 	u64 since_ns;
 	u64 head;
 	u64 walk;
-	u32 owner;	/* owner_of() the task whose it is; only that task writes to it */
 	u32 key;
 	int ret;	/* of the range function, until a function that knows better returns */
 	short node;
@@ -44,6 +45,8 @@ struct operation {
 	u8 first_skipped;
 	u8 restoring;
 #if HVO_STREAM
+	u32 records;	/* in its parcel */
+	u64 lost;	/* records of its CPU, when the first of these was written */
 	u64 task;	/* bpf_get_current_pid_tgid() */
 	u64 comm[2];	/* read once for all of its records */
 #endif
@@ -78,6 +81,15 @@ BPF_HASH(batches, u32, struct batch, 4096);
 BPF_ARRAY(switch_address, u64, 1);
 #if HVO_STREAM
 BPF_RINGBUF_OUTPUT(events, HVO_STREAM_PAGES);
+/*
+ * Records of the operation at the place of the same number, on their way into
+ * the ring: one entry for many costs a third of an entry for each.
+ */
+#define HVO_PARCEL 16
+struct parcel {
+	struct hvo_event record[HVO_PARCEL];
+};
+BPF_ARRAY(parcels, struct parcel, HVO_PLACES);
 #endif
 
 /*
@@ -93,32 +105,41 @@ static __always_inline struct hvo_block *block_of_cpu(void)
 	return counters.lookup(&cpu);
 }
 
-static __always_inline u32 owner_of(u32 pid)
+static __always_inline u64 owner_of(u64 task)
 {
-	return pid + 1;	/* nobody is 0, and so is the idle task */
+	return task + 1;	/* nobody is 0, and so is the idle task */
 }
 
-static __always_inline struct place *place_of(u32 pid)
+/* task: as bpf_get_current_pid_tgid() has it, the thread's number below */
+static __always_inline struct place *place_of(u64 task)
 {
-	u32 index = pid % HVO_PLACES;
+	u32 index = task % HVO_PLACES;
 
 	return places.lookup(&index);
 }
 
-static __always_inline struct operation *operation_of(u32 pid)
+static __always_inline struct operation *operation_at(struct place *place, u64 task)
 {
-	struct place *place = place_of(pid);
+	u32 pid = task;
 
-	if (!place)
-		return 0;
-	if (place->operation.owner == owner_of(pid))
+	if (place->operation.owner == owner_of(task))
 		return &place->operation;
 	return place->claims ? operations.lookup(&pid) : 0;
 }
 
 static __always_inline struct operation *current_operation(void)
 {
-	return operation_of(bpf_get_current_pid_tgid());
+	u64 task = bpf_get_current_pid_tgid();
+	struct place *place = place_of(task);
+
+	return place ? operation_at(place, task) : 0;
+}
+
+static __always_inline struct operation *begin_in_hash(u32 pid)
+{
+	struct operation empty = {};
+
+	return operations.update(&pid, &empty) ? 0 : operations.lookup(&pid);
 }
 
 /*
@@ -127,35 +148,29 @@ static __always_inline struct operation *current_operation(void)
  * see 1. (Compare-and-swap would say it better; BCC's LLVM has none for BPF.)
  * When both see 2, both go by the hash.
  */
-static __always_inline struct operation *begin_operation(u32 pid)
+static __always_inline struct operation *begin_operation(struct place *place, u64 task)
 {
-	struct place *place = place_of(pid);
-	struct operation empty = {};
+	struct operation *op;
 
-	if (!place)
-		return 0;
 	ADD(place->claims, 1);
 #ifdef CONFIG_X86	/* release: stores are seen in order here, and only here for sure */
 	if (*(volatile u64 *)&place->claims == 1) {
-		place->operation.owner = owner_of(pid);
+		place->operation.owner = owner_of(task);
 		return &place->operation;
 	}
 #endif
-	if (operations.update(&pid, &empty)) {
+	op = begin_in_hash(task);
+	if (!op)
 		ADD(place->claims, -1);
-		return 0;
-	}
-	return operations.lookup(&pid);
+	return op;
 }
 
-static __always_inline void end_operation(u32 pid)
+static __always_inline void end_operation(struct place *place, u64 task)
 {
-	struct place *place = place_of(pid);
+	u32 pid = task;
 
-	if (!place)
-		return;
-	if (place->operation.owner == owner_of(pid))
-		*(volatile u32 *)&place->operation.owner = 0;
+	if (place->operation.owner == owner_of(task))
+		*(volatile u64 *)&place->operation.owner = 0;
 	else
 		operations.delete(&pid);
 	ADD(place->claims, -1);
@@ -169,31 +184,24 @@ struct report {
 	u32 ptes, frames_freed, frames_allocated;
 };
 
-/*
- * A reader that is woken for each record costs more than the record: it is woken
- * for every 4096th of a CPU, and looks by itself ten times a second.
- */
-#define HVO_WAKE_EVERY 4096
-
-static __always_inline void emit(struct report *r, struct operation *op)
-{
 #if HVO_STREAM
-	int cpu = bpf_get_smp_processor_id();
-	struct hvo_block *block = counters.lookup(&cpu);
-	struct hvo_event *event;
-	u64 sequence, task;
+static __always_inline u64 lost_by_cpu(void)
+{
+	struct hvo_block *block = block_of_cpu();
 
-	if (!block)
-		return;
-	sequence = block->diag[HVO_DIAG_SEQUENCE];
-	block->diag[HVO_DIAG_SEQUENCE] = sequence + 1;
-	event = events.ringbuf_reserve(sizeof(*event));
-	if (!event) {
-		ADD(block->diag[HVO_DIAG_STREAM_LOST], 1);
-		return;
-	}
+	return block ? block->diag[HVO_DIAG_STREAM_LOST] : 0;
+}
+
+/*
+ * Its sequence is the number of records that its CPU had lost: the reader makes
+ * the number of it (probes/live/numbering.py). No CPU could count up for sure
+ * under a trampoline, which leaves preemption on.
+ */
+static __always_inline void fill(struct hvo_event *event, struct report *r, struct operation *op)
+{
+	u64 task;
+
 	event->timestamp_ns = bpf_ktime_get_ns();
-	event->sequence = sequence;
 	event->start = r->start;
 	event->end = r->end;
 	event->reuse = r->reuse;
@@ -202,7 +210,7 @@ static __always_inline void emit(struct report *r, struct operation *op)
 	event->ptes = r->ptes;
 	event->frames_freed = r->frames_freed;
 	event->frames_allocated = r->frames_allocated;
-	event->cpu = cpu;
+	event->cpu = bpf_get_smp_processor_id();
 	event->node = r->node;
 	event->kind = r->kind;
 	event->order = r->order;
@@ -210,15 +218,79 @@ static __always_inline void emit(struct report *r, struct operation *op)
 	event->version = HVO_EVENT_VERSION;
 	if (op) {
 		task = op->task;
+		event->sequence = op->lost;
 		__builtin_memcpy(&event->comm, op->comm, sizeof(event->comm));
 	} else {
 		task = bpf_get_current_pid_tgid();
+		event->sequence = lost_by_cpu();
 		bpf_get_current_comm(&event->comm, sizeof(event->comm));
 	}
 	event->pid = (u32)task;
 	event->tgid = task >> 32;
-	events.ringbuf_submit(event, sequence % HVO_WAKE_EVERY ? BPF_RB_NO_WAKEUP :
-								 BPF_RB_FORCE_WAKEUP);
+}
+
+/*
+ * A reader that is woken costs more than what it reads: it looks by itself ten
+ * times a second, and is woken only where much has come before that. (BCC 0.26
+ * has no way to ask the ring how full it is.)
+ */
+static __always_inline void send(void *records, u32 count)
+{
+	struct hvo_block *block = block_of_cpu();
+	u64 sent, wake;
+
+	if (!block)
+		return;
+	sent = block->diag[HVO_DIAG_STREAM_SENT];
+	wake = (sent ^ (sent + count)) >= HVO_WAKE_EVERY ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	ADD(block->diag[HVO_DIAG_STREAM_SENT], count);
+	if (events.ringbuf_output(records, count * sizeof(struct hvo_event), wake))
+		ADD(block->diag[HVO_DIAG_STREAM_LOST], count);
+}
+
+static __always_inline struct parcel *parcel_of(struct operation *op)
+{
+	u32 index = op->task % HVO_PLACES;
+
+	return op->owner ? parcels.lookup(&index) : 0;
+}
+
+static __always_inline void send_parcel(struct operation *op)
+{
+	struct parcel *parcel = parcel_of(op);
+	u32 count = op->records;
+
+	if (!parcel || !count || count > HVO_PARCEL)
+		return;
+	send(parcel, count);
+	op->records = 0;
+	op->lost = lost_by_cpu();
+}
+#endif
+
+/* Into the parcel of the operation; without one, on its own. */
+static __always_inline void emit(struct report *r, struct operation *op)
+{
+#if HVO_STREAM
+	struct parcel *parcel = op ? parcel_of(op) : 0;
+	struct hvo_event single;
+
+	if (!parcel) {
+		fill(&single, r, op);
+		send(&single, 1);
+		return;
+	}
+	fill(&parcel->record[op->records % HVO_PARCEL], r, op);
+	if (++op->records == HVO_PARCEL)
+		send_parcel(op);
+#endif
+}
+
+/* What is left in the parcel of an operation that has ended. */
+static __always_inline void emit_rest(struct operation *op)
+{
+#if HVO_STREAM
+	send_parcel(op);
 #endif
 }
 
@@ -309,30 +381,34 @@ static __always_inline void count_call(u32 key)
 static __always_inline void on_enter(u64 hstate, u64 head, u8 restoring, int typed)
 {
 	u64 task = bpf_get_current_pid_tgid();
-	u32 pid = task;
-	struct operation *op = operation_of(pid);
+	struct place *place = place_of(task);
+	struct operation *op = place ? operation_at(place, task) : 0;
 	u32 order = order_of(hstate, typed);
 	int node = node_of(head, typed);
 	int size_index = hvo_size_index(order);
 	u32 key = size_index * HVO_NODES + node;
 	struct report r;
 
+	if (!place)	/* never so, but for the verifier */
+		return;
 	if (op && op->head == head && op->restoring == restoring) {
 		op->depth++;	/* one function of the step calls another */
 		return;
 	}
-	if (op)	/* its exit never came: the kernel ran out of return probes */
+	if (op) {	/* its exit never came: the kernel ran out of return probes */
 		missed(op->restoring);
+		emit_rest(op);
+	}
 	if (size_index < 0 || node >= HVO_NODES) {
 		out_of_sight();
 		if (op)
-			end_operation(pid);
+			end_operation(place, task);
 		return;
 	}
 	if (!restoring)
 		count_call(key);
 	if (!op)
-		op = begin_operation(pid);
+		op = begin_operation(place, task);
 	if (!op) {
 		out_of_sight();
 		return;
@@ -348,6 +424,7 @@ static __always_inline void on_enter(u64 hstate, u64 head, u8 restoring, int typ
 	op->restoring = restoring;
 #if HVO_STREAM
 	op->task = task;
+	op->lost = lost_by_cpu();
 	bpf_get_current_comm(&op->comm, sizeof(op->comm));
 #endif
 	r = report_of(op, restoring ? HVO_RESTORE_ENTER : HVO_OPTIMIZE_ENTER);
@@ -438,8 +515,9 @@ finish_restore(struct hvo_block *block, struct operation *op, u64 *slots, struct
  */
 static __always_inline void on_exit(u8 restoring, int knows, int ret)
 {
-	u32 pid = bpf_get_current_pid_tgid();
-	struct operation *op = operation_of(pid);
+	u64 task = bpf_get_current_pid_tgid();
+	struct place *place = place_of(task);
+	struct operation *op = place ? operation_at(place, task) : 0;
 	struct hvo_block *block;
 	struct report r;
 	u32 key;
@@ -463,10 +541,11 @@ static __always_inline void on_exit(u8 restoring, int knows, int ret)
 		finish_restore(block, op, block->total[key], &r);
 	else {
 		finish_optimize(block, op, block->total[key], &r);
-		worked_in_batch(pid, r.ptes);
+		worked_in_batch(task, r.ptes);
 	}
 	emit(&r, op);
-	end_operation(pid);
+	emit_rest(op);
+	end_operation(place, task);
 }
 
 /* A function that alone knows the operation's result has returned, inside another. */
@@ -483,12 +562,11 @@ static __always_inline void on_return(int ret, u8 restoring)
  * is looked at and skipped; a page means that it becomes the new head (6.2).
  * walk->vmemmap_head from then on: the new head, or NULL; nothing is skipped.
  */
-static __always_inline void look_at_walk(struct operation *op, u64 walk, int typed)
+static __always_inline void look_at_head(struct operation *op, u64 walk, int typed)
 {
 #if !HVO_PTE_PROBES
 	u64 page = READ(u64, walk + HVO_WALK_HEAD, typed);
 
-	op->walk = walk;
 	op->first_skipped = HVO_WALK_SKIPS && !page;
 	op->head_remapped = !op->restoring && page;
 #endif
@@ -504,8 +582,9 @@ static __always_inline void on_range_enter(u64 start, u64 end, u64 reuse, u64 wa
 	/* A second range in one optimisation is the roll-back of the first. */
 	if (op->ranges++)
 		return;
+	op->walk = walk;
 	if (walk)
-		look_at_walk(op, walk, typed);
+		look_at_head(op, walk, typed);
 #if HVO_STREAM
 #if HVO_WALK_REUSE_ADDR >= 0
 	if (walk)
@@ -536,6 +615,8 @@ static __always_inline void on_range_exit(int ret, u64 walk, int typed)
 #else
 	if (op->ranges++)
 		return;
+	if (typed)
+		look_at_head(op, walk, typed);
 #endif
 	if (!op->restoring)
 		op->ret = ret;

@@ -40,7 +40,7 @@ def test_c_and_python_agree_on_the_block(tmp_path: Path) -> None:
 
 
 def test_c_and_python_agree_on_buckets_and_sizes(tmp_path: Path) -> None:
-    probes = [0, 1000, 1001, 2000, 999_999_999, 10**9, 10**9 + 1]
+    probes = [0, *(bound + more for bound in BUCKETS_NS for more in (-1, 0, 1)), 2**64 - 1]
     prints = "".join(f'printf("%d\\n", hvo_bucket({n}ULL));' for n in probes)
     prints += 'printf("%d %d %d\\n", hvo_size_index(9), hvo_size_index(18), hvo_size_index(10));'
     lines = run_c(c_program(LAYOUT, prints), tmp_path)

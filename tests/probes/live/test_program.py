@@ -1,15 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 import re
+from dataclasses import replace
 
 import pytest
 
 from probes.live.btf import Btf
 from probes.live.layout import Layout
 from probes.live.plan import MODES, Hook, Role, StepPlan
-from probes.live.program import SWITCH_MAP, KernelFacts, entry_points, ranges_entered, source
+from probes.live.program import (
+    SWITCH_MAP,
+    KernelFacts,
+    entry_points,
+    ranges_entered,
+    source,
+    wake_every,
+)
 from tests.probes.live.test_btf import FROM_7_1, kernel
 
 BTF = Btf(kernel(FROM_7_1))
+FACTS = KernelFacts(40, 8, 64, 10, 8, 16, False, -1)
 RANGE = StepPlan("remap_range", (Hook("vmemmap_remap_range", Role.REMAP_RANGE),))
 FOLLOWED = StepPlan(
     "optimize",
@@ -61,17 +70,34 @@ def test_what_btf_does_not_describe_gets_a_kprobe() -> None:
     assert not any(point.fentry for point in points)
 
 
-def test_the_entry_of_ranges_only_where_it_is_wanted() -> None:
-    assert [p.at_return for p in entry_points(RANGE, BTF, fentry=True, ranges=False)] == [True]
-    assert len(entry_points(FOLLOWED, BTF, fentry=False, ranges=False)) == 5
-    wanted = [ranges_entered(mode, stream) for mode in MODES for stream in (False, True)]
-    assert wanted == [False, True, True, True]
+@pytest.mark.parametrize(
+    ("skips", "fentry", "in_range_mode"),
+    [(True, True, True), (True, False, True), (False, False, True), (False, True, False)],
+)
+def test_the_entry_of_ranges_only_where_it_is_wanted(
+    skips: bool, fentry: bool, in_range_mode: bool
+) -> None:
+    facts = replace(FACTS, walk_skips=skips)
+    points = entry_points(RANGE, BTF, fentry=fentry)
+    full, walked = (ranges_entered(mode, False, facts, points) for mode in MODES)
+    assert (full, walked) == (False, in_range_mode)
+    assert all(ranges_entered(mode, True, facts, points) for mode in MODES)
+
+
+def test_the_reader_is_woken_before_the_ring_is_full() -> None:
+    ring = 1 << 24
+    assert wake_every(ring, 1) == 65536
+    for cpus in (1, 2, 3, 64, 8192):
+        assert ring // 4 <= cpus * (wake_every(ring, cpus) + 1) * 104
+        assert cpus * wake_every(ring, cpus) * 104 <= 0.55 * ring
+    assert wake_every(1 << 12, 8192) == 1
 
 
 @pytest.mark.parametrize(("mode", "probes"), [("full", 1), ("range", 0)])
 def test_every_definition_that_the_program_asks_for_is_made(mode: str, probes: int) -> None:
-    facts = KernelFacts(40, 8, 64, 10, 8, 16, False, -1)
-    text = source(facts, Layout((9,), 1, 1), 4096, (), mode=mode, stream=True, steps={"batch"})
+    text = source(
+        FACTS, Layout((9,), 1, 1), 4096, (), mode=mode, stream=True, ranges=True, steps={"batch"}
+    )
     asked = set(re.findall(r"\bHVO_[A-Z_]+\b", text.partition("#include <uapi/linux/ptrace.h>")[2]))
     made = set(re.findall(r"#define (HVO_\w+)", text)) | set(re.findall(r"\t(HVO_\w+) =", text))
     assert asked - made == set()

@@ -80,6 +80,14 @@ def test_records_run_on_over_the_edge(ring: Ring, reader: RingReader) -> None:
     assert ring.produced > 5 * SIZE
 
 
+def test_an_entry_may_be_many_records(ring: Ring, reader: RingReader) -> None:
+    numbers = iter(range(1009))
+    while many := b"".join(record(n) for n, _ in zip(numbers, range(16), strict=False)):
+        ring.put(many)
+        assert reader.read(0) == many
+    assert ring.consumed == ring.produced > 20 * SIZE
+
+
 def test_discarded_records_are_passed_over(ring: Ring, reader: RingReader) -> None:
     ring.put(record(0), DISCARD)
     ring.put(record(1))
@@ -94,9 +102,9 @@ def test_an_unfinished_record_holds_the_reader_back(ring: Ring, reader: RingRead
     assert ring.consumed == 104
 
 
-def test_a_record_of_another_size_is_refused(ring: Ring, reader: RingReader) -> None:
-    ring.put(b"x" * 24)
-    with pytest.raises(ValueError, match="a record of 24 bytes in the ring, not 96"):
+def test_what_is_no_whole_record_is_refused(ring: Ring, reader: RingReader) -> None:
+    ring.put(b"x" * 200)
+    with pytest.raises(ValueError, match="an entry of 200 bytes in the ring: no whole records"):
         reader.read(0)
 
 
@@ -115,7 +123,7 @@ def test_many_at_once_are_taken_up_to_the_first_unfinished(ring: Ring, reader: R
     assert reader.read(0) == record(23) + record(24)
 
 
-@given(st.lists(st.tuples(st.sampled_from(("put", "discard", "read")), st.integers(1, 12))))
+@given(st.lists(st.tuples(st.sampled_from(("put", "pack", "discard", "read")), st.integers(1, 12))))
 def test_whatever_the_order_every_finished_record_comes_once(steps: list[tuple[str, int]]) -> None:
     ring = Ring()
     reader = RingReader(ring.fd, SIZE)
@@ -125,6 +133,9 @@ def test_whatever_the_order_every_finished_record_comes_once(steps: list[tuple[s
             for _ in range(min(number, (SIZE - ring.produced + ring.consumed) // 104)):
                 ring.put(record(put))
                 put += 1
+        elif what == "pack" and SIZE - ring.produced + ring.consumed >= 8 + RECORD.size * number:
+            ring.put(b"".join(record(put + i) for i in range(number)))
+            put += number
         elif what == "discard" and SIZE - ring.produced + ring.consumed >= 8 + 16 * number:
             ring.put(b"x" * 16 * number, DISCARD)
         else:
