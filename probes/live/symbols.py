@@ -7,7 +7,7 @@ from pathlib import Path
 from probes.host import parse_digits
 
 _TRAMPOLINE = "bpf_trampoline_link_prog"  # kernel/bpf/trampoline.c, Linux 5.5
-_PART_OF_EVERY_NAME = ("vmemmap", _TRAMPOLINE)
+_OF_HVO = "vmemmap"
 _TEXT_AND_DATA = frozenset("tTdDbBrR")
 
 
@@ -20,7 +20,7 @@ def read_symbols(kallsyms: Path) -> Mapping[str, int]:
     found: dict[str, int] = {}
     with kallsyms.open(encoding="ascii", errors="replace", newline="\n") as lines:
         for line in lines:
-            if not any(part in line for part in _PART_OF_EVERY_NAME):
+            if _OF_HVO not in line and _TRAMPOLINE not in line:  # of 200,000 lines a hundred
                 continue
             words = line.split()
             if len(words) != 3 or words[1] not in _TEXT_AND_DATA:

@@ -18,7 +18,7 @@ from tests.bench.in_guest import ROOT
 from tests.kernel.qemu import GuestError
 
 SAVED = Path(__file__).with_name("results.json")
-SUBJECTS = ("kernel_cost", "kernel_speed", "simulator", "scrape", "footprint")
+SUBJECTS = ("kernel_cost", "kernel_speed", "stream", "simulator", "scrape", "footprint")
 """Each in a module of its name, whose ``measure(quick)`` returns its section."""
 THOROUGH_ONLY = ("kernel_speed",)
 """Without a ratio that could get worse: it is exact or fails, as `make test-kernel` is."""

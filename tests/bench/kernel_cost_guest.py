@@ -34,6 +34,8 @@ VERBS, CLOCKS = ("grow", "shrink"), ("wall", "alone", "cpu")
 """``wall`` is the clock, ``alone`` the same without what other threads of this process, a stream's
 reader, had of the CPU meanwhile; ``cpu`` is the caller's own."""
 COLUMNS = tuple(f"{verb}_{clock}" for clock in CLOCKS for verb in VERBS)
+MANY = 500
+"""Pages from which on the write takes several ticks of the timer."""
 JIFFY_NS, PHASES = 4_000_000, 4
 """Debian's timer tick. From Linux 6.7 on a write waits for RCU, and so for some tick: begun at
 different times between two of them, writes take as long on the average as without the rounding."""
@@ -67,7 +69,10 @@ class Pool:
 
     @property
     def path(self) -> Path:
-        return Path(f"/sys/kernel/mm/hugepages/hugepages-{self.size // KIB}kB/nr_hugepages")
+        """Of 1 GB pages those of a node where nothing else is: nothing has to be moved for them."""
+        node = int(self.size == GIB)
+        folder = f"node{node}/hugepages/hugepages-{self.size // KIB}kB"
+        return Path("/sys/devices/system/node", folder, "nr_hugepages")
 
     def resize(self, pages: int) -> tuple[int, ...]:
         """Time of one write by each of ``CLOCKS``, in ns."""
@@ -95,7 +100,7 @@ class Pool:
 
 def timed(size: int, pages: int, repetitions: int) -> dict[str, list[float]]:
     """Grow a pool from 0 to ``pages`` and shrink it again: mean times of each repetition, in ns."""
-    phases = 1 if size == GIB else PHASES
+    phases = PHASES if pages >= MANY else 1
     times: dict[str, list[float]] = {name: [] for name in COLUMNS}
     for _ in range(repetitions):
         for name in COLUMNS:
@@ -121,8 +126,9 @@ def measured(job: Job) -> Notes:
     pools += [(2 * MIB, pages) for pages in job.pages_2mb]
     notes: Notes = {}
     for size, pages in pools:
+        few = size < GIB and pages < MANY  # quickly done, and the write's own start is most of it
         try:
-            notes[f"{size} {pages}"] = timed(size, pages, job.repetitions)
+            notes[f"{size} {pages}"] = timed(size, pages, job.repetitions * (PHASES if few else 1))
         except PoolError as error:
             print(error, flush=True)
     return notes

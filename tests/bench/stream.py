@@ -108,7 +108,7 @@ def write_at(ring: Ring, ptes_a_second: int, seconds: float, said: Connection) -
     said.send((pages * len(KINDS), ring.lost))
 
 
-def keep_up(ptes_a_second: int, seconds: float) -> Kept:
+def keep_up(ptes_a_second: int, seconds: float, look_s: float = LOOK_S) -> Kept:
     """A writer at this rate, and a reader that looks as ``LiveBackend`` does."""
     ring, numbering = Ring(), Numbering()
     ours, theirs = multiprocessing.Pipe()
@@ -126,7 +126,7 @@ def keep_up(ptes_a_second: int, seconds: float) -> Kept:
             elif over:
                 break
             else:
-                time.sleep(LOOK_S)
+                time.sleep(look_s)
         cpu = time.process_time() - cpu
     writer.join()
     sent, lost = ours.recv()
@@ -152,8 +152,7 @@ def read_full_ring() -> float:
 
 def copy_full_ring() -> float:
     """Records a second by memcpy."""
-    block = bytes(RING)
-    target = bytearray(RING)
+    block, target = b"x" * RING, bytearray(b"y") * RING
     began = time.perf_counter()
     target[:] = block
     return RING / RECORD.size / (time.perf_counter() - began)

@@ -123,7 +123,7 @@ def run_in_guest(
 
     The guest sees the host's files at their own paths. What it writes vanishes with it, except
     below `out`, which also receives console.log, stdout.log and stderr.log. With `counted`, and
-    one CPU and node, its clock counts instructions: slow, but the same in every run.
+    one CPU, its clock counts instructions: slow, but the same in every run.
     """
     host = Host.find()
     out = _emptied(out.resolve())
@@ -159,16 +159,19 @@ def _emptied(out: Path) -> Path:
 
 
 def memory_arguments(memory_mib: int, cpus: int, nodes: int) -> Iterator[str]:
-    """Memory that virtiofsd can see too, split evenly over NUMA nodes, and so are the CPUs."""
-    if memory_mib % nodes or cpus % nodes:
+    """Memory that virtiofsd can see too, split evenly over NUMA nodes, and so are the CPUs.
+
+    Of more nodes than CPUs, some have only memory.
+    """
+    if memory_mib % nodes or max(cpus, nodes) % min(cpus, nodes):
         raise ValueError(f"{memory_mib} MiB and {cpus} CPUs do not go over {nodes} nodes")
     # A socket per node: the kernel warns of nodes that share a cache.
-    yield from ("-m", f"{memory_mib}M", "-smp", f"{cpus},sockets={nodes}")
+    yield from ("-m", f"{memory_mib}M", "-smp", f"{cpus},sockets={min(cpus, nodes)}")
     for node in range(nodes):
         size = memory_mib // nodes
         yield from ("-object", f"memory-backend-memfd,id=mem{node},size={size}M,share=on")
-        own = ",".join(f"cpus={cpu}" for cpu in range(cpus) if cpu * nodes // cpus == node)
-        yield from ("-numa", f"node,nodeid={node},{own},memdev=mem{node}")
+        own = "".join(f"cpus={cpu}," for cpu in range(cpus) if cpu * nodes // cpus == node)
+        yield from ("-numa", f"node,nodeid={node},{own}memdev=mem{node}")
 
 
 def _share(tag: str, path: Path) -> tuple[str, ...]:

@@ -46,7 +46,8 @@ struct operation {
 	u8 restoring;
 #if HVO_STREAM
 	u32 records;	/* in its parcel */
-	u64 lost;	/* records of its CPU, when the first of these was written */
+	u32 cpu;	/* of its last record */
+	u64 lost;	/* records of that CPU, when it was last looked at */
 	u64 task;	/* bpf_get_current_pid_tgid() */
 	u64 comm[2];	/* read once for all of its records */
 #endif
@@ -83,7 +84,7 @@ BPF_ARRAY(switch_address, u64, 1);
 BPF_RINGBUF_OUTPUT(events, HVO_STREAM_PAGES);
 /*
  * Records of the operation at the place of the same number, on their way into
- * the ring: one entry for many costs a third of an entry for each.
+ * the ring: one entry for many is cheaper than an entry for each.
  */
 #define HVO_PARCEL 16
 struct parcel {
@@ -199,6 +200,7 @@ static __always_inline u64 lost_by_cpu(void)
  */
 static __always_inline void fill(struct hvo_event *event, struct report *r, struct operation *op)
 {
+	u32 cpu = bpf_get_smp_processor_id();
 	u64 task;
 
 	event->timestamp_ns = bpf_ktime_get_ns();
@@ -210,7 +212,7 @@ static __always_inline void fill(struct hvo_event *event, struct report *r, stru
 	event->ptes = r->ptes;
 	event->frames_freed = r->frames_freed;
 	event->frames_allocated = r->frames_allocated;
-	event->cpu = bpf_get_smp_processor_id();
+	event->cpu = cpu;
 	event->node = r->node;
 	event->kind = r->kind;
 	event->order = r->order;
@@ -218,6 +220,10 @@ static __always_inline void fill(struct hvo_event *event, struct report *r, stru
 	event->version = HVO_EVENT_VERSION;
 	if (op) {
 		task = op->task;
+		if (op->cpu != cpu) {
+			op->cpu = cpu;
+			op->lost = lost_by_cpu();
+		}
 		event->sequence = op->lost;
 		__builtin_memcpy(&event->comm, op->comm, sizeof(event->comm));
 	} else {
@@ -264,7 +270,7 @@ static __always_inline void send_parcel(struct operation *op)
 		return;
 	send(parcel, count);
 	op->records = 0;
-	op->lost = lost_by_cpu();
+	op->cpu = HVO_CPUS;	/* none: to be looked at again */
 }
 #endif
 
@@ -424,6 +430,7 @@ static __always_inline void on_enter(u64 hstate, u64 head, u8 restoring, int typ
 	op->restoring = restoring;
 #if HVO_STREAM
 	op->task = task;
+	op->cpu = bpf_get_smp_processor_id();
 	op->lost = lost_by_cpu();
 	bpf_get_current_comm(&op->comm, sizeof(op->comm));
 #endif
