@@ -33,8 +33,8 @@ PAGES, GROWTH = 512, (5, 51, 512)
 MEMORY_MIB = 12 * 1024
 COMPILE_S, MEASURE_S = 400, 600
 
-QUICK = Job((FULL_FENTRY, RANGE_FENTRY), (PAGES,), 0, 2)
-THOROUGH = Job((NONE, *OWN, *STREAMED, *PEERS), GROWTH, 1, 3)
+QUICK = Job((FULL_FENTRY, RANGE_FENTRY), (PAGES,), False, 2)
+THOROUGH = Job((NONE, *OWN, *STREAMED, *PEERS), GROWTH, True, 2)
 
 GOALS = {FULL_FENTRY: 1.08, RANGE_FENTRY: 1.03}
 STREAM_GOAL = 1.25
@@ -129,14 +129,15 @@ def section(noted: Mapping[str, Notes]) -> Section:
 
 
 BOUNDS = (
-    "the kernel's own way into and out of each probe, more than what the probe does: `full` by the"
-    " trampoline of each PTE, `range` by those of two functions for each huge page, seen at entry"
-    " and return, and by two readings of the clock; kprobes by the breakpoint's way through"
-    " ftrace; the stream by the ring buffer's reserve and submit and a look at the clock for each"
-    " record, and where the reader has no CPU of its own by the reader. Counted are instructions,"
-    " not cycles: cache misses, locked instructions and interrupts between CPUs cost more on"
-    " hardware, to the probes and to the kernel's own work that they are compared with. From"
-    " Linux 6.7 on a write also waits for RCU: the caller's time, but no work of its CPU."
+    "the kernel's own way into and out of each probe, more than what most probes do: `full` has a"
+    " probe on each PTE, `range` four for each huge page, or three where the walk shows at its end"
+    " what it was given (here 6.12), and two readings of the"
+    " clock; kprobes by the breakpoint's way through ftrace; the stream by a look at the clock and"
+    " 96 bytes for each record, written once and copied once, and where the reader has no CPU of"
+    " its own by the reader. Counted are instructions, not cycles: cache misses, locked"
+    " instructions and interrupts between CPUs cost more on hardware, to the probes and to the"
+    " kernel's own work that they are compared with. From Linux 6.7 on a write also waits for RCU:"
+    " the caller's time, but no work of its CPU."
 )
 
 
@@ -152,8 +153,8 @@ def _tables(leg: str, notes: Notes) -> Iterator[Table]:
             f"{leg}: a page of 1 GB, time with the probes over time without",
             ("probes", *_HEADINGS),
             ((way, *_row(notes, way, GIB, 1)) for way in notes),
-            "On a node where nothing else is: elsewhere the kernel first has to move what is in the"
-            " way, which takes what it takes.",
+            "The last of a node that is full of such pages: elsewhere the kernel first has to find"
+            " a place, and to move what is in the way, which takes what it takes.",
         )
     if f"{2 * MIB} {GROWTH[0]}" in notes[FULL_FENTRY]["during"]:
         yield table(

@@ -30,6 +30,8 @@ NONE, BPFTRACE, BCC = "none", "bpftrace", "plain BCC"
 """The first word of ways that are not hvoscope's own ("full fentry stream")."""
 PEERS = Path(__file__).with_name("peers")
 TRIES = 5
+GIGABYTES_NODE = 1
+"""Where nothing else is."""
 VERBS, CLOCKS = ("grow", "shrink"), ("wall", "alone", "cpu")
 """``wall`` is the clock, ``alone`` the same without what other threads of this process, a stream's
 reader, had of the CPU meanwhile; ``cpu`` is the caller's own."""
@@ -56,27 +58,34 @@ class Job:
 
     ways: Sequence[str]
     pages_2mb: Sequence[int]
-    pages_1gb: int
-    """0 for none."""
+    gigabyte: bool
+    """And a page of 1 GB."""
     repetitions: int
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The persistent huge pages of one size."""
+    """The persistent huge pages of one size on one node."""
 
     size: int
+    node: int = 0
+    held: int = 0
+    """Pages that are there all the time."""
 
     @property
     def path(self) -> Path:
-        """Of 1 GB pages those of a node where nothing else is: nothing has to be moved for them."""
-        node = int(self.size == GIB)
-        folder = f"node{node}/hugepages/hugepages-{self.size // KIB}kB"
+        """Where it is made larger and smaller."""
+        folder = f"node{self.node}/hugepages/hugepages-{self.size // KIB}kB"
         return Path("/sys/devices/system/node", folder, "nr_hugepages")
+
+    @property
+    def pages(self) -> int:
+        """How many there are, but for those that are held."""
+        return int(self.path.read_text()) - self.held
 
     def resize(self, pages: int) -> tuple[int, ...]:
         """Time of one write by each of ``CLOCKS``, in ns."""
-        text = str(pages).encode()
+        text = str(self.held + pages).encode()
         descriptor = os.open(self.path, os.O_WRONLY)
         before = [clock() for clock in (*_CPU_CLOCKS, time.monotonic_ns)]
         os.write(descriptor, text)
@@ -87,18 +96,36 @@ class Pool:
 
     def resize_for_sure(self, pages: int) -> tuple[int, ...]:
         """The same, once more where the kernel found too little memory in one piece."""
-        before = self.path.read_text()
+        before = self.pages
         for _ in range(TRIES):
             times = self.resize(pages)
-            if int(self.path.read_text()) == pages:
+            if self.pages == pages:
                 return times
-            self.path.write_text(before)
-            Path("/proc/sys/vm/compact_memory").write_text("1")
+            self.resize(before)
             Path("/proc/sys/vm/drop_caches").write_text("1")
         raise PoolError(f"{self.path} will not be {pages}")
 
 
-def timed(size: int, pages: int, repetitions: int) -> dict[str, list[float]]:
+def full_of_gigabytes(node: int) -> Pool:
+    """All 1 GB pages that a node gives; all but one are held.
+
+    That one comes again and again: everything that could lie in its place is elsewhere, and what
+    is restored for it is allocated before it is given back. The others are not optimised: the first
+    page that is, and the last, make the kernel patch its own code (hugetlb_optimize_vmemmap_key),
+    and so they do in every other measurement. Raises ``PoolError``.
+    """
+    pool = Pool(GIB, node)
+    SWITCH.write_text("0")
+    pool.resize(1 << 10)
+    there = pool.pages
+    pool.resize(there - 1)
+    SWITCH.write_text("1")
+    if there < 2:
+        raise PoolError(f"{pool.path} will only be {there}")
+    return replace(pool, held=there - 1)
+
+
+def timed(pool: Pool, pages: int, repetitions: int) -> dict[str, list[float]]:
     """Grow a pool from 0 to ``pages`` and shrink it again: mean times of each repetition, in ns."""
     phases = PHASES if pages >= MANY else 1
     times: dict[str, list[float]] = {name: [] for name in COLUMNS}
@@ -108,7 +135,7 @@ def timed(size: int, pages: int, repetitions: int) -> dict[str, list[float]]:
         for phase in range(phases):
             for verb, wanted in zip(VERBS, (pages, 0), strict=True):
                 await_phase(phase)
-                for clock, ns in zip(CLOCKS, Pool(size).resize_for_sure(wanted), strict=True):
+                for clock, ns in zip(CLOCKS, pool.resize_for_sure(wanted), strict=True):
                     times[f"{verb}_{clock}"][-1] += ns / phases
     return times
 
@@ -120,15 +147,16 @@ def await_phase(phase: int) -> None:
         pass
 
 
-def measured(job: Job) -> Notes:
+def measured(job: Job, gigabytes: Pool | None) -> Notes:
     """All pools of the job, by ``SIZE PAGES``; without one that the kernel would not fill."""
-    pools = [(GIB, job.pages_1gb)] if job.pages_1gb else []
-    pools += [(2 * MIB, pages) for pages in job.pages_2mb]
+    pools = [(gigabytes, 1)] if gigabytes else []
+    pools += [(Pool(2 * MIB), pages) for pages in job.pages_2mb]
     notes: Notes = {}
-    for size, pages in pools:
-        few = size < GIB and pages < MANY  # quickly done, and the write's own start is most of it
+    for pool, pages in pools:
+        # Quickly done, and the write's own start is most of it.
+        often = PHASES if pool.size < GIB and pages < MANY else 1
         try:
-            notes[f"{size} {pages}"] = timed(size, pages, job.repetitions * (PHASES if few else 1))
+            notes[f"{pool.size} {pages}"] = timed(pool, pages, job.repetitions * often)
         except PoolError as error:
             print(error, flush=True)
     return notes
@@ -271,15 +299,14 @@ def run(job: Job) -> Notes:
     notes: Notes = {}
     with ticking() as ticker:
         with undisturbed(ticker):
-            warm = measured(replace(job, repetitions=1))
-            if f"{GIB} {job.pages_1gb}" not in warm:
-                job = replace(job, pages_1gb=0)
-            before = measured(job)
+            gigabytes = full_of_gigabytes(GIGABYTES_NODE) if job.gigabyte else None
+            measured(replace(job, repetitions=1), gigabytes)
+            before = measured(job, gigabytes)
         for way in job.ways:
             with attached(way) as said, undisturbed(ticker):
-                during = measured(job)
+                during = measured(job, gigabytes)
             with undisturbed(ticker):
-                after = measured(job)
+                after = measured(job, gigabytes)
             notes[way] = {"before": before, "during": during, "after": after, "said": said}
             print(way, flush=True)
             before = after
