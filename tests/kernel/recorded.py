@@ -102,8 +102,7 @@ def size(path: Path) -> int:
 def observe(out: Path, operations: list[str]) -> Notes:
     """Serve, record, operate; what the exporter said last, and the kernel after each operation."""
     notes: Notes = {"release": os.uname().release, "steps": []}
-    # Kprobes for both: the recorder has no choice, and the label must not differ.
-    with exporter(out / "serve.log", options=("--probe.attach", "kprobe")):
+    with exporter(out / "serve.log"):
         wait_for(lambda: get("/-/ready")[0] == 200)
         with recorder(out / RECORDING) as recording:
             os.sched_setaffinity(0, {CPU})  # not before: children inherit it
