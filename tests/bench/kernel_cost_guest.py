@@ -37,8 +37,11 @@ VERBS, CLOCKS = ("grow", "shrink"), ("wall", "alone", "cpu")
 reader, had of the CPU meanwhile; ``cpu`` is the caller's own."""
 COLUMNS = tuple(f"{verb}_{clock}" for clock in CLOCKS for verb in VERBS)
 MANY = 500
-"""Pages from which on the write takes several ticks of the timer."""
-JIFFY_NS, PHASES = 4_000_000, 4
+"""Pages from which on a write takes several ticks of the timer. With fewer, one page is there all
+the time: else the kernel's patching of its own code, for the first and the last, would be most."""
+GIGABYTE_REPETITIONS = 2
+"""They take long, and are the same each time."""
+JIFFY_NS, PHASES, NEAR_NS = 4_000_000, 4, 200_000
 """Debian's timer tick. From Linux 6.7 on a write waits for RCU, and so for some tick: begun at
 different times between two of them, writes take as long on the average as without the rounding."""
 _CPU_CLOCKS = (time.process_time_ns, time.thread_time_ns)
@@ -127,36 +130,45 @@ def timed(pool: Pool, pages: int, repetitions: int) -> dict[str, list[float]]:
     """Grow a pool from 0 to ``pages`` and shrink it again: mean times of each repetition, in ns."""
     phases = PHASES if pages >= MANY else 1
     times: dict[str, list[float]] = {name: [] for name in COLUMNS}
-    for _ in range(repetitions):
+    for repetition in range(repetitions):
         for name in COLUMNS:
             times[name].append(0)
         for phase in range(phases):
             for verb, wanted in zip(VERBS, (pages, 0), strict=True):
-                await_phase(phase)
+                await_phase((phase + repetition / repetitions) / phases)
                 for clock, ns in zip(CLOCKS, pool.resize_for_sure(wanted), strict=True):
                     times[f"{verb}_{clock}"][-1] += ns / phases
     return times
 
 
-def await_phase(phase: int) -> None:
-    """Let readers and kworkers catch up, and wait for one of ``PHASES`` times between ticks."""
+def await_phase(phase: float) -> None:
+    """Let readers and kworkers catch up, and wait until a tick is ``phase`` of a jiffy ago."""
     time.sleep(0.2)  # of guest time, so free
-    while time.monotonic_ns() % JIFFY_NS * PHASES // JIFFY_NS != phase:
+    while not 0 <= time.monotonic_ns() % JIFFY_NS - phase * JIFFY_NS < NEAR_NS:
         pass
 
 
 def measured(job: Job, gigabytes: Pool | None) -> Notes:
     """All pools of the job, by ``SIZE PAGES``; without one that the kernel would not fill."""
-    pools = [(gigabytes, 1)] if gigabytes else []
-    pools += [(Pool(2 * MIB), pages) for pages in job.pages_2mb]
+    pool, small = Pool(2 * MIB), Pool(2 * MIB, held=1)
     notes: Notes = {}
-    for pool, pages in pools:
-        # Quickly done, and the write's own start is most of it.
-        often = PHASES if pool.size < GIB and pages < MANY else 1
+
+    def note(pool: Pool, pages: int, repetitions: int) -> None:
         try:
-            notes[f"{pool.size} {pages}"] = timed(pool, pages, job.repetitions * often)
+            notes[f"{pool.size} {pages}"] = timed(pool, pages, repetitions)
         except PoolError as error:
             print(error, flush=True)
+
+    if gigabytes:
+        note(gigabytes, 1, GIGABYTE_REPETITIONS)
+    pool.resize(small.held)
+    for pages in job.pages_2mb:
+        if pages < MANY:
+            note(small, pages, job.repetitions)
+    pool.resize(0)
+    for pages in job.pages_2mb:
+        if pages >= MANY:
+            note(pool, pages, job.repetitions)
     return notes
 
 
