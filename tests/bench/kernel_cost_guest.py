@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from probes.events import RECORD
-from probes.geometry import GIB, KIB, MIB
+from probes.geometry import MIB
 from probes.host import Host
 from probes.live.backend import LiveBackend
 from probes.live.plan import make_plan
 from probes.live.symbols import read_symbols
+from tests.bench.pool import Pool, full_of_gigabytes
 from tests.kernel.workload import SWITCH, hooks, wait_for
 
 NONE, BPFTRACE, BCC = "none", "bpftrace", "plain BCC"
@@ -66,64 +67,28 @@ class Job:
     repetitions: int
 
 
-@dataclass(frozen=True)
-class Pool:
-    """The persistent huge pages of one size on one node."""
-
-    size: int
-    node: int = 0
-    held: int = 0
-    """Pages that are there all the time."""
-
-    @property
-    def path(self) -> Path:
-        """Where it is made larger and smaller."""
-        folder = f"node{self.node}/hugepages/hugepages-{self.size // KIB}kB"
-        return Path("/sys/devices/system/node", folder, "nr_hugepages")
-
-    @property
-    def pages(self) -> int:
-        """How many there are, but for those that are held."""
-        return int(self.path.read_text()) - self.held
-
-    def resize(self, pages: int) -> tuple[int, ...]:
-        """Time of one write by each of ``CLOCKS``, in ns."""
-        text = str(self.held + pages).encode()
-        descriptor = os.open(self.path, os.O_WRONLY)
-        before = [clock() for clock in (*_CPU_CLOCKS, time.monotonic_ns)]
-        os.write(descriptor, text)
-        after = [clock() for clock in (time.monotonic_ns, *reversed(_CPU_CLOCKS))]
-        os.close(descriptor)
-        process, thread, wall = (b - a for a, b in zip(before, reversed(after), strict=True))
-        return wall, wall - (process - thread), thread
-
-    def resize_for_sure(self, pages: int) -> tuple[int, ...]:
-        """The same, once more where the kernel found too little memory in one piece."""
-        before = self.pages
-        for _ in range(TRIES):
-            times = self.resize(pages)
-            if self.pages == pages:
-                return times
-            self.resize(before)
-            Path("/proc/sys/vm/drop_caches").write_text("1")
-        raise PoolError(f"{self.path} will not be {pages}")
+def resize(pool: Pool, pages: int) -> tuple[int, ...]:
+    """Time of one write by each of ``CLOCKS``, in ns."""
+    text = str(pool.held + pages).encode()
+    descriptor = os.open(pool.path, os.O_WRONLY)
+    before = [clock() for clock in (*_CPU_CLOCKS, time.monotonic_ns)]
+    os.write(descriptor, text)
+    after = [clock() for clock in (time.monotonic_ns, *reversed(_CPU_CLOCKS))]
+    os.close(descriptor)
+    process, thread, wall = (b - a for a, b in zip(before, reversed(after), strict=True))
+    return wall, wall - (process - thread), thread
 
 
-def full_of_gigabytes(node: int) -> Pool | None:
-    """All 1 GB pages that a node gives; all but one are held. None where there are not two.
-
-    That one comes again and again: everything that could lie in its place is elsewhere, and what
-    is restored for it is allocated before it is given back. The others are not optimised: the first
-    page that is, and the last, make the kernel patch its own code (hugetlb_optimize_vmemmap_key),
-    and so they do in every other measurement.
-    """
-    pool = Pool(GIB, node)
-    SWITCH.write_text("0")
-    pool.resize(1 << 10)
-    there = pool.pages
-    pool.resize(max(there - 1, 0))
-    SWITCH.write_text("1")
-    return replace(pool, held=there - 1) if there > 1 else None
+def resize_for_sure(pool: Pool, pages: int) -> tuple[int, ...]:
+    """The same, again where the kernel found too little memory in one piece."""
+    before = pool.pages
+    for _ in range(TRIES):
+        times = resize(pool, pages)
+        if pool.pages == pages:
+            return times
+        pool.resize(before)
+        Path("/proc/sys/vm/drop_caches").write_text("1")
+    raise PoolError(f"{pool.path} will not be {pages}")
 
 
 def timed(pool: Pool, pages: int, repetitions: int) -> dict[str, list[float]]:
@@ -136,7 +101,7 @@ def timed(pool: Pool, pages: int, repetitions: int) -> dict[str, list[float]]:
         for phase in range(phases):
             for verb, wanted in zip(VERBS, (pages, 0), strict=True):
                 await_phase((phase + repetition / repetitions) / phases)
-                for clock, ns in zip(CLOCKS, pool.resize_for_sure(wanted), strict=True):
+                for clock, ns in zip(CLOCKS, resize_for_sure(pool, wanted), strict=True):
                     times[f"{verb}_{clock}"][-1] += ns / phases
     return times
 

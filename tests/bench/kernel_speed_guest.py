@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,49 +18,50 @@ from typing import NamedTuple
 
 from probes.accounting import Drift, KernelState
 from probes.events import RECORD, Kind, offset_of
-from probes.geometry import GIB, KIB, MIB
+from probes.geometry import MIB
 from probes.host import Host
 from probes.live.backend import LiveBackend
 from probes.live.handover import FENTRY, KPROBE
 from probes.live.plan import FULL
 from probes.operations import parse_operation
+from tests.bench.pool import Pool, full_of_gigabytes
 from tests.kernel.modes import WAYS, settle
 from tests.kernel.workload import Notes, kernels_own, perform, plain
 
 _KIND = offset_of("kind")
 
 
-class Pool(NamedTuple):
-    """A pool, its one writer's CPU, and how many pages come and go in each round."""
+class Breath(NamedTuple):
+    """A pool, how many of its pages come and go in each round, and its one writer's CPU."""
 
-    node: int
-    size: int
+    pool: Pool
     pages: int
     cpu: int
 
-    @property
-    def file(self) -> Path:
-        """The file that says how many pages there are, and makes them so many."""
-        folder = f"hugepages/hugepages-{self.size // KIB}kB"
-        return Path(f"/sys/devices/system/node/node{self.node}", folder, "nr_hugepages")
+
+NODES = 4
+"""A CPU each: two for 2 MB pages, two for 1 GB pages."""
 
 
-POOLS = (
-    Pool(0, 2 * MIB, 101, 0),
-    Pool(1, 2 * MIB, 101, 1),
-    Pool(0, GIB, 1, 2),
-    Pool(1, GIB, 1, 3),
-)
+def breaths() -> list[Breath]:
+    """What is to be done. Raises ``RuntimeError`` where a node has no room for two 1 GB pages."""
+    made = [Breath(Pool(2 * MIB, node), 101, node) for node in (0, 1)]
+    for node in (2, 3):
+        if (pool := full_of_gigabytes(node)) is None:
+            raise RuntimeError(f"node {node} has no room for two 1 GB pages")
+        made.append(Breath(pool, 1, node))
+    return made
 
 
-def breathe(pool: Pool, rounds: int) -> tuple[int, int]:
+def breathe(breath: Breath, rounds: int) -> tuple[int, int]:
     """Shrink and grow; pages that came and pages that went, as the pool itself says."""
-    os.sched_setaffinity(0, {pool.cpu})
+    pool, pages, cpu = breath
+    os.sched_setaffinity(0, {cpu})
     there = came = went = 0
     for _ in range(rounds):
-        for wanted in (0, pool.pages):
-            pool.file.write_text(str(wanted))
-            before, there = there, int(pool.file.read_text())
+        for wanted in (0, pages):
+            pool.resize(wanted)
+            before, there = there, pool.pages
             came += max(there - before, 0)
             went += max(before - there, 0)
     return came, went
@@ -116,13 +117,13 @@ def watching() -> Iterator[tuple[dict[str, tuple[LiveBackend, Drift]], Reader, R
         yield counting, prompt, slow
 
 
-def stage(rounds: int) -> Notes:
+def stage(rounds: int, breaths: Sequence[Breath]) -> Notes:
     """So many rounds on every pool, seen by watchers of their own."""
     with watching() as (counting, prompt, slow):
         before = kernels_own()
         began = time.monotonic()
-        with ProcessPoolExecutor(len(POOLS)) as workers:
-            moved = list(workers.map(breathe, POOLS, [rounds] * len(POOLS)))
+        with ProcessPoolExecutor(len(breaths)) as workers:
+            moved = list(workers.map(breathe, breaths, [rounds] * len(breaths)))
         seconds = time.monotonic() - began
         settle([backend for backend, _ in counting.values()])
         slow.start()
@@ -132,7 +133,7 @@ def stage(rounds: int) -> Notes:
         notes: Notes = {
             "rounds": rounds,
             "seconds": seconds,
-            "moved": [[pool.size, *pages] for pool, pages in zip(POOLS, moved, strict=True)],
+            "moved": [[b.pool.size, *pages] for b, pages in zip(breaths, moved, strict=True)],
             "before": before,
             "after": kernels_own(),
             "totals": {w: plain(b.counters())["totals"] for w, (b, _) in counting.items()},
@@ -140,8 +141,8 @@ def stage(rounds: int) -> Notes:
             "missed": {w: dict(b.status().missed) for w, (b, _) in counting.items()},
             "map_errors": {w: dict(b.status().map_errors) for w, (b, _) in counting.items()},
         }
-    for pool in POOLS:
-        pool.file.write_text("0")
+    for breath in breaths:
+        breath.pool.resize(0)
     prompt.join()
     slow.join()
     return {**notes, "prompt": prompt.notes(), "slow": slow.notes()}
@@ -151,7 +152,8 @@ def main() -> None:
     """Switch on, and do every stage."""
     out, *rounds = sys.argv[1:]
     perform(parse_operation("hvo on"))
-    notes = [stage(int(n)) for n in rounds]
+    made = breaths()
+    notes = [stage(int(n), made) for n in rounds]
     Path(out, "speed.json").write_text(json.dumps(notes))
 
 
