@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.bench.figures import Section, Table, table
 from tests.bench.in_guest import run_module
-from tests.bench.kernel_speed_guest import NODES
+from tests.bench.kernel_speed_guest import BARE_NODES, CPUS, NODES
 from tests.kernel import legs, tools
 from tests.kernel.qemu import Host
 
@@ -39,8 +39,9 @@ def measure(quick: bool) -> Section:
             "tests.bench.kernel_speed_guest",
             folder,
             *map(str, rounds),
-            cpus=NODES,
-            nodes=NODES,
+            cpus=CPUS,
+            nodes=len(NODES),
+            bare_nodes=len(BARE_NODES),
             memory_mib=MEMORY_MIB,
             timeout_s=TIMEOUT_S,
         )
@@ -128,10 +129,11 @@ def _same(what: str, found: object, expected: object) -> None:
 
 
 ABOUT = (
-    f"On {LEG}, four processes on CPUs and nodes of their own grow and shrink two pools of 2 MB and"
-    " two of 1 GB pages as fast as they can, while all four ways to count and two event streams are"
-    " attached at once. The command fails unless every way counts the same, as many pages as the"
-    " pools say, as many frames as nr_memmap_* fell by, and a record for every PTE."
+    f"On {LEG}, four processes on CPUs of their own grow and shrink two pools of 2 MB and two of"
+    " 1 GB pages, each on a node of its own, as fast as they can, while all four ways to count and"
+    " two event streams are attached at once. The command fails unless every way counts the same,"
+    " as many pages as the pools say, as many frames as nr_memmap_* fell by, and a record for every"
+    " PTE."
 )
 BOUNDS = (
     "emulation: every PTE meets ten probes here, on a CPU that is itself a program. What is lost is"

@@ -43,8 +43,9 @@ class Breath(NamedTuple):
     """Its one writer's."""
 
 
-NODES = 4
-"""A CPU each: two for 2 MB pages, two for 1 GB pages."""
+NODES, BARE_NODES = (0, 1), (2, 3)
+"""For 2 MB pages, and for 1 GB pages: on nodes without a CPU nothing else is."""
+CPUS = 4
 
 
 def breaths() -> list[Breath]:
@@ -53,8 +54,8 @@ def breaths() -> list[Breath]:
     Those that are held are optimised, so that the kernel never patches itself on the way: of four
     emulated CPUs one now and then takes an int3 that was there for a moment only, and dies of it.
     """
-    made = [Breath(Pool(2 * MIB, node), 101, 1, node) for node in (0, 1)]
-    for node in (2, 3):
+    made = [Breath(Pool(2 * MIB, node), 101, 1, node) for node in NODES]
+    for node in BARE_NODES:
         if (pool := full_of_gigabytes(node, optimized=True)) is None:
             raise RuntimeError(f"node {node} has no room for two 1 GB pages")
         made.append(Breath(pool, 1, 10, node))  # as many PTEs as 500 pages of 2 MB

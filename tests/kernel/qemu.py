@@ -112,6 +112,7 @@ def run_in_guest(
     memory_mib: int = 8192,
     cpus: int = 2,
     nodes: int = 2,
+    bare_nodes: int = 0,
     append: str = "",
     timeout_s: float = 300,
     env: Mapping[str, str] | None = None,
@@ -137,7 +138,7 @@ def run_in_guest(
         command = [
             *(host.qemu, *_MACHINE, *_QUIET, *(_COUNTED if counted else _PARALLEL)),
             *("-cpu", _COUNTED_CPU if counted else _CPU),
-            *memory_arguments(memory_mib, cpus, nodes),
+            *memory_arguments(memory_mib, cpus, nodes, bare_nodes),
             *(*_share("hostroot", root), *_share("out", share)),
             *("-kernel", str(kernel.vmlinuz), "-initrd", str(scratch / "initrd")),
             *("-append", " ".join(filter(None, (_APPEND, kernel.append, append)))),
@@ -158,17 +159,18 @@ def _emptied(out: Path) -> Path:
     return out
 
 
-def memory_arguments(memory_mib: int, cpus: int, nodes: int) -> Iterator[str]:
+def memory_arguments(memory_mib: int, cpus: int, nodes: int, bare_nodes: int = 0) -> Iterator[str]:
     """Memory that virtiofsd can see too, split evenly over NUMA nodes, and so are the CPUs.
 
-    Of more nodes than CPUs, some have only memory.
+    The last nodes, `bare_nodes` more, have no CPU: nothing lives there by itself.
     """
-    if memory_mib % nodes or max(cpus, nodes) % min(cpus, nodes):
-        raise ValueError(f"{memory_mib} MiB and {cpus} CPUs do not go over {nodes} nodes")
+    all_nodes = nodes + bare_nodes
+    if memory_mib % all_nodes or cpus % nodes:
+        raise ValueError(f"{memory_mib} MiB and {cpus} CPUs do not go over {all_nodes} nodes")
     # A socket per node: the kernel warns of nodes that share a cache.
-    yield from ("-m", f"{memory_mib}M", "-smp", f"{cpus},sockets={min(cpus, nodes)}")
-    for node in range(nodes):
-        size = memory_mib // nodes
+    yield from ("-m", f"{memory_mib}M", "-smp", f"{cpus},sockets={nodes}")
+    for node in range(all_nodes):
+        size = memory_mib // all_nodes
         yield from ("-object", f"memory-backend-memfd,id=mem{node},size={size}M,share=on")
         own = "".join(f"cpus={cpu}," for cpu in range(cpus) if cpu * nodes // cpus == node)
         yield from ("-numa", f"node,nodeid={node},{own}memdev=mem{node}")

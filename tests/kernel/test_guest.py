@@ -89,13 +89,14 @@ def test_memory_and_cpus_go_over_the_nodes_evenly() -> None:
 
 
 def test_a_node_may_have_only_memory() -> None:
-    arguments = " ".join(memory_arguments(8192, 1, 2))
-    assert "-smp 1,sockets=1" in arguments
-    assert "node,nodeid=0,cpus=0,memdev=mem0" in arguments
-    assert "node,nodeid=1,memdev=mem1" in arguments
+    arguments = " ".join(memory_arguments(9 * 1024, 2, 2, bare_nodes=1))
+    assert "-smp 2,sockets=2" in arguments
+    assert "node,nodeid=1,cpus=1,memdev=mem1" in arguments
+    assert "id=mem2,size=3072M" in arguments
+    assert "node,nodeid=2,memdev=mem2" in arguments
 
 
-@pytest.mark.parametrize(("memory", "cpus", "nodes"), [(1000, 2, 3), (1001, 2, 2), (1024, 3, 2)])
+@pytest.mark.parametrize(("memory", "cpus", "nodes"), [(1000, 2, 3), (1001, 2, 2), (1024, 1, 2)])
 def test_what_cannot_be_split_is_refused(memory: int, cpus: int, nodes: int) -> None:
     with pytest.raises(ValueError, match="do not go over"):
         list(memory_arguments(memory, cpus, nodes))
