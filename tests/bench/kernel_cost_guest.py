@@ -274,7 +274,7 @@ def run(job: Job) -> Notes:
     notes: Notes = {}
     with ticking() as ticker:
         with undisturbed(ticker):
-            gigabytes = full_of_gigabytes(GIGABYTES_NODE, optimized=False) if job.gigabyte else None
+            gigabytes = full_of_gigabytes(GIGABYTES_NODE) if job.gigabyte else None
             measured(replace(job, repetitions=1), gigabytes)
             before = measured(job, gigabytes)
         for way in job.ways:

@@ -33,17 +33,17 @@ class Pool:
         self.path.write_text(str(self.held + pages))
 
 
-def full_of_gigabytes(node: int, *, optimized: bool) -> Pool | None:
+def full_of_gigabytes(node: int) -> Pool | None:
     """All 1 GB pages that a node gives; all but one are held. None where there are not two.
 
     That one comes again and again: everything that could lie in its place is elsewhere, and what
-    is restored for it is allocated before it is given back. On a node that is used otherwise the
-    kernel may try for minutes to move what is in the way (seen on 6.1 and 6.12 under emulation).
-    The first page of a machine that is optimised, and the last, make the kernel patch its own code
-    (hugetlb_optimize_vmemmap_key): not while the others are ``optimized``. HVO is on afterwards.
+    is restored for it is allocated before it is given back. (Not on 6.12, where a place that was
+    used is not given again.) The others are not optimised: the first page that is, and the last,
+    make the kernel patch its own code (hugetlb_optimize_vmemmap_key), and so they do in every other
+    measurement. HVO is on afterwards.
     """
     pool = Pool(GIB, node)
-    SWITCH.write_text(str(int(optimized)))
+    SWITCH.write_text("0")
     pool.resize(1 << 10)
     there = pool.pages
     pool.resize(max(there - 1, 0))
