@@ -173,7 +173,7 @@ def copy_full_ring() -> float:
 def measure(quick: bool) -> Section:
     """A minute, or some seconds if ``quick``."""
     rates = [(read_full_ring(), copy_full_ring()) for _ in range(3 if quick else 20)]
-    seconds = 2.0 if quick else 15.0
+    seconds = 2.0 if quick else 10.0
     kept = {rate: keep_up(rate, seconds) for rate in (GROWTH[-1:] if quick else GROWTH)}
     return section(kept, *(figure(rate, "records/s") for rate in zip(*rates, strict=True)))
 
