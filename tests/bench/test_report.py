@@ -2,11 +2,13 @@
 """What is published is what was measured."""
 
 import json
+from dataclasses import replace
 
+import click
 import pytest
 
 from tests.bench import report
-from tests.bench.__main__ import SAVED, SUBJECTS, compare
+from tests.bench.__main__ import SAVED, SUBJECTS, compare, merged
 from tests.bench.figures import LESS, MORE, Ratio, Section, figure, table
 from tests.bench.in_guest import ROOT
 
@@ -68,3 +70,13 @@ def test_the_quotation_replaces_only_itself() -> None:
     readme = f"before\n{report.BEGIN}old{report.END}\nafter\n"
     assert report.quoted_in(readme, results()).startswith(f"before\n{report.BEGIN}\n\n**cost**")
     assert report.quoted_in(readme, results()).endswith(f"{report.END}\nafter\n")
+
+
+def test_sections_are_kept_while_the_machine_is_the_same() -> None:
+    before = results()
+    section = before.sections["simulator"]
+    installed = {**MACHINE, "node_exporter": "1.5.0"}
+    now = report.Results("2026-11-26", installed, {"scrape": section})
+    assert list(merged(before, now).sections) == ["simulator", "scrape"]
+    with pytest.raises(click.ClickException, match="simulator came from another machine"):
+        merged(before, replace(now, machine={"kernel": "another"}))
