@@ -11,6 +11,10 @@ from typing import Any
 LESS, MORE = "less", "more"
 
 
+class InexactError(AssertionError):
+    """A count differs from what happened."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """One thing measured over and over: the median is its value, the extremes are its spread."""

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def measure(quick: bool) -> Section:
     ):
         outs = [Path(folder) / name for name in names]
         noted = dict(
-            zip(names, pool.map(observe, kernels.values(), outs, [job] * len(names)), strict=True)
+            zip(names, pool.map(observe, kernels.values(), outs, repeat(job)), strict=True)
         )
     return section(noted)
 

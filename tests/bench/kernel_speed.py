@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from probes.geometry import GIB, MIB
-from tests.bench.figures import Section, Table, table
+from tests.bench.figures import InexactError, Section, Table, table
 from tests.bench.in_guest import run_module
 from tests.bench.kernel_speed_guest import BARE_NODES, CPUS, NODES
 from tests.kernel import legs, tools
@@ -21,10 +21,6 @@ ROUNDS = (1, 10, 100)
 MEMORY_MIB, TIMEOUT_S = 16 * 1024, 600
 
 Notes = Mapping[str, Any]
-
-
-class InexactError(AssertionError):
-    """A count differs from what happened."""
 
 
 def measure(quick: bool) -> Section:

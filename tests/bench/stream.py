@@ -20,7 +20,7 @@ from probes.events import RECORD, Event, Kind, offset_of
 from probes.live.numbering import Numbering
 from probes.live.program import STREAM_PAGES, wake_every
 from probes.live.ring import RingReader
-from tests.bench.figures import MORE, Figure, Ratio, Section, figure, table
+from tests.bench.figures import MORE, Figure, InexactError, Ratio, Section, figure, table
 
 PAGE = mmap.PAGESIZE
 RING = STREAM_PAGES * PAGE
@@ -38,10 +38,6 @@ _PRODUCER = PAGE // 8
 WAKE_EVERY = wake_every(RING, os.cpu_count() or 1)
 LOOK_S = 0.1
 """``LiveBackend`` waits so long where nothing was, if nobody wakes it."""
-
-
-class InexactError(AssertionError):
-    """What came and what is said to be lost is not what was sent."""
 
 
 class Ring:
@@ -112,7 +108,7 @@ def write_at(ring: Ring, ptes_a_second: int, seconds: float, said: Connection, w
             if (due := pages * len(KINDS) // WAKE_EVERY) > woken:
                 woken = due
                 os.eventfd_write(wake, 1)
-        time.sleep(TICK_S)
+        time.sleep(TICK_S)  # the pace is what is measured: there is nothing to wait for
     said.send((pages * len(KINDS), ring.lost))
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from tests.bench.figures import figure
-from tests.bench.stream import BATCHED, KINDS, RING, InexactError, Kept, Ring, keep_up, section
+from tests.bench.figures import InexactError, figure
+from tests.bench.stream import BATCHED, KINDS, RING, Kept, Ring, keep_up, section
 
 READING = figure([2e6, 3e6])
 

@@ -82,7 +82,7 @@ def test_records_run_on_over_the_edge(ring: Ring, reader: RingReader) -> None:
 
 def test_an_entry_may_be_many_records(ring: Ring, reader: RingReader) -> None:
     numbers = iter(range(1009))
-    while many := b"".join(record(n) for n, _ in zip(numbers, range(16), strict=False)):
+    while many := b"".join(record(n) for _, n in zip(range(16), numbers, strict=False)):
         ring.put(many)
         assert reader.read(0) == many
     assert ring.consumed == ring.produced > 20 * SIZE
