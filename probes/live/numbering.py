@@ -2,7 +2,7 @@
 """Number the records that came through the ring, on each CPU without gaps but for lost ones.
 
 The kernel's side could not: under a trampoline, two tasks of one CPU may both be about to take the
-next number. Each record says instead how many its CPU had lost until then (``hvo.bpf.c``, fill).
+next number. Each record says instead how many its CPU had lost until then (``hvo_stream.h``, fill).
 """
 
 from array import array

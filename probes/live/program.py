@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The text of the BPF program for one kernel.
 
-The fixed C (``bpf/hvo.bpf.c``) stands between definitions made from the kernel's BTF and an entry
-point for each hook of the plan.
+The fixed C (``bpf/``) stands between definitions made from the kernel's BTF and an entry point for
+each hook of the plan.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -22,6 +22,9 @@ batches)."""
 SWITCH_MAP = "switch_address"
 """Array whose one element is the address of the kernel's switch, or 0; it moves with every boot, so
 that it can't stand in the text."""
+
+_FIXED = ("hvo_operation.h", "hvo_stream.h", "hvo.bpf.c")
+"""C that is the same for all kernels, but for what is defined before it."""
 
 # What a role does at entry and at return: arguments by number, rc the return value, typed 1 where
 # the verifier knows the arguments' types. A kprobe has no arguments left at the return: what is
@@ -164,7 +167,7 @@ def source(
             (folder / "hvo_event.h").read_text(),
             *(f"#define {name} ({value})" for name, value in definitions.items()),
             layout.declare(geometry),
-            (folder / "hvo.bpf.c").read_text(),
+            *((folder / name).read_text() for name in _FIXED),
             *(point.text for point in points),
         )
     )

@@ -4,12 +4,13 @@
  * sits on and however it is attached.
  *
  * An operation (optimise or restore one huge page) runs in one task from enter
- * to exit. Between the two, its state lives in `operations`; the totals are
+ * to exit. Between the two, its state lives at the task's place; the totals are
  * committed at the exit, so a rolled-back attempt never looks like a saving.
  *
  * No kernel struct is named here but pt_regs, whose layout is fixed.
- * probes/live/program.py prepends hvo_event.h and the definitions it made for
- * this kernel, and appends an entry point for each hook:
+ * probes/live/program.py puts it together: hvo_event.h, the definitions that it
+ * made for this kernel, hvo_operation.h, hvo_stream.h, this, and an entry point
+ * for each hook. Defined are:
  *   HVO_PAGE_SIZE, HVO_STRUCT_PAGE_SIZE       bytes
  *   HVO_HSTATE_ORDER, HVO_PAGE_FLAGS          byte offsets, from BTF
  *   HVO_WALK_NR_WALKED, HVO_WALK_HEAD         the same, of struct vmemmap_remap_walk
@@ -26,38 +27,6 @@
  *   hvo_bucket(), hvo_size_index(), HVO_NODES,
  *   HVO_OPTIMIZABLE(order)                    the counters (probes/live/layout.py)
  */
-#include <uapi/linux/ptrace.h>
-
-struct operation {
-	u64 owner;	/* owner_of() the task whose it is, which alone writes to it; 0 in the hash */
-	u64 since_ns;
-	u64 head;
-	u64 walk;
-	u32 key;
-	int ret;	/* of the range function, until a function that knows better returns */
-	short node;
-	u8 order;
-	u8 size_index;
-	u32 ptes;
-	u8 ranges;
-	u8 depth;
-	u8 head_remapped;
-	u8 first_skipped;
-	u8 restoring;
-#if HVO_STREAM
-	u32 records;	/* in its parcel */
-	u32 cpu;	/* of its last record */
-	u64 lost;	/* records of that CPU, when it was last looked at */
-	u64 task;	/* bpf_get_current_pid_tgid() */
-	u64 comm[2];	/* read once for all of its records */
-#endif
-};
-
-/* Where the operations of all tasks with the same last bits of their number run. */
-struct place {
-	u64 claims;	/* tasks at work here: the first in `operation`, others in `operations` */
-	struct operation operation;
-};
 
 /* A list of huge pages on its way through hugetlb_vmemmap_optimize_folios. */
 struct batch {
@@ -67,238 +36,9 @@ struct batch {
 	u8 size_index;
 };
 
-#define HVO_PLACES 1024
-
-/* One block of counters per CPU: nothing is shared, so nothing is lost. */
-BPF_F_TABLE("array", int, struct hvo_block, counters, HVO_CPUS, BPF_F_MMAPABLE);
-/*
- * By thread. The place is found without a call; a second task at the same place
- * at the same time goes by the hash, 4096 of which at once are out of sight.
- */
-BPF_ARRAY(places, struct place, HVO_PLACES);
-BPF_HASH(operations, u32, struct operation, 4096);
 BPF_HASH(batches, u32, struct batch, 4096);
 /* Of the kernel's switch, or 0: it moves with every boot, this text does not. */
 BPF_ARRAY(switch_address, u64, 1);
-#if HVO_STREAM
-BPF_RINGBUF_OUTPUT(events, HVO_STREAM_PAGES);
-/*
- * Records of the operation at the place of the same number, on their way into
- * the ring: one entry for many is cheaper than an entry for each.
- */
-#define HVO_PARCEL 16
-struct parcel {
-	struct hvo_event record[HVO_PARCEL];
-};
-BPF_ARRAY(parcels, struct parcel, HVO_PLACES);
-#endif
-
-/*
- * Atomic although each block has one CPU: a trampoline (fentry) leaves
- * preemption on, and two tasks of one CPU must not lose each other's count.
- */
-#define ADD(field, n) __sync_fetch_and_add(&(field), (n))
-
-static __always_inline struct hvo_block *block_of_cpu(void)
-{
-	int cpu = bpf_get_smp_processor_id();
-
-	return counters.lookup(&cpu);
-}
-
-static __always_inline u64 owner_of(u64 task)
-{
-	return task + 1;	/* nobody is 0, and so is the idle task */
-}
-
-/* task: as bpf_get_current_pid_tgid() has it, the thread's number below */
-static __always_inline struct place *place_of(u64 task)
-{
-	u32 index = task % HVO_PLACES;
-
-	return places.lookup(&index);
-}
-
-static __always_inline struct operation *operation_at(struct place *place, u64 task)
-{
-	u32 pid = task;
-
-	if (place->operation.owner == owner_of(task))
-		return &place->operation;
-	return place->claims ? operations.lookup(&pid) : 0;
-}
-
-static __always_inline struct operation *current_operation(void)
-{
-	u64 task = bpf_get_current_pid_tgid();
-	struct place *place = place_of(task);
-
-	return place ? operation_at(place, task) : 0;
-}
-
-static __always_inline struct operation *begin_in_hash(u32 pid)
-{
-	struct operation empty = {};
-
-	return operations.update(&pid, &empty) ? 0 : operations.lookup(&pid);
-}
-
-/*
- * Adding before looking makes the claim: of two tasks that add, the one that
- * comes second in the order of the word's values sees both, so that no two ever
- * see 1. (Compare-and-swap would say it better; BCC's LLVM has none for BPF.)
- * When both see 2, both go by the hash.
- */
-static __always_inline struct operation *begin_operation(struct place *place, u64 task)
-{
-	struct operation *op;
-
-	ADD(place->claims, 1);
-#ifdef CONFIG_X86	/* release: stores are seen in order here, and only here for sure */
-	if (*(volatile u64 *)&place->claims == 1) {
-		place->operation.owner = owner_of(task);
-		return &place->operation;
-	}
-#endif
-	op = begin_in_hash(task);
-	if (!op)
-		ADD(place->claims, -1);
-	return op;
-}
-
-static __always_inline void end_operation(struct place *place, u64 task)
-{
-	u32 pid = task;
-
-	if (place->operation.owner == owner_of(task))
-		*(volatile u64 *)&place->operation.owner = 0;
-	else
-		operations.delete(&pid);
-	ADD(place->claims, -1);
-}
-
-struct report {
-	u8 kind, order, reason;
-	short node;
-	u64 start, end, reuse, duration_ns;
-	int ret;
-	u32 ptes, frames_freed, frames_allocated;
-};
-
-#if HVO_STREAM
-static __always_inline u64 lost_by_cpu(void)
-{
-	struct hvo_block *block = block_of_cpu();
-
-	return block ? block->diag[HVO_DIAG_STREAM_LOST] : 0;
-}
-
-/*
- * Its sequence is the number of records that its CPU had lost: the reader makes
- * the number of it (probes/live/numbering.py). No CPU could count up for sure
- * under a trampoline, which leaves preemption on.
- */
-static __always_inline void fill(struct hvo_event *event, struct report *r, struct operation *op)
-{
-	u32 cpu = bpf_get_smp_processor_id();
-	u64 task;
-
-	event->timestamp_ns = bpf_ktime_get_ns();
-	event->start = r->start;
-	event->end = r->end;
-	event->reuse = r->reuse;
-	event->duration_ns = r->duration_ns;
-	event->ret = r->ret;
-	event->ptes = r->ptes;
-	event->frames_freed = r->frames_freed;
-	event->frames_allocated = r->frames_allocated;
-	event->cpu = cpu;
-	event->node = r->node;
-	event->kind = r->kind;
-	event->order = r->order;
-	event->reason = r->reason;
-	event->version = HVO_EVENT_VERSION;
-	if (op) {
-		task = op->task;
-		if (op->cpu != cpu) {
-			op->cpu = cpu;
-			op->lost = lost_by_cpu();
-		}
-		event->sequence = op->lost;
-		__builtin_memcpy(&event->comm, op->comm, sizeof(event->comm));
-	} else {
-		task = bpf_get_current_pid_tgid();
-		event->sequence = lost_by_cpu();
-		bpf_get_current_comm(&event->comm, sizeof(event->comm));
-	}
-	event->pid = (u32)task;
-	event->tgid = task >> 32;
-}
-
-/*
- * A reader that is woken costs more than what it reads: it looks by itself ten
- * times a second, and is woken only where much has come before that. (BCC 0.26
- * has no way to ask the ring how full it is.)
- */
-static __always_inline void send(void *records, u32 count)
-{
-	struct hvo_block *block = block_of_cpu();
-	u64 sent, wake;
-
-	if (!block)
-		return;
-	sent = block->diag[HVO_DIAG_STREAM_SENT];
-	wake = (sent ^ (sent + count)) >= HVO_WAKE_EVERY ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-	ADD(block->diag[HVO_DIAG_STREAM_SENT], count);
-	if (events.ringbuf_output(records, count * sizeof(struct hvo_event), wake))
-		ADD(block->diag[HVO_DIAG_STREAM_LOST], count);
-}
-
-static __always_inline struct parcel *parcel_of(struct operation *op)
-{
-	u32 index = op->task % HVO_PLACES;
-
-	return op->owner ? parcels.lookup(&index) : 0;
-}
-
-static __always_inline void send_parcel(struct operation *op)
-{
-	struct parcel *parcel = parcel_of(op);
-	u32 count = op->records;
-
-	if (!parcel || !count || count > HVO_PARCEL)
-		return;
-	send(parcel, count);
-	op->records = 0;
-	op->cpu = HVO_CPUS;	/* none: to be looked at again */
-}
-#endif
-
-/* Into the parcel of the operation; without one, on its own. */
-static __always_inline void emit(struct report *r, struct operation *op)
-{
-#if HVO_STREAM
-	struct parcel *parcel = op ? parcel_of(op) : 0;
-	struct hvo_event single;
-
-	if (!parcel) {
-		fill(&single, r, op);
-		send(&single, 1);
-		return;
-	}
-	fill(&parcel->record[op->records % HVO_PARCEL], r, op);
-	if (++op->records == HVO_PARCEL)
-		send_parcel(op);
-#endif
-}
-
-/* What is left in the parcel of an operation that has ended. */
-static __always_inline void emit_rest(struct operation *op)
-{
-#if HVO_STREAM
-	send_parcel(op);
-#endif
-}
 
 static __always_inline struct report report_of(struct operation *op, u8 kind)
 {
@@ -428,12 +168,7 @@ static __always_inline void on_enter(u64 hstate, u64 head, u8 restoring, int typ
 	op->ptes = 0;
 	op->ranges = op->depth = op->head_remapped = op->first_skipped = 0;
 	op->restoring = restoring;
-#if HVO_STREAM
-	op->task = task;
-	op->cpu = bpf_get_smp_processor_id();
-	op->lost = lost_by_cpu();
-	bpf_get_current_comm(&op->comm, sizeof(op->comm));
-#endif
+	begin_records(op, task);
 	r = report_of(op, restoring ? HVO_RESTORE_ENTER : HVO_OPTIMIZE_ENTER);
 	emit(&r, op);
 	op->since_ns = bpf_ktime_get_ns();
