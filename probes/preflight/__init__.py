@@ -12,6 +12,7 @@ from probes.live.bcc_import import DISTRO_PACKAGES
 from probes.preflight import attach, hvo, kernel
 from probes.preflight.facts import Facts
 from probes.preflight.finding import Finding, Verdict
+from probes.preflight.free_memory import free_memory
 
 __all__ = [
     "Finding",
@@ -33,6 +34,7 @@ _SAVING: tuple[Check, ...] = (
     hvo.switch,
     hvo.hotplug,
     hvo.pools,
+    free_memory,
 )
 _ATTACHING: tuple[Check, ...] = (
     attach.lockdown,

@@ -10,7 +10,7 @@ class Verdict(StrEnum):
 
     OK = "ok"
     WARNING = "warning"
-    """Probes attach, but less is saved or seen than could be."""
+    """Probes attach, but less is saved or seen than could be, or the kernel is in danger."""
     PROBLEM = "problem"
     """Probes can't be attached or miss a step, or HVO can't work at all."""
     UNKNOWN = "unknown"

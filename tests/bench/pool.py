@@ -37,10 +37,10 @@ def full_of_gigabytes(node: int) -> Pool | None:
     """All 1 GB pages that a node gives; all but one are held. None where there are not two.
 
     That one comes again and again: everything that could lie in its place is elsewhere, and what
-    is restored for it is allocated before it is given back. (Not on 6.12, where a place that was
-    used is not given again.) The others are not optimised: the first page that is, and the last,
-    make the kernel patch its own code (hugetlb_optimize_vmemmap_key), and so they do in every other
-    measurement. HVO is on afterwards.
+    is restored for it is allocated before it is given back. (Not on Debian's 6.12.118, which takes
+    a place that was used for huge pages still: probes/preflight/free_memory.py.) The others are not
+    optimised: the first page that is, and the last, make the kernel patch its own code
+    (hugetlb_optimize_vmemmap_key), and so they do in every other measurement. HVO is on afterwards.
     """
     pool = Pool(GIB, node)
     SWITCH.write_text("0")

@@ -19,6 +19,7 @@ from probes.live.backend import LiveBackend
 from probes.live.handover import FENTRY, KPROBE
 from probes.live.plan import FULL, RANGE
 from probes.operations import parse_operation
+from probes.preflight.free_memory import look
 from tests.kernel.workload import (
     Notes,
     exporter,
@@ -56,6 +57,9 @@ OPERATIONS = (
     "demote 1GB 1",
     "shrink 2MB 512",
 )
+
+FRAMES_A_STRUCT_PAGE_FRAME = 64
+"""A struct page has 64 bytes on every kernel that can do this."""
 
 FROM_CACHE = ("grow 2MB 23", "shrink 2MB 23")
 
@@ -147,6 +151,7 @@ def main() -> None:
     notes = {
         "release": os.uname().release,
         "count": count_every_way(),
+        "free_memory": look(Path("/proc"), FRAMES_A_STRUCT_PAGE_FRAME)._asdict(),
         "from_cache": count_from_cache(),
         "die": die(out),
         "start_and_stop": start_and_stop(cycles),

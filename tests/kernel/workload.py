@@ -68,14 +68,13 @@ def perform(operation: Operation) -> None:
 
 
 def _resize(pool: Path, change: int) -> None:
-    """Change the pool; a 1 GB page may want memory to be put together first, more than once."""
+    """Change the pool; a 1 GB page may want what is cached there to be dropped first."""
     count = pool / "nr_hugepages"
     wanted = str(int(count.read_text()) + change)
     for _ in range(10):
         count.write_text(wanted)
         if count.read_text().strip() == wanted:
             return
-        Path("/proc/sys/vm/compact_memory").write_text("1")
         Path("/proc/sys/vm/drop_caches").write_text("1")
     raise RuntimeError(f"{count} stays at {count.read_text().strip()} instead of {wanted}")
 

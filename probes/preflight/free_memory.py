@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether memory that huge pages gave back is still marked as theirs.
+
+A restored frame of struct pages begins as a copy of the frame that all of a huge page's shared, and
+that began with the page's head. Kernels before 7.1 then set right what the head left there
+(reset_struct_pages); from 7.1 on, what is shared has no head in it. Debian's 6.12.118 has the walk
+of 7.1, a head in what is shared, and sets nothing right (its vmemmap_restore_pte, disassembled). So
+one of 64 frames stays marked until something else is written there. No 1 GB page is made of
+such memory again, since it seems to have huge pages in it, and where a transparent huge page lies
+on it and is split, its parts are freed as huge pages: free_huge_folio never comes back.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from mmap import PAGESIZE
+from pathlib import Path
+from typing import NamedTuple
+
+from probes.preflight.facts import BOOT_PARAMETER, Facts
+from probes.preflight.finding import Finding, Verdict
+
+Pread = Callable[[int, int, int], bytes]
+"""os.pread, or what a test has in its place."""
+
+_BUDDY = 1 << 10
+_HUGE = 1 << 17
+"""KPF_BUDDY and KPF_HUGE of include/uapi/linux/kernel-page-flags.h."""
+
+_MOST_LOOKS = 1 << 16
+"""A fraction of a second. With more memory they are spread over it."""
+
+
+class Marks(NamedTuple):
+    """Frames that were free when they were looked at, and those of them that are marked."""
+
+    free: int
+    marked: int
+
+
+def free_memory(facts: Facts) -> Finding | None:
+    """Whether free frames bear the mark of a huge page; None where only root could look."""
+    size = facts.struct_page_size
+    if not facts.can_optimise or not isinstance(size, int):
+        return None
+    try:
+        free, marked = look(facts.host.proc, PAGESIZE // size)
+    except OSError:
+        return None
+    if not marked:
+        what = f"no mark of a huge page on any of {free:,} frames looked at"
+        return Finding("free memory", Verdict.OK, what)
+    return Finding(
+        "free memory",
+        Verdict.WARNING,
+        f"{marked:,} of {free:,} frames looked at bear the mark of a huge page that is gone: "
+        "this kernel dies where it splits a transparent huge page that lies there",
+        f"use another kernel, or boot with {BOOT_PARAMETER}=off",
+    )
+
+
+def look(proc: Path, stride: int, pread: Pread = os.pread) -> Marks:
+    """Look at frames, one of ``stride`` or fewer: so many have their struct pages in one frame.
+
+    Raises ``OSError`` where /proc/kpageflags can't be read (root only; CONFIG_PROC_PAGE_MONITOR).
+    """
+    with (proc / "kpageflags").open("rb", buffering=0) as file:
+        memory = _Memory(file.fileno(), pread)
+        free = [frame for frame in _frames(memory.end(), stride) if memory.flags(frame) & _BUDDY]
+        marked = [frame for frame in free if memory.is_marked(frame)]
+        # Flags are not read all at once: a frame may have been taken in between. Not twice.
+        return Marks(len(free), sum(memory.is_marked(frame) for frame in marked))
+
+
+def _frames(end: int, stride: int) -> range:
+    """Frames to look at. Not the first of a free block: freeing it has cleared its mark."""
+    places = end // stride
+    step = -(-places // _MOST_LOOKS) * stride
+    return range(stride, places * stride, max(step, stride))
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """All frames, by /proc/kpageflags (fs/proc/page.c), which is open."""
+
+    descriptor: int
+    pread: Pread
+
+    def flags(self, frame: int) -> int:
+        return int.from_bytes(self.pread(self.descriptor, 8, frame * 8), "little")
+
+    def is_marked(self, frame: int) -> bool:
+        both = _BUDDY | _HUGE
+        return self.flags(frame) & both == both
+
+    def end(self) -> int:
+        """The first frame number beyond all memory."""
+        low, high = 0, 1 << 52
+        while low < high:
+            middle = (low + high) // 2
+            if self.pread(self.descriptor, 8, middle * 8):
+                low = middle + 1
+            else:
+                high = middle
+        return low
