@@ -18,11 +18,9 @@ from probes.live.loader_process import LoaderProcess
 from probes.live.numbering import Numbering
 from probes.live.plan import FULL, observed_durations, observed_slots
 from probes.live.program_cache import DEFAULT_FOLDER
-from probes.live.ring import RingReader
+from probes.live.ring import POLL_MS, RingReader
 
 log = logging.getLogger("hvoscope")
-
-_POLL_MS = 100
 
 
 class LiveBackend:
@@ -153,7 +151,7 @@ class LiveBackend:
             with self._ring_lock:
                 if self._ring is None:
                     return
-                block = self._numbering.number(self._ring.read(_POLL_MS))
+                block = self._numbering.number(self._ring.read(POLL_MS))
             yield block
 
     def status(self) -> Status:

@@ -11,6 +11,9 @@ import select
 
 from probes.events import RECORD
 
+POLL_MS = 100
+"""How long to wait for what nobody wakes the reader for."""
+
 _BUSY = 1 << 31
 _DISCARD = 1 << 30
 _HEADER = 8

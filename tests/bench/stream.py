@@ -19,7 +19,7 @@ from typing import NamedTuple
 from probes.events import RECORD, Event, Kind, offset_of
 from probes.live.numbering import Numbering
 from probes.live.program import STREAM_PAGES, wake_every
-from probes.live.ring import RingReader
+from probes.live.ring import POLL_MS, RingReader
 from tests.bench.figures import MORE, Figure, InexactError, Ratio, Section, figure, table
 
 PAGE = mmap.PAGESIZE
@@ -36,8 +36,6 @@ _HEADER = struct.Struct("<II")
 _PRODUCER = PAGE // 8
 """Of a ring's words, the one that says how far it is written."""
 WAKE_EVERY = wake_every(RING, os.cpu_count() or 1)
-LOOK_S = 0.1
-"""``LiveBackend`` waits so long where nothing was, if nobody wakes it."""
 
 
 class Ring:
@@ -132,7 +130,7 @@ def keep_up(ptes_a_second: int, seconds: float) -> Kept:
                 following = number_of_last(block) + 1
             elif over:
                 break
-            elif waiting.poll(LOOK_S * 1e3):
+            elif waiting.poll(POLL_MS):
                 os.eventfd_read(wake)
         cpu = time.process_time() - cpu
     writer.join()
