@@ -78,6 +78,11 @@ def _warnings(subject: Subject, largest: Saving) -> Iterator[str]:
     yield (
         "huge pages made on the fly (nr_overcommit_hugepages) take longer at each fault: weigh it"
     )
+    if subject.facts and subject.facts.may_leave_heads:
+        yield (
+            "this kernel may hang after huge pages were given back, as Debian's 6.12.118 does: "
+            "hvoscope check says more"
+        )
     if not _memmap_on_memory_is_off(subject.facts):
         yield (
             "memory that was hot-added with memory_hotplug.memmap_on_memory on can't be optimised"

@@ -86,6 +86,14 @@ class Btf:
         """offsetof(struct, member) in bytes; ``KeyError`` when there is no such member."""
         return self._member(struct_name, member).offset
 
+    def has(self, struct_name: str, member: str) -> bool:
+        """Whether there is such a struct, and it has such a member."""
+        try:
+            self._member(struct_name, member)
+        except KeyError:
+            return False
+        return True
+
     def length(self, struct_name: str, member: str) -> int:
         """Elements of an array member; ``KeyError`` when there is none of that name."""
         begin = self._begins[self._member(struct_name, member).type_id]

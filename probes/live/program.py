@@ -78,7 +78,7 @@ class EntryPoint:
 def kernel_facts(btf: Btf) -> KernelFacts:
     """Read the facts from BTF. Raises ``KeyError`` naming the struct or member that is missing."""
     walk = "vmemmap_remap_walk"
-    skips = _has(btf, walk, "reuse_page")
+    skips = btf.has(walk, "reuse_page")
     # MAX_NUMNODES is no type, but this array of hstate has that many elements (1 << NODES_SHIFT).
     max_nodes = btf.length("hstate", "nr_huge_pages_node")
     return KernelFacts(
@@ -89,7 +89,7 @@ def kernel_facts(btf: Btf) -> KernelFacts:
         walk_nr_walked=btf.offset(walk, "nr_walked"),
         walk_head=btf.offset(walk, "reuse_page" if skips else "vmemmap_head"),
         walk_skips=skips,
-        walk_reuse_addr=btf.offset(walk, "reuse_addr") if _has(btf, walk, "reuse_addr") else -1,
+        walk_reuse_addr=btf.offset(walk, "reuse_addr") if btf.has(walk, "reuse_addr") else -1,
     )
 
 
@@ -171,14 +171,6 @@ def source(
             *(point.text for point in points),
         )
     )
-
-
-def _has(btf: Btf, struct_name: str, member: str) -> bool:
-    try:
-        btf.offset(struct_name, member)
-    except KeyError:
-        return False
-    return True
 
 
 def _of_hook(hook: Hook, name: str, btf: Btf, fentry: bool) -> list[EntryPoint]:

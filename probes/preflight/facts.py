@@ -128,6 +128,20 @@ class Facts:
             return error
 
     @property
+    def may_leave_heads(self) -> bool:
+        """Whether heads of huge pages may stay in struct pages that were restored.
+
+        So it is where a walk has the shared page that it is given (vmemmap_head, Linux 7.1), which
+        sets nothing right, and that page is not yet one of tails only (vmemmap_tails of struct
+        zone, 7.1): Debian's 6.12.118.
+        """
+        btf = self.btf
+        if not isinstance(btf, Btf):
+            return False
+        given = btf.has("vmemmap_remap_walk", "vmemmap_head")
+        return given and not btf.has("zone", "vmemmap_tails")
+
+    @property
     def can_optimise(self) -> bool:
         """False where HVO is there and this kernel's struct page keeps it from ever working."""
         size = self.struct_page_size

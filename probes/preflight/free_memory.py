@@ -5,9 +5,9 @@ A restored frame of struct pages begins as a copy of the frame that all of a hug
 that began with the page's head. Kernels before 7.1 then set right what the head left there
 (reset_struct_pages); from 7.1 on, what is shared has no head in it. Debian's 6.12.118 has the walk
 of 7.1, a head in what is shared, and sets nothing right (its vmemmap_restore_pte, disassembled). So
-one of 64 frames stays marked until something else is written there. No 1 GB page is made of
-such memory again, since it seems to have huge pages in it, and where a transparent huge page lies
-on it and is split, its parts are freed as huge pages: free_huge_folio never comes back.
+one of 64 frames stays marked until something else is written there. No 1 GB page is made of such
+memory again, since it seems to have huge pages in it, and where a transparent huge page lies on it
+and is split, its parts are freed as huge pages: free_huge_folio never comes back.
 """
 
 import os
@@ -43,20 +43,33 @@ def free_memory(facts: Facts) -> Finding | None:
     size = facts.struct_page_size
     if not facts.can_optimise or not isinstance(size, int):
         return None
+    marks = _marks(facts.host.proc, PAGESIZE // size)
+    if marks and marks.marked:
+        return _danger(
+            f"{marks.marked:,} of {marks.free:,} frames looked at bear the mark of a huge page that"
+            " is gone: this kernel hangs where it splits a transparent huge page that lies there"
+        )
+    if facts.may_leave_heads:
+        return _danger(
+            "huge pages that are given back may leave marks, on which this kernel then hangs, as "
+            "Debian's 6.12.118 does"
+        )
+    if not marks:
+        return None
+    what = f"no mark of a huge page on any of {marks.free:,} frames looked at"
+    return Finding("free memory", Verdict.OK, what)
+
+
+def _danger(what: str) -> Finding:
+    fix = f"use another kernel, or boot with {BOOT_PARAMETER}=off"
+    return Finding("free memory", Verdict.WARNING, what, fix)
+
+
+def _marks(proc: Path, stride: int) -> Marks | None:
     try:
-        free, marked = look(facts.host.proc, PAGESIZE // size)
+        return look(proc, stride)
     except OSError:
         return None
-    if not marked:
-        what = f"no mark of a huge page on any of {free:,} frames looked at"
-        return Finding("free memory", Verdict.OK, what)
-    return Finding(
-        "free memory",
-        Verdict.WARNING,
-        f"{marked:,} of {free:,} frames looked at bear the mark of a huge page that is gone: "
-        "this kernel dies where it splits a transparent huge page that lies there",
-        f"use another kernel, or boot with {BOOT_PARAMETER}=off",
-    )
 
 
 def look(proc: Path, stride: int, pread: Pread = os.pread) -> Marks:

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from exporter.cli import cli
 from tests.probes.capture_tree import restored
-from tests.probes.preflight_host import SYMBOLS_5_15, SYSCTL, btf, kallsyms, machine
+from tests.probes.live.test_btf import FROM_7_1, UNTIL_7_0, kernel
+from tests.probes.preflight_host import BTF, SYMBOLS_5_15, SYSCTL, btf, kallsyms, machine
 
 TREES = Path(__file__).parents[1] / "data/trees"
 POOL = "sys/devices/system/node/node{}/hugepages/hugepages-{}kB/nr_hugepages"
@@ -221,6 +222,17 @@ def test_hot_added_memory_is_a_warning_only_where_it_can_be(tmp_path: Path) -> N
     without = on_machine(tmp_path, {**TWO_NODES, name: "N\n"})["warnings"]
     assert [line for line in with_it if line not in without] == [
         "memory that was hot-added with memory_hotplug.memmap_on_memory on can't be optimised"
+    ]
+
+
+def test_a_kernel_that_may_hang_afterwards_is_a_warning(tmp_path: Path) -> None:
+    mixed, in_order = (
+        on_machine(tmp_path, {**TWO_NODES, BTF: kernel(walk)})["warnings"]
+        for walk in (FROM_7_1, UNTIL_7_0)
+    )
+    assert [line for line in mixed if line not in in_order] == [
+        "this kernel may hang after huge pages were given back, as Debian's 6.12.118 does: "
+        "hvoscope check says more"
     ]
 
 

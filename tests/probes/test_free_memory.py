@@ -10,6 +10,7 @@ import pytest
 
 from probes.preflight import Finding, Verdict, examine
 from probes.preflight.free_memory import Marks, look
+from tests.probes.live.test_btf import FROM_7_1, UNTIL_7_0, kernel
 from tests.probes.preflight_host import BTF, KALLSYMS, btf, kallsyms, machine
 
 FILE = "proc/kpageflags"
@@ -78,6 +79,24 @@ def test_check_warns_of_marks(tmp_path: Path) -> None:
     assert finding.verdict is Verdict.WARNING
     assert finding.what.startswith("1 of 15 frames looked at bear the mark of a huge page that is ")
     assert finding.fix == "use another kernel, or boot with hugetlb_free_vmemmap=off"
+
+
+def test_check_warns_of_a_kernel_that_may_leave_marks(tmp_path: Path) -> None:
+    mixed = kernel(FROM_7_1)
+    for changes in ({BTF: mixed}, {BTF: mixed, FILE: flags(BLOCK)}):
+        finding = found(tmp_path, changes)
+        assert finding is not None
+        assert finding.verdict is Verdict.WARNING
+        assert finding.what.startswith("huge pages that are given back may leave marks, on which ")
+
+
+@pytest.mark.parametrize(
+    "btf_of_kernel", [kernel(UNTIL_7_0), kernel(FROM_7_1, (("vmemmap_tails", 1, 1680),))]
+)
+def test_check_does_not_warn_of_others(tmp_path: Path, btf_of_kernel: bytes) -> None:
+    finding = found(tmp_path, {BTF: btf_of_kernel, FILE: flags(BLOCK)})
+    assert finding is not None
+    assert finding.verdict is Verdict.OK
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,10 @@ class Blob:
         return struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, *sizes) + self.types + self.strings
 
 
-def kernel(walk_members: tuple[tuple[str, int, int], ...]) -> bytes:
+Members = tuple[tuple[str, int, int], ...]
+
+
+def kernel(walk_members: Members, zone_members: Members = ()) -> bytes:
     blob = Blob()
     blob.add(INT, "unsigned int", 4, bytes(4))  # 1
     blob.add(ARRAY, "", 0, struct.pack("<III", 1, 1, 1024))  # 2: unsigned int [1024]
@@ -49,6 +52,7 @@ def kernel(walk_members: tuple[tuple[str, int, int], ...]) -> bytes:
     blob.struct("vmemmap_remap_walk", 40, *walk_members)  # 7
     blob.add(FUNC_PROTO, "", 1, bytes(3 * 8), 3)  # 8
     blob.add(FUNC, "vmemmap_remap_range", 8)  # 9
+    blob.struct("zone", 1700, *zone_members)  # 10
     return blob.bytes()
 
 
@@ -84,6 +88,14 @@ def test_parameters_of_a_function() -> None:
     assert btf.parameters("vmemmap_remap_range") == 3
     with pytest.raises(KeyError, match="no_such_function"):
         btf.parameters("no_such_function")
+
+
+def test_what_is_there_and_what_is_not() -> None:
+    btf = Btf(kernel(FROM_7_1))
+    assert btf.has("vmemmap_remap_walk", "vmemmap_head")
+    assert btf.has("page", "flags")
+    assert not btf.has("vmemmap_remap_walk", "reuse_page")
+    assert not btf.has("no_such_struct", "flags")
 
 
 def test_what_is_not_there_is_named() -> None:
