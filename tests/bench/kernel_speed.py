@@ -138,7 +138,7 @@ ABOUT = (
 )
 NOTE = (
     "Pages of 1 GB come and go each tenth round, as long as their node has a place for one: this"
-    " kernel gives none a second time."
+    " kernel takes one that was used for used still (probes/preflight/free_memory.py)."
 )
 BOUNDS = (
     "emulation: every PTE meets ten probes here, on a CPU that is itself a program. What is lost is"
