@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -108,25 +108,23 @@ class Reader:
 @contextmanager
 def watching() -> Iterator[tuple[dict[str, tuple[LiveBackend, Drift]], Reader, Reader]]:
     """All ways to count at once, a stream that is read and one that is left lying."""
+    counting = {f"{mode} {attach}": LiveBackend(mode=mode, attach=attach) for mode, attach in WAYS}
+    streams = [LiveBackend(mode=FULL, attach=attach, stream=True) for attach in (FENTRY, KPROBE)]
     with ExitStack() as stack:
 
-        def started(backend: LiveBackend) -> LiveBackend:
+        def start(backend: LiveBackend) -> None:
             backend.start()
             stack.callback(backend.stop)
-            return backend
 
-        counting = {}
-        for mode, attach in WAYS:
-            backend = started(LiveBackend(mode=mode, attach=attach))
-            drift = Drift(backend, KernelState(Host()))
+        # All at once: where nothing was compiled before, that takes most of the time.
+        with ThreadPoolExecutor(CPUS) as threads:
+            list(threads.map(start, [*counting.values(), *streams]))
+        drifts = {way: Drift(backend, KernelState(Host())) for way, backend in counting.items()}
+        for drift in drifts.values():
             drift.mark()
-            counting[f"{mode} {attach}"] = (backend, drift)
-        prompt, slow = (
-            Reader(started(LiveBackend(mode=FULL, attach=attach, stream=True)))
-            for attach in (FENTRY, KPROBE)
-        )
+        prompt, slow = map(Reader, streams)
         prompt.start()
-        yield counting, prompt, slow
+        yield {way: (counting[way], drifts[way]) for way in counting}, prompt, slow
 
 
 def stage(rounds: int, breaths: Sequence[Breath]) -> Notes:
