@@ -3,9 +3,10 @@
 
 A restored frame of struct pages begins as a copy of the frame that all of a huge page's shared, and
 that began with the page's head. Kernels before 7.1 then set right what the head left there
-(reset_struct_pages); from 7.1 on, what is shared has no head in it. Debian's 6.12.118 has the walk
-of 7.1, a head in what is shared, and sets nothing right (its vmemmap_restore_pte, disassembled). So
-one of 64 frames stays marked until something else is written there. No 1 GB page is made of such
+(reset_struct_pages); from 7.1 on, what is shared has no head in it, and nothing needs to be set
+right. Debian's 6.12.118 shares a head and sets nothing right: disassembled, vmemmap_restore_pte is
+that of "mm/hugetlb_vmemmap: fix incorrect vmemmap restore in rollback" (May 2026), made for 7.1.
+So one of 64 frames stays marked until something else is written there. No 1 GB page is made of such
 memory again, since it seems to have huge pages in it, and where a transparent huge page lies on it
 and is split, its parts are freed as huge pages: free_huge_folio never comes back.
 """

@@ -19,6 +19,7 @@ from probes.live.backend import LiveBackend
 from probes.live.handover import FENTRY, KPROBE
 from probes.live.plan import FULL, RANGE
 from probes.operations import parse_operation
+from probes.preflight.facts import Facts
 from probes.preflight.free_memory import look
 from tests.kernel.workload import (
     Notes,
@@ -151,6 +152,7 @@ def main() -> None:
     notes = {
         "release": os.uname().release,
         "count": count_every_way(),
+        "may_leave_heads": Facts(Host()).may_leave_heads,
         "free_memory": look(Path("/proc"), FRAMES_A_STRUCT_PAGE_FRAME)._asdict(),
         "from_cache": count_from_cache(),
         "die": die(out),

@@ -23,8 +23,8 @@ from tests.kernel.test_counts import EXPECTED, MEMORY_MIB
 GUEST_TIMEOUT_S = 1500
 
 NOT_SIMULATED = {
-    # It restores a 1 GB page with its head's flag copied to the 512 parts, takes 511 of them for
-    # optimised already, and later restores what never was: a bug, not a generation.
+    # This kernel restores a 1 GB page with its head's flag copied to the 512 parts, takes 511 of
+    # them for optimised already, and later restores what never was: a bug, not a generation.
     "debian-6.12": ("demote 1GB 1", "shrink 2MB 512"),
 }
 """Operations that a leg leaves out of its trace."""

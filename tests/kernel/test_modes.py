@@ -203,6 +203,7 @@ def test_what_was_compiled_before_counts_the_same(seen: Observation) -> None:
 
 
 def test_what_check_says_of_freed_memory_is_so(seen: Observation) -> None:
+    assert seen.notes["may_leave_heads"] == (seen.leg in HEADS_LEFT)
     memory = seen.notes["free_memory"]
     assert memory["free"] > 10_000
     assert (memory["marked"] > 0) == (seen.leg in HEADS_LEFT)
