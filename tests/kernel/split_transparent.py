@@ -2,7 +2,7 @@
 """Runs in the guest: transparent huge pages are split on memory that huge pages gave back.
 
 ``python -m tests.kernel.split_transparent on|off`` ends in a minute on a kernel in order, and with
-HVO off on every one. See ``probes/preflight/free_memory.py``.
+HVO off on every one that has transparent huge pages. See ``probes/preflight/free_memory.py``.
 """
 
 import mmap
