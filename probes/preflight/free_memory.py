@@ -25,8 +25,8 @@ Pread = Callable[[int, int, int], bytes]
 """os.pread, or what a test has in its place."""
 
 _BUDDY = 1 << 10
-_HUGE = 1 << 17
-"""KPF_BUDDY and KPF_HUGE of include/uapi/linux/kernel-page-flags.h."""
+_MARKED = _BUDDY | 1 << 17
+"""KPF_BUDDY, and KPF_HUGE with it, of include/uapi/linux/kernel-page-flags.h."""
 
 _MOST_LOOKS = 1 << 16
 """A fraction of a second. With more memory they are spread over it."""
@@ -40,14 +40,14 @@ class Marks(NamedTuple):
 
 
 def free_memory(facts: Facts) -> Finding | None:
-    """Whether free frames bear the mark of a huge page; None where only root could look."""
+    """Whether free frames bear the mark of a huge page; None where nothing can be told."""
     size = facts.struct_page_size
     if not facts.can_optimise or not isinstance(size, int):
         return None
-    marks = _marks(facts.host.proc, PAGESIZE // size)
-    if marks and marks.marked:
+    seen = _marks(facts.host.proc, PAGESIZE // size)
+    if seen and seen.marked:
         return _danger(
-            f"{marks.marked:,} of {marks.free:,} frames looked at bear the mark of a huge page that"
+            f"{seen.marked:,} of {seen.free:,} frames looked at bear the mark of a huge page that"
             " is gone: this kernel hangs where it splits a transparent huge page that lies there"
         )
     if facts.may_leave_heads:
@@ -55,9 +55,9 @@ def free_memory(facts: Facts) -> Finding | None:
             "huge pages that are given back may leave marks, on which this kernel then hangs, as "
             "Debian's 6.12.118 does"
         )
-    if not marks:
+    if not seen:
         return None
-    what = f"no mark of a huge page on any of {marks.free:,} frames looked at"
+    what = f"no mark of a huge page on any of {seen.free:,} frames looked at"
     return Finding("free memory", Verdict.OK, what)
 
 
@@ -80,17 +80,24 @@ def look(proc: Path, stride: int, pread: Pread = os.pread) -> Marks:
     """
     with (proc / "kpageflags").open("rb", buffering=0) as file:
         memory = _Memory(file.fileno(), pread)
-        free = [frame for frame in _frames(memory.end(), stride) if memory.flags(frame) & _BUDDY]
-        marked = [frame for frame in free if memory.is_marked(frame)]
-        # Flags are not read all at once: a frame may have been taken in between. Not twice.
-        return Marks(len(free), sum(memory.is_marked(frame) for frame in marked))
+        seen = {frame: memory.flags(frame) for frame in _frames(memory.end(), stride)}
+        marked = [frame for frame, flags in seen.items() if _is_marked(flags)]
+        return Marks(
+            free=sum(bool(flags & _BUDDY) for flags in seen.values()),
+            # Flags are not read all at once: a frame may have been taken in between. Not twice.
+            marked=sum(_is_marked(memory.flags(frame)) for frame in marked),
+        )
 
 
 def _frames(end: int, stride: int) -> range:
     """Frames to look at. Not the first of a free block: freeing it has cleared its mark."""
     places = end // stride
-    step = -(-places // _MOST_LOOKS) * stride
-    return range(stride, places * stride, max(step, stride))
+    every = max(-(-places // _MOST_LOOKS), 1)
+    return range(stride, places * stride, every * stride)
+
+
+def _is_marked(flags: int) -> bool:
+    return flags & _MARKED == _MARKED
 
 
 @dataclass(frozen=True)
@@ -102,10 +109,6 @@ class _Memory:
 
     def flags(self, frame: int) -> int:
         return int.from_bytes(self.pread(self.descriptor, 8, frame * 8), "little")
-
-    def is_marked(self, frame: int) -> bool:
-        both = _BUDDY | _HUGE
-        return self.flags(frame) & both == both
 
     def end(self) -> int:
         """The first frame number beyond all memory."""

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -133,7 +134,7 @@ def stage(rounds: int, breaths: Sequence[Breath]) -> Notes:
         before = kernels_own()
         began = time.monotonic()
         with ProcessPoolExecutor(len(breaths)) as workers:
-            moved = list(workers.map(breathe, breaths, [rounds] * len(breaths)))
+            moved = list(workers.map(breathe, breaths, repeat(rounds)))
         seconds = time.monotonic() - began
         settle([backend for backend, _ in counting.values()])
         slow.start()

@@ -18,6 +18,7 @@ import click
 from tests.kernel import legs, tools
 from tests.kernel.test_counts import EXPECTED
 from tests.kernel.test_modes import DONE, counters_of, net_frames, observe
+from tests.kernel.workload import meminfo_kib
 
 SHOWN = ("grow 2MB 23", "grow 2MB 509", "grow 1GB 1")
 GUEST_MIB = 13 * 1024
@@ -32,8 +33,7 @@ _HEADER = (
 
 def guests_at_once() -> int:
     """As many as memory holds and two CPUs each can drive; one at least."""
-    memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    free_mib = int(memory["MemAvailable"].split()[0]) // 1024
+    free_mib = meminfo_kib("MemAvailable") // 1024
     return max(1, min(free_mib // GUEST_MIB, (os.cpu_count() or 1) // 2))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from probes.geometry import KIB, MIB
 from probes.operations import Operation, parse_operation
 from tests.kernel.progress import say
-from tests.kernel.workload import perform
+from tests.kernel.workload import meminfo_kib, perform, vmstat
 
 SIZE = 2 * MIB
 TRANSPARENT = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -22,7 +22,7 @@ def main() -> None:
     """Give pages back, lay transparent ones there, cut holes into them, have the rest freed."""
     TRANSPARENT.write_text("always")
     perform(parse_operation(f"hvo {sys.argv[1]}"))
-    pages = free_bytes() // SIZE * 3 // 4
+    pages = meminfo_kib("MemFree") * KIB // SIZE * 3 // 4
     perform(Operation("grow", SIZE, pages))
     perform(Operation("shrink", SIZE, pages))
     say(f"{pages} pages of 2 MB given back, HVO {sys.argv[1]}")
@@ -35,19 +35,7 @@ def main() -> None:
             memory.madvise(mmap.MADV_DONTNEED, at + 4 * KIB, SIZE // 2)
         # Memory that is short, or this, is what has the kernel split what has holes.
         Path("/proc/sys/vm/drop_caches").write_text("2")
-    say(f"{split()} transparent huge pages split")
-
-
-def free_bytes() -> int:
-    """Memory that nobody uses."""
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(lines["MemFree"].split()[0]) * KIB
-
-
-def split() -> int:
-    """How many the kernel has split since it booted."""
-    lines = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
-    return int(lines["thp_split_page"])
+    say(f"{vmstat()['thp_split_page']} transparent huge pages split")
 
 
 if __name__ == "__main__":

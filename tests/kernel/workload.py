@@ -94,20 +94,30 @@ def _overcommit(pool: Path, operation: Operation) -> None:
 
 def memmap_pages() -> int | None:
     """nr_memmap_pages + nr_memmap_boot_pages; None before Linux 6.11."""
-    lines = Path("/proc/vmstat").read_text().splitlines()
-    found = [int(line.split()[1]) for line in lines if line.startswith("nr_memmap_")]
+    found = [count for name, count in vmstat().items() if name.startswith("nr_memmap_")]
     return sum(found) if found else None
+
+
+def vmstat() -> dict[str, int]:
+    """The kernel's own counts, by name."""
+    lines = Path("/proc/vmstat").read_text().splitlines()
+    return {name: int(count) for name, count in map(str.split, lines)}
+
+
+def meminfo_kib(name: str) -> int:
+    """A line of /proc/meminfo, in KiB."""
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(lines[name].split()[0])
 
 
 def kernels_own() -> Notes:
     """What the kernel itself accounts: MemTotal in kB, memmap pages, and each node's pools."""
-    memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     pools = {
         f"{path.parts[-4]} {path.parts[-2]}": int(path.read_text())
         for path in Path("/sys/devices/system/node").glob("node*/hugepages/*/nr_hugepages")
     }
     return {
-        "memtotal_kib": int(memory["MemTotal"].split()[0]),
+        "memtotal_kib": meminfo_kib("MemTotal"),
         "memmap_pages": memmap_pages(),
         "pools": pools,
     }

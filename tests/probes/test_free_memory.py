@@ -45,7 +45,7 @@ def test_much_memory_is_looked_at_here_and_there_but_at_no_head_of_a_block(tmp_p
 
 def test_a_frame_that_was_just_taken_is_not_counted(tmp_path: Path) -> None:
     """Its flags, which are not read all at once, show both, and a moment later do not."""
-    passing = [8 * STRIDE, 8 * STRIDE]
+    passing = [8 * STRIDE]
 
     def pread(descriptor: int, size: int, offset: int) -> bytes:
         if offset in passing:
