@@ -230,15 +230,16 @@ def ask_trace(out: Path) -> Notes:
     """``hvoscope trace`` as its user would: a few lines while the pool grows."""
     command = [HVOSCOPE, "trace", "--pte", "--count", "9"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        header = process.stdout.readline()  # printed once every probe is attached
         grown = 0
         while process.poll() is None:
             grown += 1
             perform(Operation("grow", 2 * MIB, 1))
             time.sleep(1)
-        assert process.stdout and process.stderr
         notes = {
             "exit_code": process.returncode,
-            "stdout": process.stdout.read().decode(),
+            "stdout": (header + process.stdout.read()).decode(),
             "stderr": process.stderr.read().decode(),
         }
     perform(Operation("shrink", 2 * MIB, grown))
