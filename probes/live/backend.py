@@ -133,11 +133,11 @@ class LiveBackend:
         block = self._block()
         if not block:
             return Counters()
-        attached = self._attached()
+        attached, planned = self._attached(), {probe.step for probe in self._handover.probes}
         return self._layout.counters(
             block,
-            observed_slots(attached, self._mode),
-            observed_durations(attached, self._mode),
+            observed_slots(attached, self._mode, planned),
+            observed_durations(attached, self._mode, planned),
         )
 
     def records(self) -> Iterator[bytes]:

@@ -81,12 +81,12 @@ def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
     page_size = os.sysconf("SC_PAGE_SIZE")
     symbols, btf = facts.known_symbols, _btf(facts)
     known = _kernel_facts(btf)
-    plan = make_plan(symbols, request.mode)
+    plan = make_plan(symbols, request.mode, stream=request.stream)
     layout = _layout(request.host, page_size)
     points = {step.step: entry_points(step, btf, fentry) for step in plan}
-    of_ranges = points["remap_range"]
+    of_ranges = points.get("remap_range", ())
     ranges = ranges_entered(request.mode, request.stream, known, of_ranges)
-    if not ranges:
+    if of_ranges and not ranges:
         points["remap_range"] = tuple(point for point in of_ranges if point.at_return)
     text = source(
         known,

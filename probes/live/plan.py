@@ -112,9 +112,10 @@ _LEFT_OUT: Mapping[str, frozenset[str]] = {
 # Kernels before 6.7 hand over one page at a time.
 _OPTIONAL = frozenset({"batch"})
 
-# What the counts need, by mode. A batch is only described, never counted on.
+# What the counts need, by mode. A batch is only described, never counted on. In full mode ranges
+# are watched for the stream, and where only they tell the result: then that is needed too.
 _OPTIMIZED = {
-    FULL: frozenset({"optimize", "remap_range", "remap_pte"}),
+    FULL: frozenset({"optimize", "remap_pte"}),
     RANGE: frozenset({"optimize", "remap_range"}),
 }
 _RESTORED = {
@@ -142,14 +143,23 @@ class StepPlan:
     reason: str = ""
 
 
-def make_plan(symbols: Collection[str], mode: str = FULL) -> tuple[StepPlan, ...]:
+def make_plan(
+    symbols: Collection[str], mode: str = FULL, *, stream: bool = True
+) -> tuple[StepPlan, ...]:
     """Choose the hooks of every step of ``mode``, in the order of ``STEPS``.
 
-    A step that this kernel does not have at all, as batches before 6.7, is left out.
+    A step that this kernel does not have at all, as batches before 6.7, is left out; and without a
+    ``stream`` to show them in, ranges of which nothing is counted.
     """
     steps = [_plan_step(step, symbols, mode) for step in STEPS if step not in _LEFT_OUT[mode]]
+    roles = {hook.role for step in steps for hook in step.hooks}
+    # A function that returns the result itself (Linux 6.7) leaves nothing to learn from ranges.
+    ranges = stream or mode == RANGE or Role.OPTIMIZE_ERRNO not in roles
     return tuple(
-        s for s in steps if s.hooks or s.step not in _OPTIONAL or s.reason != _absent(s.step)
+        s
+        for s in steps
+        if (s.hooks or s.step not in _OPTIONAL or s.reason != _absent(s.step))
+        and (ranges or s.step != "remap_range")
     )
 
 
@@ -165,28 +175,33 @@ def find_switch(symbols: Mapping[str, int]) -> int:
     return next((symbols[name] for name in SWITCHES if symbols.get(name)), 0)
 
 
-def observed_slots(attached: Collection[str], mode: str = FULL) -> frozenset[Slot]:
-    """What can be counted with these steps attached; everything else must stay absent."""
+def observed_slots(
+    attached: Collection[str], mode: str = FULL, planned: Collection[str] = STEPS
+) -> frozenset[Slot]:
+    """What can be counted with these of the planned steps attached; all else must stay absent."""
     steps = frozenset(attached)
-    return frozenset(slot for slot in SLOTS if _needs(slot, mode) <= steps)
+    return frozenset(slot for slot in SLOTS if _needs(slot, mode, planned) <= steps)
 
 
-def observed_durations(attached: Collection[str], mode: str = FULL) -> frozenset[str]:
-    """Which durations are observed with these steps attached."""
-    needs = {
-        "optimize": _OPTIMIZED[mode],
-        "restore": _RESTORED[mode],
-        "batch": _OPTIMIZED[mode] | {"batch"},
-    }
+def observed_durations(
+    attached: Collection[str], mode: str = FULL, planned: Collection[str] = STEPS
+) -> frozenset[str]:
+    """Which durations are observed with these of the planned steps attached."""
+    optimized = _optimized(mode, planned)
+    needs = {"optimize": optimized, "restore": _RESTORED[mode], "batch": optimized | {"batch"}}
     return frozenset(name for name, steps in needs.items() if steps <= frozenset(attached))
 
 
-def _needs(slot: Slot, mode: str) -> frozenset[str]:
+def _needs(slot: Slot, mode: str, planned: Collection[str]) -> frozenset[str]:
     if slot.family == "optimize_calls":
         return frozenset({"optimize"})
     if slot.family == "restore_failures":
         return frozenset({"restore"})
-    return (_RESTORED if slot in _RESTORE_SLOTS else _OPTIMIZED)[mode]
+    return _RESTORED[mode] if slot in _RESTORE_SLOTS else _optimized(mode, planned)
+
+
+def _optimized(mode: str, planned: Collection[str]) -> frozenset[str]:
+    return _OPTIMIZED[mode] | ({"remap_range"} & set(planned))
 
 
 def _plan_step(step: str, symbols: Collection[str], mode: str) -> StepPlan:

@@ -131,12 +131,13 @@ def section(noted: Mapping[str, Notes]) -> Section:
 
 
 BOUNDS = (
-    "the kernel's own way into and out of each probe, more than what most probes do: `full` has a"
-    " probe on each PTE, `range` four for each huge page, or three where the walk shows at its end"
-    " what it was given (here 6.12), and two readings of the"
-    " clock; kprobes by the breakpoint's way through ftrace; the stream by a look at the clock and"
-    " 96 bytes for each record, written once and copied once, and where the reader has no CPU of"
-    " its own by the reader. Counted are instructions, not cycles: cache misses, locked"
+    "the kernel's own way into and out of each probe, more than what most probes do. `full` has one"
+    " on each PTE and two for each huge page, or three where only the range tells the result (6.1);"
+    " `range` has four for each huge page, or three where the walk shows at its end what it was"
+    " given (6.12, where the walk that splits passes the third too); two of them read the clock."
+    " kprobes are bounded by the breakpoint's way through ftrace; the stream by a look at the clock"
+    " and 96 bytes for each record, written once and copied once, and where the reader has no CPU"
+    " of its own by the reader. Counted are instructions, not cycles: cache misses, locked"
     " instructions and interrupts between CPUs cost more on hardware, to the probes and to the"
     " kernel's own work that they are compared with. From Linux 6.7 on a write also waits for RCU:"
     " the caller's time, but no work of its CPU."

@@ -156,9 +156,10 @@ def test_probes_sit_on_the_expected_functions(seen: Observation) -> None:
     # Where the compiler split it (GCC on 7.2), its caller and its part are watched too.
     split = [key for key in attached if key[0] == "optimize" and key[1] != seen.expected.optimize]
     assert all(attached.pop(key) == 1 for key in split)
+    if not seen.expected.head:  # from 6.7 on the optimisation returns its result itself
+        assert attached.pop(("remap_range", seen.expected.remap_range)) == 1
     assert attached == {
         ("optimize", seen.expected.optimize): 1,
-        ("remap_range", seen.expected.remap_range): 1,
         ("remap_pte", "vmemmap_remap_pte"): 1,
         ("restore", seen.expected.restore): 1,
         ("restore_pte", "vmemmap_restore_pte"): 1,

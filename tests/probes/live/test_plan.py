@@ -78,6 +78,17 @@ def test_range_mode_has_no_probe_on_a_pte_and_always_the_walk() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("symbols", "counted"), [(SEED, True), (DEBIAN_6_1, True), (FOLIOS, False)]
+)
+def test_without_a_stream_ranges_are_watched_only_where_something_is_counted_by_them(
+    symbols: set[str], counted: bool
+) -> None:
+    for mode, watched in ((FULL, counted), (RANGE, True)):
+        wanted = [s for s in make_plan(symbols, mode) if watched or s.step != "remap_range"]
+        assert list(make_plan(symbols, mode, stream=False)) == wanted
+
+
 def test_a_bypassed_function_is_followed_into_its_part() -> None:
     (optimize,) = (
         plan
@@ -164,6 +175,14 @@ def test_without_the_pte_probe_only_calls_and_the_way_back_are_observed() -> Non
         Slot("restore_failures", "other"),
     }
     assert observed_durations(steps) == {"restore"}
+
+
+def test_a_range_that_is_watched_is_needed() -> None:
+    others = [step for step in STEPS if step != "remap_range"]
+    assert observed_slots(others, FULL, others) == frozenset(SLOTS)
+    assert observed_durations(others, FULL, others) == {"optimize", "restore", "batch"}
+    assert observed_slots(others) < frozenset(SLOTS)
+    assert observed_durations(others) == {"restore"}
 
 
 def test_with_nothing_attached_nothing_is_observed() -> None:
