@@ -152,15 +152,12 @@ def make_plan(
     ``stream`` to show them in, ranges of which nothing is counted.
     """
     steps = [_plan_step(step, symbols, mode) for step in STEPS if step not in _LEFT_OUT[mode]]
-    roles = {hook.role for step in steps for hook in step.hooks}
-    # A function that returns the result itself (Linux 6.7) leaves nothing to learn from ranges.
-    ranges = stream or mode == RANGE or Role.OPTIMIZE_ERRNO not in roles
-    return tuple(
-        s
-        for s in steps
-        if (s.hooks or s.step not in _OPTIONAL or s.reason != _absent(s.step))
-        and (ranges or s.step != "remap_range")
-    )
+    useless = {s.step for s in steps if s.step in _OPTIONAL and s.reason == _absent(s.step)}
+    roles = {hook.role for s in steps for hook in s.hooks}
+    if mode == FULL and not stream and Role.OPTIMIZE_ERRNO in roles:
+        # Linux 6.7, commit c5ad3233ead5: the optimisation tells its result itself.
+        useless.add("remap_range")
+    return tuple(s for s in steps if s.step not in useless)
 
 
 def has_hvo(symbols: Collection[str]) -> bool:
