@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from probes.live.backend import LiveBackend
 from probes.live.plan import make_plan
 from probes.live.symbols import read_symbols
 from tests.bench.pool import Pool, full_of_gigabytes
+from tests.kernel.drain import Drain
 from tests.kernel.workload import SWITCH, hooks, wait_for
 
 NONE, BPFTRACE, BCC = "none", "bpftrace", "plain BCC"
@@ -168,16 +168,16 @@ def hvoscope(way: str) -> Iterator[Notes]:
     backend.start()
     notes: Notes = {"received": 0}
 
-    def drain() -> None:
-        for block in backend.records():
-            notes["received"] += len(block) // RECORD.size
+    def count(block: bytes) -> None:
+        notes["received"] += len(block) // RECORD.size
 
-    reader = threading.Thread(target=drain)
+    reader = Drain(backend, count)
     if "stream" in way:
         reader.start()
     try:
         yield notes
-        time.sleep(1)
+        if reader.ident:
+            reader.await_empty()
         status, counters = backend.status(), backend.counters()
         notes["lost"] = sum(status.lost.values())
         notes["missed"] = sum(status.missed.values()) + sum(status.map_errors.values())

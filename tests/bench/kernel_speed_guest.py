@@ -7,7 +7,6 @@
 import json
 import os
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,8 @@ from probes.live.handover import FENTRY, KPROBE
 from probes.live.plan import FULL
 from probes.operations import parse_operation
 from tests.bench.pool import Pool
-from tests.kernel.modes import WAYS, settle
+from tests.kernel.drain import Drain
+from tests.kernel.modes import WAYS
 from tests.kernel.workload import Notes, kernels_own, perform, plain
 
 _KIND = offset_of("kind")
@@ -88,16 +88,13 @@ class Reader:
         self.kinds: Counter[int] = Counter()
         self.lost: Notes = {}
         self._backend = backend
-        self._thread = threading.Thread(target=self._take)
-        self.start = self._thread.start
-        self.join = self._thread.join
+        self._drain = Drain(backend, lambda block: self.kinds.update(block[_KIND :: RECORD.size]))
+        self.start = self._drain.start
+        self.join = self._drain.join
 
-    def _take(self) -> None:
-        for block in self._backend.records():
-            self.kinds.update(block[_KIND :: RECORD.size])
-
-    def note_losses(self) -> None:
+    def finish(self) -> None:
         """To be done while the backend runs, and when nothing happens any more."""
+        self._drain.await_empty()
         self.lost = dict(self._backend.status().lost)
 
     def notes(self) -> Notes:
@@ -136,11 +133,9 @@ def stage(rounds: int, breaths: Sequence[Breath]) -> Notes:
         with ProcessPoolExecutor(len(breaths)) as workers:
             moved = list(workers.map(breathe, breaths, repeat(rounds)))
         seconds = time.monotonic() - began
-        settle([backend for backend, _ in counting.values()])
         slow.start()
-        time.sleep(2)  # readers wait a tenth of a second for more
-        prompt.note_losses()
-        slow.note_losses()
+        prompt.finish()
+        slow.finish()
         notes: Notes = {
             "rounds": rounds,
             "seconds": seconds,

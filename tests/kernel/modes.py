@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from probes.accounting import Drift, KernelState
-from probes.counters import Counters
 from probes.host import Host
 from probes.live.backend import LiveBackend
 from probes.live.handover import FENTRY, KPROBE
@@ -79,7 +78,6 @@ def count_every_way() -> Notes:
         steps = [{"op": "", "kernel": kernels_own()}]
         for text in OPERATIONS:
             perform(parse_operation(text))
-            settle([backend for backend, _ in watchers.values()])
             step: Notes = {"op": text, "kernel": kernels_own(), "counters": {}, "drift": {}}
             for way, (backend, drift) in watchers.items():
                 step["counters"][way] = plain(backend.counters())["totals"]
@@ -112,16 +110,7 @@ def count_from_cache() -> Notes:
             watchers[f"{mode} {attach}"] = backend
         for text in FROM_CACHE:
             perform(parse_operation(text))
-        settle(list(watchers.values()))
         return {way: plain(backend.counters())["totals"] for way, backend in watchers.items()}
-
-
-def settle(backends: list[LiveBackend]) -> None:
-    """Wait until nobody counts any more: a kworker frees surplus pages after they left the pool."""
-    seen: list[Counters] = []
-    while (now := [backend.counters() for backend in backends]) != seen:
-        seen = now
-        time.sleep(0.5)
 
 
 def die(out: Path) -> Notes:

@@ -110,25 +110,12 @@ def observe(out: Path, operations: list[str]) -> Notes:
             for text in operations:
                 perform(parse_operation(text))
                 notes["steps"].append(look(text))
-            settle()
         notes["scrape"] = get("/metrics")[1]
         notes["top"] = said("top", "--interval", "1", "--count", "3")
     notes["plan"] = said("plan")
     notes["record_exit_code"] = recording.returncode
     notes["record_said"] = (out / RECORDING).with_suffix(".log").read_text()
     return notes
-
-
-def settle() -> None:
-    """Wait until a scrape shows what the one before did: a kworker may still be freeing."""
-    seen = ""
-    while (now := counted(get("/metrics")[1])) != seen:
-        seen = now
-
-
-def counted(scrape: str) -> str:
-    """Only the counters."""
-    return "\n".join(line for line in scrape.splitlines() if "_total{" in line)
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -25,6 +24,7 @@ from probes.counters import Counters
 from probes.geometry import KIB, MIB
 from probes.live.backend import LiveBackend
 from probes.operations import Operation, parse_operation
+from tests.kernel.drain import Drain
 from tests.process import taken
 
 OPERATIONS = (
@@ -80,7 +80,10 @@ def _resize(pool: Path, change: int) -> None:
 
 
 def _overcommit(pool: Path, operation: Operation) -> None:
-    """Fault pages in beyond an empty pool; a kworker frees them after the last unmap."""
+    """Fault pages in beyond an empty pool; a kworker frees them after the last unmap.
+
+    A write to nr_hugepages waits for it (flush_free_hpage_work in set_max_huge_pages, Linux 5.14).
+    """
     limit = pool / "nr_overcommit_hugepages"
     before = limit.read_text()
     limit.write_text(str(operation.pages))
@@ -88,7 +91,7 @@ def _overcommit(pool: Path, operation: Operation) -> None:
     with mmap.mmap(-1, operation.pages * operation.size, flags=flags) as memory:
         for page in range(operation.pages):
             memory[page * operation.size] = 1
-    wait_for(lambda: (pool / "nr_hugepages").read_text() == "0\n", 30)
+    (pool / "nr_hugepages").write_text("0")
     limit.write_text(before)
 
 
@@ -165,19 +168,15 @@ def recording(path: Path) -> Iterator[LiveBackend]:
     backend = LiveBackend(stream=True)
     backend.start()
 
-    def drain() -> None:
-        with path.open("wb") as file:
-            for block in backend.records():
-                file.write(block)
-
-    thread = threading.Thread(target=drain)
-    thread.start()
-    try:
-        yield backend
-        time.sleep(1)  # the reader waits a tenth of that for records
-    finally:
-        backend.stop()
-        thread.join()
+    with path.open("wb") as file:
+        drain = Drain(backend, file.write)
+        drain.start()
+        try:
+            yield backend
+            drain.await_empty()
+        finally:
+            backend.stop()
+            drain.join()
 
 
 def plain(counters: Counters) -> Notes:
