@@ -112,8 +112,8 @@ _LEFT_OUT: Mapping[str, frozenset[str]] = {
 # Kernels before 6.7 hand over one page at a time.
 _OPTIONAL = frozenset({"batch"})
 
-# What the counts need, by mode. A batch is only described, never counted on. In full mode ranges
-# are watched for the stream, and where only they tell the result: then that is needed too.
+# What the counts need, by mode. A batch is only described, never counted on. In full mode a range
+# that is watched may be what tells the result: then it is needed too.
 _OPTIMIZED = {
     FULL: frozenset({"optimize", "remap_pte"}),
     RANGE: frozenset({"optimize", "remap_range"}),
