@@ -99,7 +99,10 @@ def test_the_simulator_makes_the_same_events(recorded: Recorded, tmp_path: Path)
 def test_a_replay_serves_what_the_exporter_served(recorded: Recorded) -> None:
     served = samples(recorded.notes["scrape"])
     assert len(served) > 90
-    assert samples(replayed(recorded.recording)) == served
+    # From 6.7 on only the recorder watches ranges, for its stream: nothing is counted by them.
+    ranges = {("step", "remap_range")} if EXPECTED[recorded.leg].head else set()
+    shown = samples(replayed(recorded.recording))
+    assert {key: value for key, value in shown.items() if not ranges & key[1]} == served
 
 
 def test_the_plan_is_what_the_kernel_accounts(recorded: Recorded) -> None:
