@@ -176,8 +176,8 @@ def observed_slots(
     attached: Collection[str], mode: str = FULL, planned: Collection[str] = STEPS
 ) -> frozenset[Slot]:
     """What can be counted with these of the planned steps attached; all else must stay absent."""
-    steps = frozenset(attached)
-    return frozenset(slot for slot in SLOTS if _needs(slot, mode, planned) <= steps)
+    steps, optimized = frozenset(attached), _optimized(mode, planned)
+    return frozenset(slot for slot in SLOTS if _needs(slot, mode, optimized) <= steps)
 
 
 def observed_durations(
@@ -189,12 +189,12 @@ def observed_durations(
     return frozenset(name for name, steps in needs.items() if steps <= frozenset(attached))
 
 
-def _needs(slot: Slot, mode: str, planned: Collection[str]) -> frozenset[str]:
+def _needs(slot: Slot, mode: str, optimized: frozenset[str]) -> frozenset[str]:
     if slot.family == "optimize_calls":
         return frozenset({"optimize"})
     if slot.family == "restore_failures":
         return frozenset({"restore"})
-    return _RESTORED[mode] if slot in _RESTORE_SLOTS else _optimized(mode, planned)
+    return _RESTORED[mode] if slot in _RESTORE_SLOTS else optimized
 
 
 def _optimized(mode: str, planned: Collection[str]) -> frozenset[str]:

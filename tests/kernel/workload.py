@@ -68,9 +68,12 @@ def perform(operation: Operation) -> None:
 
 
 def _resize(pool: Path, change: int) -> None:
+    _resize_to(pool, int((pool / "nr_hugepages").read_text()) + change)
+
+
+def _resize_to(pool: Path, pages: int) -> None:
     """Change the pool; a 1 GB page may want what is cached there to be dropped first."""
-    count = pool / "nr_hugepages"
-    wanted = str(int(count.read_text()) + change)
+    count, wanted = pool / "nr_hugepages", str(pages)
     for _ in range(10):
         count.write_text(wanted)
         if count.read_text().strip() == wanted:
@@ -91,7 +94,7 @@ def _overcommit(pool: Path, operation: Operation) -> None:
     with mmap.mmap(-1, operation.pages * operation.size, flags=flags) as memory:
         for page in range(operation.pages):
             memory[page * operation.size] = 1
-    (pool / "nr_hugepages").write_text("0")
+    _resize_to(pool, 0)
     limit.write_text(before)
 
 

@@ -18,7 +18,7 @@
  *   HVO_WALK_SKIPS                            1: a walk without a page to map skips its first PTE
  *   HVO_NODES_SHIFT                           bits of the node number in page->flags
  *   HVO_PTE_PROBES                            1: PTEs are counted by probes, 0: by the walk
- *   HVO_RANGE_ENTRIES                         1: ranges are seen to begin, 0: only to end
+ *   HVO_RANGE_ENTRIES                         1: ranges are seen to begin, 0: at most to end
  *   HVO_BATCHES                               1: this kernel has batches
  *   HVO_STREAM, HVO_STREAM_PAGES              event stream wanted, and its size in pages
  *   HVO_WAKE_EVERY                            records of a CPU, a power of two
