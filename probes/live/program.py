@@ -12,6 +12,7 @@ from importlib.resources import files
 
 from probes.events import RECORD
 from probes.live.btf import Btf
+from probes.live.handover import AT_RETURN
 from probes.live.kernel_facts import KernelFacts
 from probes.live.layout import Layout
 from probes.live.plan import FULL, RANGE, Hook, Role, StepPlan
@@ -175,7 +176,7 @@ def _of_hook(hook: Hook, number: int, step: str, btf: Btf | None) -> list[EntryP
     for body, at_return in zip(_BODIES[hook.role], (False, True), strict=True):
         if not body:
             continue
-        name = f"{step}_{number}_{'return' if at_return else 'enter'}"
+        name = f"{step}_{number}{AT_RETURN if at_return else '_enter'}"
         numbered = body.replace("{number}", str(number))
         if parameters is not None:
             text = _trampoline(hook.symbol, parameters, at_return, numbered, hook.returns)
