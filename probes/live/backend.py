@@ -5,13 +5,13 @@ import logging
 import mmap
 import os
 import threading
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from probes.backend import STEPS, BackendError, Info, ProbeStatus, Status
 from probes.counters import Counters
-from probes.host import Host, read_text
+from probes.host import Host
+from probes.live import misses
 from probes.live.handover import AUTO, Handover, Request
 from probes.live.layout import Layout
 from probes.live.loader_process import LoaderProcess
@@ -161,29 +161,25 @@ class LiveBackend:
         if not block:
             return Status(False, probes, self._handover.problem or "not started")
         seen = self._layout.diagnostics(block)
-        missed = self._recursion_misses()
-        for step in ("optimize", "restore"):
-            missed[step] += seen[f"missed_{step}"]
         detached = [f"{p.step}: {p.reason}" for p in probes if not p.attached]
         return Status(
             ready=not detached,
             probes=probes,
             problem="; ".join(detached),
-            missed={step: n for step, n in missed.items() if step in self._attached()},
+            missed=self._missed(seen),
             map_errors={"operations": seen["map_errors"]},
             lost={"ring": seen["stream_lost"]} if self._stream else {},
         )
 
-    def _recursion_misses(self) -> Counter[str]:
-        """Hits on which the kernel would not run a program, by step (Linux 5.12 and later)."""
-        misses = Counter(dict.fromkeys(STEPS, 0))
-        for name, descriptor in self._handover.descriptors.items():
-            if name.startswith("program:"):
-                info = read_text(self._host.proc / f"self/fdinfo/{descriptor}") or ""
-                for line in info.splitlines():
-                    if line.startswith("recursion_misses:"):
-                        misses[name.split(":")[1]] += int(line.split()[1])
-        return misses
+    def _missed(self, seen: Mapping[str, int]) -> Mapping[str, int]:
+        """Hits that the kernel dropped, of the attached steps where something counts them."""
+        handover, missed = self._handover, {}
+        for step in sorted(self._attached(), key=STEPS.index):
+            own = seen.get(f"missed_{step}") if handover.sees_dropped_returns else None
+            count = misses.of_step(step, handover.descriptors, own, self._host.proc)
+            if count is not None:
+                missed[step] = count
+        return missed
 
     def _attached(self) -> frozenset[str]:
         return frozenset(p.step for p in self._handover.probes if p.attached)

@@ -17,6 +17,9 @@ from probes.host import Host
 AUTO, KPROBE, FENTRY = ATTACHES = ("auto", "kprobe", "fentry")
 """How to attach: ``auto`` is fentry where kernel, BTF and BCC can, kprobe elsewhere."""
 
+AT_RETURN = "_return"
+"""How the names of BPF functions end that run when a kernel function returns."""
+
 _LARGEST = 1 << 16
 _MAX_DESCRIPTORS = 64
 
@@ -66,9 +69,11 @@ class Handover:
     nodes: int = 0
     cpus: int = 0
     stream_bytes: int = 0
+    sees_dropped_returns: bool = False
+    """The program itself counts returns for which the kernel had no return probe left."""
     descriptors: dict[str, int] = field(default_factory=dict)
-    """``counters``, ``events`` (with a stream); ``link:FUNCTION`` and ``program:STEP:FUNCTION`` for
-    each BPF function that is attached."""
+    """``counters``, ``events`` (with a stream); ``link:STEP:ATTACH:FUNCTION`` and
+    ``program:STEP:ATTACH:FUNCTION`` for each BPF function that is attached."""
 
     def close(self) -> None:
         """Close every descriptor; the kernel then removes what hung on them."""
