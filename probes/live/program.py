@@ -89,11 +89,12 @@ def ranges_entered(
 ) -> bool:
     """Whether ranges must be seen to begin, or their end, at one of ``points``, is enough.
 
-    The stream shows where they begin. The walk's count needs to know whether the walk was given a
-    page to map: a trampoline still sees it at the return, where nothing took that page's place.
+    The stream shows where they begin, and a kprobe's return may be dropped: its entry tells. The
+    walk's count needs to know whether the walk was given a page to map: a trampoline still sees it
+    at the return, where nothing took that page's place.
     """
-    gone = facts.walk_skips or not all(point.fentry for point in points)
-    return stream or (mode == RANGE and gone)
+    kprobes = not all(point.fentry for point in points)
+    return stream or kprobes or (mode == RANGE and facts.walk_skips)
 
 
 def entry_points(step: StepPlan, btf: Btf | None, fentry: bool) -> tuple[EntryPoint, ...]:
