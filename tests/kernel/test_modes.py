@@ -18,6 +18,7 @@ import pytest
 from tests.kernel.kernels import Kernel, Kernels
 from tests.kernel.legs import LEGS, under_test, whole
 from tests.kernel.modes import COUNTS, OPERATIONS
+from tests.kernel.precompiled import with_programs
 from tests.kernel.qemu import run_in_guest
 from tests.kernel.test_counts import EXPECTED, MEMORY_MIB, WAYS, Expected
 
@@ -127,7 +128,13 @@ def observe(leg: str, kernel: Kernel, out: Path, cycles: int) -> dict[str, Any]:
     """
     operations = EXPECTED[leg].done(OPERATIONS if cycles else COUNTS)
     command = (sys.executable, "-m", "tests.kernel.modes", str(out), str(cycles), *operations)
-    run = run_in_guest(kernel, command, out=out, memory_mib=MEMORY_MIB, timeout_s=GUEST_TIMEOUT_S)
+    run = run_in_guest(
+        with_programs(kernel),
+        command,
+        out=out,
+        memory_mib=MEMORY_MIB,
+        timeout_s=GUEST_TIMEOUT_S,
+    )
     assert run.exit_code == 0, run.stderr
     notes: dict[str, Any] = json.loads((out / "modes.json").read_text())
     return notes
