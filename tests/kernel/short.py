@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in the guest: a pool shrinks, and a 1 GB page is demoted, while there is no memory at all.
 
-``python -m tests.kernel.short FOLDER [demote]`` writes short.json. It judges nothing.
+``python -m tests.kernel.short FOLDER [demote]`` writes short.json, and events.bin with the events
+up to the shrink without memory. It judges nothing.
 
 The kernel needs frames to restore a huge page's vmemmap; without, the page stays in the pool as
 surplus. Kernels from 6.2 to 7.0 optimise a page without a new head page where there is none.
@@ -9,6 +10,7 @@ surplus. Kernels from 6.2 to 7.0 optimise a page without a new head page where t
 
 import ctypes
 import errno
+import itertools
 import json
 import mmap
 import os
@@ -23,7 +25,7 @@ from probes.accounting import Drift, KernelState
 from probes.geometry import GIB, MIB
 from probes.host import Host
 from probes.live.backend import LiveBackend
-from probes.live.plan import MODES
+from probes.live.plan import FULL, MODES
 from probes.operations import parse_operation
 from tests.kernel.workload import Notes, kernels_own, meminfo_kib, perform, plain, pool_of
 
@@ -105,7 +107,8 @@ class Watchers:
     """Both probe modes, and what they and the kernel say after each step."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self._backends = {mode: LiveBackend(mode=mode) for mode in MODES}
+        self._backends = {mode: LiveBackend(mode=mode, stream=mode == FULL) for mode in MODES}
+        self.events = b""
         self._drifts = {}
         for mode, backend in self._backends.items():
             backend.start()
@@ -124,6 +127,8 @@ class Watchers:
         step["counters"] = {m: plain(b.counters())["totals"] for m, b in self._backends.items()}
         step["drift"] = {mode: drift.frames() for mode, drift in self._drifts.items()}
         self.steps.append(step)
+        # Read only now: a reader would need memory while there is none.
+        self.events += b"".join(itertools.takewhile(bool, self._backends[FULL].records()))
         say(f"done: {what or 'attached'}")
 
     def done(self, *operations: str) -> None:
@@ -133,8 +138,9 @@ class Watchers:
             self.look(text)
 
     def missed(self) -> Notes:
-        """Hits that a probe did not see, by mode."""
-        return {mode: dict(b.status().missed) for mode, b in self._backends.items()}
+        """Hits that a probe did not see, by mode, and records that were lost."""
+        missed: Notes = {mode: dict(b.status().missed) for mode, b in self._backends.items()}
+        return {**missed, "stream": dict(self._backends[FULL].status().lost)}
 
 
 def _hugepages(size: int, name: str) -> int:
@@ -159,12 +165,13 @@ def write_without_memory(path: Path, value: int) -> None:
         say(f"writing {value} to {path} failed")
 
 
-def shrink_without_memory(watchers: Watchers) -> None:
+def shrink_without_memory(watchers: Watchers, out: Path) -> None:
     """A pool that cannot shrink, and then, with memory again, can."""
     count = pool_of(2 * MIB) / "nr_hugepages"
     watchers.done("hvo on", f"grow 2MB {PAGES}")
     write_without_memory(count, 0)
     watchers.look("shrink without memory")
+    (out / "events.bin").write_bytes(watchers.events)
     # Surplus pages become the pool's own, and go.
     count.write_text(str(_hugepages(2 * MIB, "nr")))
     count.write_text("0")
@@ -184,7 +191,7 @@ def main() -> None:
     out, jobs = Path(sys.argv[1]), sys.argv[2:]
     with ExitStack() as stack:
         watchers = Watchers(stack)
-        shrink_without_memory(watchers)
+        shrink_without_memory(watchers, out)
         if "demote" in jobs:
             demote_without_memory(watchers)
         notes = {"steps": watchers.steps, "missed": watchers.missed()}

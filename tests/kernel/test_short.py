@@ -5,15 +5,22 @@ import itertools
 import json
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from probes.events import Event, canonical, unpack_all
+from probes.geometry import GIB
+from probes.live.plan import MODES
+from probes.operations import parse_operation
+from sim_backend.errors import OperationError
+from sim_backend.kernel import SimKernel
 from tests.kernel.kernels import Kernels
 from tests.kernel.legs import under_test
 from tests.kernel.precompiled import with_programs
 from tests.kernel.qemu import run_in_guest
-from tests.kernel.short import MODES, PAGES
+from tests.kernel.short import PAGES
 from tests.kernel.test_counts import EXPECTED
 from tests.kernel.test_modes import net_frames
 
@@ -30,10 +37,19 @@ ORDER_2MB, ORDER_1GB = 9, 18
 Notes = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the guest wrote."""
+
+    leg: str
+    notes: Notes
+    events: bytes
+
+
 @pytest.fixture(scope="module", params=[leg for leg in LEGS if leg in under_test()])
 def seen(
     request: pytest.FixtureRequest, kernels: Kernels, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, Notes]:
+) -> Seen:
     """One boot of each kernel."""
     leg = request.param
     out = tmp_path_factory.mktemp(leg)
@@ -46,7 +62,8 @@ def seen(
         timeout_s=GUEST_TIMEOUT_S,
     )
     assert run.exit_code == 0, run.stderr
-    return leg, json.loads((out / "short.json").read_text())
+    notes = json.loads((out / "short.json").read_text())
+    return Seen(leg, notes, (out / "events.bin").read_bytes())
 
 
 def changes(notes: Notes, step: str, mode: str) -> Counter[tuple[str, str, int]]:
@@ -68,8 +85,8 @@ def pools(notes: Notes, step: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_was_not_restored_is_surplus(seen: tuple[str, Notes], mode: str) -> None:
-    leg, notes = seen
+def test_what_was_not_restored_is_surplus(seen: Seen, mode: str) -> None:
+    leg, notes = seen.leg, seen.notes
     counted = changes(notes, "shrink without memory", mode)
     after = pools(notes, "shrink without memory")
     assert after["2 surplus"] == after["2 nr"] == after["2 free"] > 0
@@ -87,8 +104,8 @@ def test_what_was_not_restored_is_surplus(seen: tuple[str, Notes], mode: str) ->
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_with_memory_again_they_are_restored(seen: tuple[str, Notes], mode: str) -> None:
-    leg, notes = seen
+def test_with_memory_again_they_are_restored(seen: Seen, mode: str) -> None:
+    leg, notes = seen.leg, seen.notes
     left = pools(notes, "shrink without memory")["2 nr"]
     after = pools(notes, "shrink with memory")
     assert (after["2 nr"], after["2 surplus"]) == (0, 0)
@@ -100,8 +117,8 @@ def test_with_memory_again_they_are_restored(seen: tuple[str, Notes], mode: str)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_without_a_new_head_a_page_has_a_pte_less(seen: tuple[str, Notes], mode: str) -> None:
-    leg, notes = seen
+def test_without_a_new_head_a_page_has_a_pte_less(seen: Seen, mode: str) -> None:
+    leg, notes = seen.leg, seen.notes
     if leg not in DEMOTED:
         assert "demote without memory" not in {step["op"] for step in notes["steps"]}
         return
@@ -114,8 +131,8 @@ def test_without_a_new_head_a_page_has_a_pte_less(seen: tuple[str, Notes], mode:
     assert counted["frames_freed", "", ORDER_2MB] == 512 * 7 + heads
 
 
-def test_the_kernel_accounts_the_same(seen: tuple[str, Notes]) -> None:
-    _, notes = seen
+def test_the_kernel_accounts_the_same(seen: Seen) -> None:
+    notes = seen.notes
     for before, after in itertools.pairwise(notes["steps"]):
         if after["kernel"]["memmap_pages"] is None:
             continue
@@ -128,5 +145,20 @@ def test_the_kernel_accounts_the_same(seen: tuple[str, Notes]) -> None:
         assert fall == net_frames(counted), after["op"]
 
 
-def test_no_hit_was_missed(seen: tuple[str, Notes]) -> None:
-    assert {n for mode in seen[1]["missed"].values() for n in mode.values()} == {0}
+def test_the_simulator_does_the_same_event_by_event(seen: Seen) -> None:
+    made: list[Event] = []
+    kernel = SimKernel(
+        EXPECTED[seen.leg].generation, nodes=2, memory_per_node=GIB, hvo=False, emit=made.append
+    )
+    for text in ("hvo on", f"grow 2MB {PAGES}"):
+        kernel.operate(parse_operation(text))
+    for node in range(2):
+        kernel.hold_memory(node, leave=0)
+    with pytest.raises(OperationError, match="memory to restore no more than 0"):
+        kernel.operate(parse_operation(f"shrink 2MB {PAGES}"))
+    assert pools(seen.notes, "shrink without memory")["2 nr"] == PAGES
+    assert list(canonical(unpack_all(seen.events))) == list(canonical(made))
+
+
+def test_no_hit_was_missed(seen: Seen) -> None:
+    assert {n for mode in seen.notes["missed"].values() for n in mode.values()} == {0}
