@@ -59,9 +59,14 @@ class Expected:
     """Modes and ways to attach that it can be watched by."""
 
     def done(self, operations: Iterable[str]) -> tuple[str, ...]:
-        """Those of the operations that this kernel can do; without a restore, there is no switch
-        either (Linux 5.19)."""
-        return tuple(op for op in operations if self.restore or op.startswith("grow"))
+        """Those of the operations that this kernel can do.
+
+        Without a restore each growth is done once, for there is only so much memory; and there is
+        no switch either (Linux 5.19).
+        """
+        if self.restore:
+            return tuple(operations)
+        return tuple(dict.fromkeys(op for op in operations if op.startswith("grow")))
 
 
 FOLIO = (
