@@ -112,7 +112,7 @@ def site_of(backend: Backend, state: State, drift: Drift, web: WebOptions) -> Si
             version("hvoscope"), backend.info, backend.status(), web.telemetry_path
         )
 
-    return make_site(registry, web.telemetry_path, readiness, landing_page)
+    return make_site(registry, web.telemetry_path, readiness, landing_page, registry)
 
 
 def _attach(backend: Backend) -> None:
