@@ -82,7 +82,7 @@ def cost_of(text: str) -> int:
     except ValueError:
         usable = False
     if not usable:
-        raise ValueError(f"is a {shape['prefix']} hash with a salt that bcrypt does not take")
+        raise ValueError(f"is a {shape['prefix']} hash that this bcrypt does not take")
     return cost
 
 
