@@ -106,6 +106,8 @@ def plan_command(
         found = savings(subject.geometry, subject.demands)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from error
     click.echo((report.to_json if as_json else report.to_text)(subject, found))
 
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What to plan for: the machine that hvoscope runs on, or one that the user describes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probes.accounting import KernelState, huge_page_sizes
-from probes.geometry import ARCHITECTURES, Geometry
+from probes.geometry import ARCHITECTURES, Geometry, size_label
 from probes.host import Host
 from probes.preflight.facts import Facts
 from probes.savings import Demand, check_architecture, check_possible
@@ -19,6 +20,9 @@ SEED_RESERVED = 2
 """vmemmap pages that stay, from the seed to Linux 5.17."""
 USUAL_RESERVED = 1
 """The same from Linux 5.18 on (commit e7d324850bfc)."""
+
+_NO_NODE = -1
+"""Where the node of a huge page is not shown."""
 
 _EMPTY = "no huge page is allocated here: plan for some with --size and --count"
 
@@ -75,7 +79,8 @@ def described(given: Given, demands: Sequence[Demand]) -> Subject:
 def running(host: Host, page_size: int, given: Given) -> Subject:
     """The running machine and the huge pages that it has now, node by node.
 
-    Raises ``ValueError`` where it has no huge page sizes, or ``given`` is impossible.
+    Raises ``ValueError`` where it has no huge page sizes, or ``given`` is impossible; ``OSError``
+    where they may not be listed.
     """
     sizes = huge_page_sizes(host)
     if not sizes:
@@ -88,16 +93,42 @@ def running(host: Host, page_size: int, given: Given) -> Subject:
     if given.struct_page:
         check_possible(geometry)
     state = KernelState(host, page_size)
-    pools = {(p.size, p.node): p.pages for p in state.pools() if p.state == "total"}
-    empty = () if any(pools.values()) else (_EMPTY,)
+    demands, notes_on_pools = _demands(state)
     return Subject(
         _ARCHITECTURE_OF.get(host.machine, host.machine),
         geometry,
-        [Demand(size, pages, node) for (size, node), pages in pools.items()],
+        demands,
         facts,
-        (*empty, *notes, *notes_too),
+        (*notes_on_pools, *notes, *notes_too),
         state.saved_bytes(),
     )
+
+
+def _demands(state: KernelState) -> tuple[list[Demand], tuple[str, ...]]:
+    """The huge pages that there are, node by node, and a line for each count that is in doubt."""
+    demands, notes = [], []
+    known: Counter[int] = Counter()
+    for pool in state.pools():
+        if pool.state != "total":
+            continue
+        if pool.pages < 0:
+            notes.append(
+                f"{size_label(pool.size)}: node {pool.node} is left out, as the kernel counts "
+                f"{pool.pages} huge pages there"
+            )
+            continue
+        demands.append(Demand(pool.size, pool.pages, pool.node))
+        known[pool.size] += pool.pages
+    for size, pages in state.totals().items():
+        rest = pages - known[size]
+        if rest > 0:
+            demands.append(Demand(size, rest, _NO_NODE))
+            notes.append(f"{size_label(size)}: no node shows {rest:,} of {pages:,} huge pages")
+        elif size not in known and pages == 0:
+            demands.append(Demand(size, 0, _NO_NODE))
+    if not any(demand.count for demand in demands):
+        notes.insert(0, _EMPTY)
+    return demands, tuple(notes)
 
 
 def _struct_page(facts: Facts, given: Given) -> tuple[int, tuple[str, ...]]:

@@ -135,8 +135,11 @@ def _allocated(facts: Facts, filled: str) -> Finding:
 
 
 def _filled_pools(facts: Facts) -> str:
+    state = KernelState(facts.host)
     pages: Counter[int] = Counter()
-    for pool in KernelState(facts.host).pools():
+    for pool in state.pools():
         if pool.state == "total":
             pages[pool.size] += pool.pages
-    return ", ".join(f"{n} of {size_label(size)}" for size, n in sorted(pages.items()) if n)
+    for size, total in state.totals().items():
+        pages[size] = max(total, pages[size])  # not every node need show its own
+    return ", ".join(f"{n} of {size_label(size)}" for size, n in sorted(pages.items()) if n > 0)

@@ -262,3 +262,31 @@ def test_only_figures_of_such_a_kernel_are_shown(tmp_path: Path) -> None:
     assert {figure["in_batches"] for figure in batched} == {True}
     assert {figure["in_batches"] for figure in single} == {False}
     assert batched[0]["factor"] == 1.76
+
+
+NODES_4 = {
+    "sys/devices/system/node/online": "0-3\n",
+    POOL.format(0, 2048): "23\n",
+    POOL.format(2, 2048): "509\n",
+    "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages": "532\n",
+}
+
+
+def test_nodes_without_a_pool_are_not_given_the_machines(tmp_path: Path) -> None:
+    found = on_machine(tmp_path, NODES_4)
+    assert (found["count"], found["frames_freed"], found["notes"]) == (532, 532 * 7, [])
+
+
+def test_pages_that_no_node_shows_are_planned_for_and_named(tmp_path: Path) -> None:
+    found = on_machine(tmp_path, {**NODES_4, POOL.format(2, 2048): None})
+    assert (found["count"], found["frames_freed"]) == (532, 532 * 7)
+    assert found["notes"] == ["2MB: no node shows 509 of 532 huge pages"]
+
+
+def test_a_pool_below_zero_is_left_out_and_named(tmp_path: Path) -> None:
+    found = on_machine(tmp_path, {**NODES_4, POOL.format(0, 2048): "4294967295\n"})
+    assert found["count"] == 532
+    assert found["notes"] == [
+        "2MB: node 0 is left out, as the kernel counts -1 huge pages there",
+        "2MB: no node shows 23 of 532 huge pages",
+    ]
