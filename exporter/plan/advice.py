@@ -30,11 +30,14 @@ def switch(subject: Subject, savings: Sequence[Saving]) -> tuple[str, ...]:
     facts = subject.facts
     if not _anything(savings):
         return ()
-    if facts is None or isinstance(facts.symbols, OSError):
+    if facts is None:
         return _NOW, _BOOT
-    if not facts.has_hvo:
-        return (_NO_HVO,)
-    return _switch_of(facts)
+    if facts.has_hvo:
+        return _switch_of(facts)
+    if isinstance(facts.symbols, OSError):
+        path = facts.symbols.filename
+        return f"whether this kernel has HVO is not known, as {path} is hidden", _NOW, _BOOT
+    return (_NO_HVO,)
 
 
 def _switch_of(facts: Facts) -> tuple[str, ...]:

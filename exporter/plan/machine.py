@@ -85,7 +85,8 @@ def running(host: Host, page_size: int, given: Given) -> Subject:
     sizes = huge_page_sizes(host)
     if not sizes:
         folder = host.sys / "kernel/mm/hugepages"
-        raise ValueError(f"{folder} lists no huge page size: give --size and --count")
+        gone = "" if host.sys.is_dir() else f"{host.sys} does not exist: "
+        raise ValueError(f"{gone}{folder} lists no huge page size: give --size and --count")
     facts = Facts(host)
     struct_page, notes = _struct_page(facts, given)
     reserved, notes_too = _reserved(facts, given)
@@ -150,5 +151,10 @@ def _reserved(facts: Facts, given: Given) -> tuple[int, tuple[str, ...]]:
         return SEED_RESERVED, (
             f"{SEED_RESERVED} vmemmap pages of each huge page are taken to stay, as in Linux 5.14 "
             "to 5.17; in 5.18 it is one (--reserved 1)",
+        )
+    if isinstance(facts.symbols, OSError) and facts.sysctl is None:
+        return USUAL_RESERVED, (
+            f"{USUAL_RESERVED} vmemmap page of each huge page is taken to stay, as from Linux 5.18 "
+            f"on: {facts.symbols.filename} can't be read (--reserved)",
         )
     return USUAL_RESERVED, ()

@@ -127,7 +127,7 @@ def privileges(facts: Facts) -> Finding:
 
 def addresses(facts: Facts) -> Finding | None:
     """Whether HVO's switch can be watched: its address tells why a page was skipped."""
-    if not facts.has_hvo:
+    if not facts.known_symbols or not facts.has_hvo:
         return None
     level = read_text(facts.host.proc / "sys/kernel/kptr_restrict")
     if level is None:
@@ -148,7 +148,7 @@ def addresses(facts: Facts) -> Finding | None:
 
 def steps(facts: Facts) -> Iterator[Finding]:
     """The function that stands for each step, or why none can."""
-    if not facts.has_hvo:
+    if isinstance(facts.symbols, OSError) or not facts.has_hvo:
         return
     for step in make_plan(facts.known_symbols):
         symbols = ", ".join(hook.symbol for hook in step.hooks)

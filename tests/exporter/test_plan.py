@@ -204,10 +204,13 @@ def test_without_btf_64_bytes_are_an_assumption(tmp_path: Path) -> None:
     [
         ({SYSCTL: "1\n"}, "HVO is on already"),
         ({SYSCTL: "0\n"}, "sysctl -w vm.hugetlb_optimize_vmemmap=1: for huge pages allocated"),
-        ({"proc/kallsyms": kallsyms("kfree")}, "this kernel has no HVO"),
+        ({"proc/kallsyms": kallsyms("kfree"), SYSCTL: None}, "this kernel has no HVO"),
+        ({"proc/kallsyms": "", SYSCTL: "1\n"}, "HVO is on already"),
+        ({"proc/kallsyms": "", SYSCTL: "0\n"}, "sysctl -w vm.hugetlb_optimize_vmemmap=1: for "),
+        ({"proc/kallsyms": "", SYSCTL: None}, "whether this kernel has HVO is not known, as "),
     ],
 )
-def test_what_to_set(tmp_path: Path, changes: Mapping[str, str], first: str) -> None:
+def test_what_to_set(tmp_path: Path, changes: Mapping[str, str | None], first: str) -> None:
     assert on_machine(tmp_path, {**TWO_NODES, **changes})["switch"][0].startswith(first)
 
 

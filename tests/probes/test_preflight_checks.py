@@ -118,7 +118,37 @@ def test_struct_page(tmp_path: Path, changes: Changes, verdict: Verdict, what: s
         (
             cmdline("hugetlb_free_vmemmap=enable"),
             WARNING,
-            "hugetlb_free_vmemmap=enable means nothing to the kernel",
+            "hugetlb_free_vmemmap=enable means something to some kernels only",
+        ),
+        (
+            cmdline("hugetlb_free_vmemmap=2"),
+            WARNING,
+            "hugetlb_free_vmemmap=2 means nothing to the kernel",
+        ),
+        (
+            {**OLD, **cmdline("hugetlb_free_vmemmap")},  # no more than =1
+            WARNING,
+            "hugetlb_free_vmemmap without a value means nothing to the kernel",
+        ),
+        (
+            {
+                KALLSYMS: kallsyms(*SYMBOLS_6_1, "hugetlb_vmemmap_optimize_param"),
+                **cmdline("hugetlb_free_vmemmap"),  # Linux 6.15: kstrtobool is given no text
+            },
+            WARNING,
+            "hugetlb_free_vmemmap without a value means nothing to the kernel",
+        ),
+        (
+            cmdline("hugetlb_free_vmemmap"),  # Linux 6.0 to 6.14: a core_param of type bool
+            OK,
+            "hugetlb_free_vmemmap without a value, which means on",
+        ),
+        (cmdline('"hugetlb_free_vmemmap=on"'), OK, "hugetlb_free_vmemmap=on"),
+        ({**OLD, **cmdline('hugetlb-free-vmemmap="on"')}, OK, "hugetlb_free_vmemmap=on"),
+        (
+            cmdline("-- hugetlb_free_vmemmap=on"),
+            OK,
+            "hugetlb_free_vmemmap= is not given; the default is off",
         ),
         (
             {**OLD, **cmdline("hugetlb_free_vmemmap=1")},  # Linux 5.14 knows on and off alone
@@ -137,7 +167,13 @@ def test_the_boot_parameter(tmp_path: Path, changes: Changes, verdict: Verdict, 
     ("changes", "verdict", "what", "fix"),
     [
         ({SYSCTL: "1\n"}, OK, "on: vm.hugetlb_optimize_vmemmap is 1", ""),
-        ({SYSCTL: None}, UNKNOWN, "vm.hugetlb_optimize_vmemmap can't be read", ""),
+        ({SYSCTL: None}, UNKNOWN, "vm.hugetlb_optimize_vmemmap is not there", ""),
+        (
+            {**OLD, **cmdline("hugetlb_free_vmemmap=on hugetlb_free_vmemmap=1")},
+            OK,  # the kernel takes no notice of the second
+            "on from boot; this kernel has no sysctl for it",
+            "",
+        ),
         (
             {**OLD, **cmdline("hugetlb_free_vmemmap=on")},
             OK,
@@ -191,6 +227,44 @@ def test_hotplug(tmp_path: Path, changes: Changes, verdict: Verdict, what: str) 
     finding = look(tmp_path, "hotplug", changes)
     assert (finding.verdict, finding.what) == (verdict, what)
     assert bool(finding.fix) is (verdict is WARNING)
+
+
+def unreadable(path: Path) -> None:
+    """Make it what root, too, can't read: a link to itself."""
+    path.unlink(missing_ok=True)
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "what"),
+    [
+        ("boot", "proc/cmdline", "{} can't be read (Too many levels of symbolic links)"),
+        ("hotplug", HOTPLUG, "{} can't be read (Too many levels of symbolic links)"),
+    ],
+)
+def test_what_can_not_be_read_is_unknown(tmp_path: Path, name: str, path: str, what: str) -> None:
+    host = machine(tmp_path, {})
+    unreadable(tmp_path / path)
+    (finding,) = (f for f in examine(host, tmp_path / "dist") if f.name == name)
+    assert finding == Finding(name, UNKNOWN, what.format(tmp_path / path))
+
+
+def test_a_switch_that_can_not_be_read_is_not_one_that_is_gone(tmp_path: Path) -> None:
+    host = machine(tmp_path, {HOTPLUG: "Y\n"})
+    unreadable(tmp_path / SYSCTL)
+    findings = {finding.name: finding for finding in examine(host, tmp_path / "dist")}
+    assert findings["switch"].what == "vm.hugetlb_optimize_vmemmap can't be read"
+    assert findings["hotplug"].what.endswith("hot-added memory can't be optimised")
+
+
+def test_a_config_that_can_not_be_read_is_not_one_that_is_gone(tmp_path: Path) -> None:
+    host = machine(tmp_path, {CONFIG: None})
+    unreadable(tmp_path / "proc/config.gz")
+    (finding,) = (f for f in examine(host, tmp_path / "dist") if f.name == "config")
+    assert finding.verdict is UNKNOWN
+    assert finding.what == (
+        f"{tmp_path}/proc/config.gz can't be read (Too many levels of symbolic links)"
+    )
 
 
 def test_pools_filled_while_hvo_may_have_been_off(tmp_path: Path) -> None:
