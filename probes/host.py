@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import digits, hexdigits
 
+OS_RELEASE = Path("/etc/os-release")
+
 _MOST_IDS = 1 << 16
 """Of CPUs or nodes: beyond any kernel's NR_CPUS and MAX_NUMNODES."""
 
@@ -22,6 +24,7 @@ class Host:
     release: str = field(default_factory=lambda: os.uname().release)
     machine: str = field(default_factory=lambda: os.uname().machine)
     boot: Path = Path("/boot")
+    os_release: Path = OS_RELEASE
 
 
 def read_or_error(path: Path) -> str | OSError:

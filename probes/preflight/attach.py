@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from probes.distribution import install_bcc
 from probes.host import read_text
 from probes.live.bcc_import import bcc_version, find_bcc
 from probes.live.plan import SWITCHES, make_plan
-from probes.live.program_cache import has_programs
 from probes.preflight.facts import Facts
 from probes.preflight.finding import Finding, Verdict
 
@@ -74,23 +74,9 @@ def btf(facts: Facts) -> Finding:
         return Finding("btf", Verdict.PROBLEM, what, "the kernel needs CONFIG_DEBUG_INFO_BTF")
 
 
-def headers(facts: Facts) -> Finding:
-    """Whether there are kernel headers for BCC."""
-    host, release = facts.host, facts.host.release
-    for path in (host.modules / release / "build", host.sys / "kernel/kheaders.tar.xz"):
-        if _exists(path):
-            return Finding("headers", Verdict.OK, str(path))
-    what = f"no kernel headers for {release}"
-    fix = f"apt install linux-headers-{release} (Fedora: dnf install kernel-devel-{release})"
-    if facts.cache is not None and has_programs(facts.cache):
-        what += ": only probes compiled before can be attached"
-        return Finding("headers", Verdict.WARNING, what, fix)
-    return Finding("headers", Verdict.PROBLEM, what, fix)
-
-
 def bcc(facts: Facts) -> Finding:
     """Whether BCC is installed and which; it is not imported, since that would load LLVM."""
-    install = "apt install python3-bpfcc (Fedora: dnf install python3-bcc); never from pip"
+    install = f"{install_bcc(facts.host.os_release)}; never from pip"
     if not find_bcc(facts.distro_packages):
         return Finding("bcc", Verdict.PROBLEM, "BCC is not installed", install)
     version = bcc_version(facts.distro_packages)

@@ -2,9 +2,11 @@
 """What several checks ask of the machine, read once and only when asked for."""
 
 import gzip
+import os
+import re
 import zlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -12,13 +14,15 @@ from typing import NamedTuple
 from probes.geometry import is_power_of_two
 from probes.host import Host, is_missing, read_or_error, read_text
 from probes.live import plan
-from probes.live.bcc_import import DISTRO_PACKAGES
 from probes.live.btf import Btf
 from probes.live.symbols import read_symbols
 from probes.preflight.command_line import is_new_bool, parse_bool, values_of
 
 BOOT_PARAMETER = "hugetlb_free_vmemmap"
 """Its name never changed, unlike that of the sysctl, the option and every function."""
+
+# include/uapi/linux/capability.h
+CAP_SYS_MODULE, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 16, 21, 38, 39
 
 _DEFAULT_ON = frozenset(
     {
@@ -58,9 +62,12 @@ class Facts:
     """One machine under examination."""
 
     host: Host
-    distro_packages: Path = DISTRO_PACKAGES
+    distro_packages: Path | None = None
+    """The distribution's Python packages; None: wherever distributions put them."""
     cache: Path | None = None
     """Folder of programs that were compiled before."""
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    """Of the process that will compile."""
 
     @cached_property
     def symbols(self) -> Mapping[str, int] | OSError:
@@ -147,6 +154,16 @@ class Facts:
             for path, error in tried
             if isinstance(error, Exception) and not is_missing(error)
         )
+
+    @cached_property
+    def capabilities(self) -> frozenset[int] | None:
+        """Numbers of the effective capabilities of this process; None where they can't be read."""
+        status = read_text(self.host.proc / "self/status") or ""
+        found = re.search(r"^CapEff:\s*([0-9a-fA-F]+)$", status, re.MULTILINE)
+        if not found:
+            return None
+        mask = int(found[1], 16)
+        return frozenset(number for number in range(mask.bit_length()) if mask >> number & 1)
 
     @cached_property
     def boot_parameters(self) -> tuple[str | None, ...] | OSError:

@@ -56,7 +56,7 @@ def test_nothing_in_the_way(tmp_path: Path) -> None:
         ("dist/bcc/__init__.py", "BCC is not installed: apt install python3-bpfcc"),
         (BTF, "vmlinux can't be read (No such file or directory): the kernel needs CONFIG_DEBUG_I"),
         (
-            "modules/6.1.0-test/build/Makefile",
+            "modules/6.1.0-test/build/include/linux/kconfig.h",
             "no kernel headers for 6.1.0-test: apt install linux-headers-6.1.0-test",
         ),
     ],

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from probes.preflight import Finding, Verdict, attach, examine
-from probes.preflight.facts import Facts
+from probes.preflight import Finding, Verdict, examine
 from tests.probes.preflight_host import (
     BTF,
     CONFIG,
@@ -375,31 +374,6 @@ ENABLED = "sys/kernel/debug/kprobes/enabled"
 def test_kprobes(tmp_path: Path, changes: Changes, verdict: Verdict, what: str, fix: str) -> None:
     finding = look(tmp_path, "kprobes", changes)
     assert finding == Finding("kprobes", verdict, what.format(tmp_path), fix.format(tmp_path))
-
-
-def test_headers_may_come_from_the_kheaders_module(tmp_path: Path) -> None:
-    none: Changes = {f"modules/{RELEASE}/build/Makefile": None}
-    assert look(tmp_path / "without", "headers", none).verdict is PROBLEM
-    finding = look(tmp_path, "headers", {**none, "sys/kernel/kheaders.tar.xz": "x"})
-    assert finding == Finding("headers", OK, f"{tmp_path}/sys/kernel/kheaders.tar.xz")
-
-
-def test_without_headers_only_what_was_compiled_before_can_be_attached(tmp_path: Path) -> None:
-    host = machine(tmp_path, {"modules/6.1.0-test/build/Makefile": None})
-    empty, kept = tmp_path / "empty", tmp_path / "kept"
-    kept.mkdir()
-    (kept / "0.bpf").write_bytes(b"")
-    found = [attach.headers(Facts(host, cache=cache)) for cache in (None, empty, kept)]
-    assert [finding.verdict for finding in found] == [PROBLEM, PROBLEM, WARNING]
-    assert found[2].what.endswith("only probes compiled before can be attached")
-
-
-def test_a_link_to_headers_that_are_gone_is_none(tmp_path: Path) -> None:
-    host = machine(tmp_path, {f"modules/{RELEASE}/build/Makefile": None})
-    (tmp_path / "modules" / RELEASE).mkdir(parents=True)
-    (tmp_path / "modules" / RELEASE / "build").symlink_to(tmp_path / "usr/src/gone")
-    findings = examine(host, tmp_path / "dist")
-    assert [finding.name for finding in findings if finding.verdict is PROBLEM] == ["headers"]
 
 
 @pytest.mark.parametrize(
