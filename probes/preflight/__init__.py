@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What will work on this machine, what will not, and how to mend it.
 
-Needs no privilege, and changes nothing: everything here reads files.
+Needs no privilege, and changes nothing: it reads files, and asks the kernel to load a program that
+does nothing and is let go at once.
 """
 
 import os
@@ -14,6 +15,7 @@ from probes.preflight.facts import Facts
 from probes.preflight.finding import Finding, Verdict
 from probes.preflight.free_memory import free_memory
 from probes.preflight.headers import headers
+from probes.preflight.trial import Trial
 
 __all__ = [
     "Finding",
@@ -52,12 +54,13 @@ def examine(
     distro_packages: Path | None = None,
     cache: Path | None = None,
     environ: Mapping[str, str] = os.environ,
+    try_load: Trial | None = None,
 ) -> tuple[Finding, ...]:
     """Run every check, in the order in which they read best.
 
     ``cache`` is the folder of compiled programs (``probes.live.program_cache``).
     """
-    facts = Facts(host, distro_packages, cache, environ)
+    facts = Facts(host, distro_packages, cache, environ, try_load)
     found = _run((*_BUILT, *_SAVING, *_ATTACHING, attach.addresses), facts)
     return (*found, *attach.steps(facts))
 

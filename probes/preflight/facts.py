@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What several checks ask of the machine, read once and only when asked for."""
 
+import contextlib
 import gzip
 import os
 import re
@@ -15,8 +16,10 @@ from probes.geometry import is_power_of_two
 from probes.host import Host, is_missing, read_or_error, read_text
 from probes.live import plan
 from probes.live.btf import Btf
-from probes.live.symbols import read_symbols
+from probes.live.symbols import has_trampolines, read_symbols
+from probes.preflight import trial
 from probes.preflight.command_line import is_new_bool, parse_bool, values_of
+from probes.preflight.trial import Trial
 
 BOOT_PARAMETER = "hugetlb_free_vmemmap"
 """Its name never changed, unlike that of the sysctl, the option and every function."""
@@ -41,6 +44,9 @@ _EARLY_PARAMETER = frozenset(
         "hugetlb_vmemmap_optimize_param",  # Linux 6.15
     }
 )
+
+_DIRECT_CALLS = "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS"
+_BOOT_ID = "sys/kernel/random/boot_id"
 
 _UNSAFE_ON_ARM64 = frozenset(
     {
@@ -68,6 +74,8 @@ class Facts:
     """Folder of programs that were compiled before."""
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     """Of the process that will compile."""
+    try_load: Trial | None = None
+    """Loads a trial program; None: the running kernel's, if it is the one under examination."""
 
     @cached_property
     def symbols(self) -> Mapping[str, int] | OSError:
@@ -213,6 +221,52 @@ class Facts:
             return self.btf.size("page")
         except KeyError as error:
             return error
+
+    @cached_property
+    def fentry_functions(self) -> Mapping[str, int]:
+        """Functions to hook that fentry can be attached to, with their BTF type ids.
+
+        It takes BPF trampolines, BTF that describes the function, and ftrace's direct calls
+        (kernel/bpf/trampoline.c, register_fentry).
+        """
+        if self.config and _DIRECT_CALLS not in self.config.options:
+            return {}
+        if not has_trampolines(self.known_symbols, self.host.machine):
+            return {}
+        if not isinstance(self.btf, Btf):
+            return {}
+        found = {}
+        for name in self._hooked:
+            with contextlib.suppress(KeyError):
+                found[name] = self.btf.function_id(name)
+        return found
+
+    @property
+    def does_without_kprobes(self) -> bool:
+        """Whether fentry can be attached to every function to hook."""
+        return bool(self._hooked) and self._hooked <= self.fentry_functions.keys()
+
+    @property
+    def _hooked(self) -> frozenset[str]:
+        steps = plan.make_plan(self.known_symbols)
+        return frozenset(hook.symbol for step in steps for hook in step.hooks)
+
+    @property
+    def trial(self) -> Trial | None:
+        """What loads a trial program into the kernel under examination; None: nothing does."""
+        if self.try_load is not None:
+            return self.try_load
+        here = self._is_running_kernel and trial.can_load(self.host.machine)
+        return trial.load if here else None
+
+    @property
+    def _is_running_kernel(self) -> bool:
+        """Whether ``host`` is the kernel that runs this process, whatever its /proc is called."""
+        proc = Path("/proc")
+        if self.host.proc == proc:
+            return True
+        theirs = read_text(self.host.proc / _BOOT_ID)
+        return theirs is not None and theirs == read_text(proc / _BOOT_ID)
 
     @property
     def may_leave_heads(self) -> bool:

@@ -38,6 +38,7 @@ _WANTED = (
     ("CONFIG_BPF_EVENTS",),
     ("CONFIG_DEBUG_INFO_BTF",),
 )
+_OF_KPROBES = frozenset({"CONFIG_KPROBES", "CONFIG_KPROBE_EVENTS"})
 _SHOWN_NOWHERE_ELSE = frozenset({"CONFIG_BPF_SYSCALL", "CONFIG_BPF_EVENTS"})
 """The others show in a running kernel, and checks of their own look there."""
 
@@ -85,6 +86,8 @@ def config(facts: Facts) -> Finding:
         return Finding("config", Verdict.UNKNOWN, unreadable or what)
     path, options = facts.config
     lacking = [names[0] for names in _WANTED if not _has_any(options, names)]
+    if facts.does_without_kprobes:
+        lacking = [name for name in lacking if name not in _OF_KPROBES]
     if not lacking:
         return Finding("config", Verdict.OK, f"{path} has all that is needed")
     what = f"{path} lacks {', '.join(lacking)}"
