@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probes.accounting import KernelState, huge_page_sizes
-from probes.geometry import ARCHITECTURES, Geometry, size_label
+from probes.geometry import EVERY_ARCHITECTURE, Geometry, size_label, vmemmap_by_pmds
 from probes.host import Host
 from probes.preflight.facts import Facts
 from probes.savings import Demand, check_architecture, check_possible
 
 _ARCHITECTURE_OF = {"x86_64": "x86-64", "aarch64": "arm64"}
-"""What uname calls the machine -> what the seed's table calls it."""
+"""What uname calls the machine -> what the tables call it, where that is not the same."""
 
 USUAL_STRUCT_PAGE = 64
 """sizeof(struct page) of nearly every 64-bit kernel, in bytes."""
@@ -67,9 +67,10 @@ def described(given: Given, demands: Sequence[Demand]) -> Subject:
     """
     architecture = given.architecture or "x86-64"
     geometry = Geometry(
-        given.page_size or min(ARCHITECTURES[architecture]),
+        given.page_size or next(iter(EVERY_ARCHITECTURE[architecture])),
         given.struct_page or USUAL_STRUCT_PAGE,
         given.reserved or USUAL_RESERVED,
+        vmemmap_by_pmds(architecture),
     )
     check_possible(geometry)
     check_architecture(architecture, geometry, [demand.size for demand in demands])
@@ -90,13 +91,14 @@ def running(host: Host, page_size: int, given: Given) -> Subject:
     facts = Facts(host)
     struct_page, notes = _struct_page(facts, given)
     reserved, notes_too = _reserved(facts, given)
-    geometry = Geometry(page_size, struct_page, reserved)
+    architecture = _ARCHITECTURE_OF.get(host.machine, host.machine)
+    geometry = Geometry(page_size, struct_page, reserved, vmemmap_by_pmds(architecture))
     if given.struct_page:
         check_possible(geometry)
     state = KernelState(host, page_size)
     demands, notes_on_pools = _demands(state)
     return Subject(
-        _ARCHITECTURE_OF.get(host.machine, host.machine),
+        architecture,
         geometry,
         demands,
         facts,
