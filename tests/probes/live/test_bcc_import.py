@@ -90,14 +90,19 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("text", "says"), list(BROKEN.items()))
-@pytest.mark.parametrize("on_path", [False, True])
+@pytest.mark.parametrize(
+    ("text", "says", "on_path"),
+    [
+        (text, says, on_path)
+        for text, says in BROKEN.items()
+        for on_path in (False, True)
+        if not (on_path and "import libbcc" in text)  # there it is
+    ],
+)
 def test_whichever_way_an_import_fails_it_is_one_line(
     tmp_path: Path, text: str, says: str, on_path: bool
 ) -> None:
     folder = package(tmp_path / "dist", text, *(["libbcc"] if on_path else []))
-    if on_path and "import libbcc" in text:
-        pytest.skip("there it is")
     found = import_bcc(tmp_path / "nowhere", folder) if on_path else import_bcc(folder)
     there, error, leftovers, _ = found.split("\n")
     assert there == "True"
