@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from probes.live.btf import Btf
 from probes.preflight import Finding, Verdict, examine, is_ready, obstacles, trial
 from probes.preflight.facts import Facts
 from probes.preflight.trial import Trial, can_load, load
-from tests.probes.live.test_btf import FUNC, FUNC_PROTO, Blob
+from tests.probes.live.test_btf import Blob
 from tests.probes.preflight_host import (
     BTF,
     CONFIG,
@@ -36,13 +37,25 @@ DIRECT_CALLS = "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y\n"
 REPOSITORY = Path(__file__).parents[2]
 
 
+PROTOTYPES: Mapping[str, tuple[list[str], str]] = {
+    "hugetlb_vmemmap_optimize": (["*hstate", "*page"], ""),
+    "vmemmap_remap_range": (["long", "long", "*vmemmap_remap_walk"], "long"),
+    "vmemmap_remap_pte": (["*pte", "long", "*vmemmap_remap_walk"], ""),
+    "hugetlb_vmemmap_restore": (["*hstate", "*page"], "long"),
+    "vmemmap_restore_pte": (["*pte", "long", "*vmemmap_remap_walk"], ""),
+}
+
+
 def described(*functions: str) -> bytes:
-    """BTF of struct page and these functions; type ids count from 1, theirs from 3."""
+    """BTF of struct page and these functions of Linux 6.1."""
     blob = Blob()
     blob.struct("page", 64)
-    blob.add(FUNC_PROTO, "", 0)
+    blob.integer("long")
+    for name in ("hstate", "page", "pte", "vmemmap_remap_walk"):
+        blob.pointer_to_struct(name, typedef=name == "pte")
     for name in functions:
-        blob.add(FUNC, name, 2)
+        parameters, returns = PROTOTYPES[name]
+        blob.function(name, parameters, returns=returns)
     return blob.bytes()
 
 
@@ -202,7 +215,8 @@ def test_fentry_is_tried_on_a_function_to_hook(tmp_path: Path) -> None:
     asked: list[int | None] = []
     look(tmp_path, "privileges", FENTRY, asked.append)
     assert len(asked) == 2
-    assert asked[0] in range(3, 3 + len(FUNCTIONS))
+    btf = Btf(described(*FUNCTIONS))
+    assert asked[0] in {btf.function_id(name) for name in FUNCTIONS}
     assert asked[1] is None
 
 
