@@ -51,7 +51,7 @@ def record_command(
 
     \b
     Exit codes:
-      0  recorded, until told to stop, or because nobody reads standard output any more
+      0  recorded, until told to stop
       1  FILE could not take it all; what it holds is whole
       2  wrong usage, or nothing could be recorded
 
@@ -74,8 +74,6 @@ def record_command(
         with _opened(path, "wb" if special or force else "xb") as file:
             _record(source, file, host, Limits(duration, count))
     except OSError as error:
-        if path == STANDARD_OUTPUT and isinstance(error, BrokenPipeError):
-            return  # its reader has enough
         click.echo(f"hvoscope: error: {path}: {error.strerror}: what it holds is whole", err=True)
         raise click.exceptions.Exit(EXIT_FILE_FAILED) from error
     finally:

@@ -71,11 +71,12 @@ def test_standard_output_is_a_whole_recording_behind_what_is_there(tmp_path: Pat
     assert (len(events), reader.done) == (23, Done(23, "23 events"))
 
 
-def test_a_reader_that_has_enough_of_a_recording_is_no_error() -> None:
+def test_a_recording_whose_reader_ended_is_an_error() -> None:
     ran = through_a_shell(
         '"$0" "$@" record - --backend sim | head -c 8; echo "${PIPESTATUS[0]}" >&2'
     )
-    assert (ran.stdout, ran.stderr) == (b"HVOTRACE", b"0\n")
+    line = b"hvoscope: error: /dev/stdout: Broken pipe: what it holds is whole\n"
+    assert (ran.stdout, ran.stderr) == (b"HVOTRACE", line + b"1\n")
 
 
 def test_a_recording_to_a_full_standard_output_is_one_line() -> None:
