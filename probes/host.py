@@ -124,7 +124,7 @@ def possible_nodes(host: Host) -> tuple[int, ...]:
     Where the list can't be read: the nodes that have a folder. Raises ``ValueError`` and
     ``OSError``.
     """
-    return _nodes(host, "possible")
+    return _nodes(host, "possible") or (0,)
 
 
 def online_nodes(host: Host) -> tuple[int, ...]:

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 
 # Blanks between quotes belong to the word; a quote that nothing closes runs to the end. The kernel
-# knows no way to write a quote inside of quotes.
-_WORD = re.compile(r'(?:[^\s"]|"[^"]*(?:"|\Z))+')
+# knows no way to write a quote inside of quotes, and has fewer blanks than Python.
+_WORD = re.compile(r'(?:[^ \t\n\v\f\r"]|"[^"]*(?:"|\Z))+')
 
 _END = "--"
 """What follows is for init."""

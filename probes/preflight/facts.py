@@ -96,7 +96,7 @@ class Facts:
 
         A symbol table that is hidden says nothing; the sysctl alone is proof.
         """
-        return plan.has_hvo(self.known_symbols) or self.sysctl is not None
+        return plan.has_hvo(self.known_symbols) or self.shows_switch
 
     @property
     def gives_live_ptes_frames(self) -> bool | None:
@@ -127,6 +127,15 @@ class Facts:
     def sysctl_path(self) -> Path:
         """Where the switch is (Linux 5.19 and later)."""
         return self.host.proc / "sys/vm/hugetlb_optimize_vmemmap"
+
+    @property
+    def shows_switch(self) -> bool:
+        """Whether there is such a file for all that this process may see, readable or not."""
+        try:
+            self.sysctl_path.stat()
+        except OSError:
+            return False
+        return True
 
     @property
     def is_sysctl_missing(self) -> bool:

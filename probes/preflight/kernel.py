@@ -141,7 +141,7 @@ def _hidden(facts: Facts, error: OSError) -> Finding:
 
 def _proof(facts: Facts) -> str:
     """What says without a symbol table that the kernel has HVO; empty where nothing does."""
-    if facts.sysctl is not None:
+    if facts.shows_switch:
         return f"HVO is there ({facts.sysctl_path}), but "
     if facts.config and _has_option(facts):
         return f"HVO is compiled in ({facts.config.path}), but "

@@ -3,6 +3,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -111,20 +112,30 @@ int main(void)
 """
 
 
+def as_c_reads(folder: Path, lines: Sequence[bytes]) -> list[bytes]:
+    """What the oracle makes of each line."""
+    (folder / "oracle.c").write_text(ORACLE)
+    subprocess.run(["cc", "-o", folder / "oracle", folder / "oracle.c"], check=True)
+    ran = subprocess.run(
+        [folder / "oracle"], input=b"\n".join(lines) + b"\n", capture_output=True, check=True
+    )
+    return ran.stdout.split(b"\n")[:-1]
+
+
+def as_we_read(line: str) -> str:
+    """The same, in the oracle's words."""
+    return "".join(
+        f"[{name}] " if value is None else f"[{name}]{{{value}}} "
+        for name, value in parameters(line)
+    )
+
+
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 def test_any_line_is_read_as_c_reads_it(tmp_path: Path) -> None:
-    (tmp_path / "oracle.c").write_text(ORACLE)
-    subprocess.run(["cc", "-o", tmp_path / "oracle", tmp_path / "oracle.c"], check=True)
     random = Random(23)  # noqa: S311  # no secret
-    parts = ['"', "=", " ", "--", "a", "b_c", "on", "\t", "-", NAME]
-    lines = ["".join(random.choices(parts, k=random.randint(0, 12))) for _ in range(20_000)]
-    ran = subprocess.run(
-        [tmp_path / "oracle"],
-        input="\n".join(lines) + "\n",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for line, said in zip(lines, ran.stdout.split("\n"), strict=False):
-        ours = (f"[{n}]" + ("" if v is None else f"{{{v}}}") for n, v in parameters(line))
-        assert "".join(f"{word} " for word in ours) == said, line
+    parts = ['"', "=", " ", "--", "a", "b_c", "on", "\t", "\v", "\x1c", "-", NAME]
+    lines = ["".join(random.choices(parts, k=random.randint(0, 12))) for _ in range(5_000)]
+    said = as_c_reads(tmp_path, [line.encode() for line in lines])
+    assert len(said) == len(lines)
+    for line, words in zip(lines, said, strict=True):
+        assert as_we_read(line) == words.decode(), line

@@ -1,14 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernel files that changed their shape: a number is the right one, or there is none."""
 
+import errno
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from exporter.plan.machine import Given, running
 from probes.accounting import KernelState
+from probes.distribution import FAMILIES, install_bcc, install_headers
+from probes.geometry import MIB
 from probes.host import Host
 from probes.live.symbols import read_symbols
+from probes.preflight.command_line import values_of
+from tests.probes.test_command_line import NAME, as_c_reads, as_we_read
 from tests.probes.trees import make_host
 from tests.soak.mutate import mutations
 
@@ -19,6 +28,7 @@ INPUTS = 20_000
 KALLSYMS = tuple(
     path.read_bytes() for path in sorted(Path("tests/data/kallsyms").resolve().glob("*6.1*.txt"))
 )
+WRAPPED = (b"18446744073709551615", b"18446744073709551616", b"9223372036854775808", b"4294967295")
 VMSTAT = b"nr_free_pages 100\nnr_memmap_pages 509\nnr_memmap_boot_pages 1009\nnr_zspages 0\n"
 FOLDER = "sys/devices/system/node/node0/hugepages/hugepages-2048kB"
 
@@ -38,6 +48,16 @@ def lines(data: bytes) -> list[str]:
     return data.decode("ascii", errors="replace").strip().splitlines()
 
 
+def counter(digits: str, bits: int = 64) -> int | None:
+    """The number that a counter which is printed like this has; None for what is none."""
+    value = int(digits)
+    if value >= 1 << 64:
+        return None
+    if value >= 1 << 63:
+        return value - (1 << 64)
+    return value - (1 << 32) if bits == 32 and 1 << 31 <= value < 1 << 32 else value
+
+
 def test_kallsyms(tmp_path: Path) -> None:
     path = tmp_path / "kallsyms"
     excerpts = [b"".join(table.splitlines(keepends=True)[:8]) for table in KALLSYMS]
@@ -45,7 +65,12 @@ def test_kallsyms(tmp_path: Path) -> None:
     seen = 0
     for data in mutations(1009, excerpts, INPUTS, words):
         path.write_bytes(data)
-        for name, address in read_symbols(path).items():
+        try:
+            found = read_symbols(path)
+        except OSError as error:
+            assert (data, error.errno) == (b"", errno.ENODATA)
+            continue
+        for name, address in found.items():
             seen += 1
             said = rf"(?m)^[0\s]*{address:x}\s+[tTdDbBrR]\s+{re.escape(name)}\s*$"
             text = data.decode("ascii", errors="replace").lower()
@@ -54,7 +79,8 @@ def test_kallsyms(tmp_path: Path) -> None:
 
 
 def test_vmstat(host: Host) -> None:
-    words = (b"nr_memmap_pages", b"nr_memmap_boot_pages", b" ", b"\n", b"\xd9\xa3", b"\xff", b"\0")
+    names = (b"nr_memmap_pages", b"nr_memmap_boot_pages")
+    words = (*names, b" ", b"\n", b"\xd9\xa3", b"\xff", b"\0", *WRAPPED)
     state, seen = KernelState(host), 0
     for data in mutations(23, [VMSTAT], INPUTS, words):
         (host.proc / "vmstat").write_bytes(data)
@@ -68,7 +94,7 @@ def test_vmstat(host: Host) -> None:
             assert (kind in pages) == bool(said), data
             if said:
                 seen += 1
-                assert pages[kind] in [int(number) for number in said], data
+                assert pages[kind] in map(counter, said), data
     assert seen > INPUTS / 2
 
 
@@ -76,7 +102,8 @@ def test_vmstat(host: Host) -> None:
 def test_pools(host: Host, name: str) -> None:
     path = host.sys.parent / FOLDER / name
     seen = 0
-    for data in mutations(509, [b"23\n", b"0\n"], INPUTS // 4, (b"-", b" ", b"\n", b"kB", b"\xff")):
+    words = (b"-", b" ", b"\n", b"kB", b"\xff", *WRAPPED)
+    for data in mutations(509, [b"23\n", b"0\n"], INPUTS // 4, words):
         path.write_bytes(data)
         number = re.fullmatch(r"\s*(\d+)\s*", data.decode("ascii", errors="replace"))
         try:
@@ -86,7 +113,7 @@ def test_pools(host: Host, name: str) -> None:
             continue
         state = "total" if name == "nr_hugepages" else "free"
         (pages,) = [pool.pages for pool in pools if pool.state == state]
-        assert number and pages == int(number[1]), data
+        assert number and pages == counter(number[1], bits=32), data
         seen += 1
     assert seen > INPUTS / 40
 
@@ -99,7 +126,8 @@ def test_the_list_of_nodes(host: Host) -> None:
             pools = list(KernelState(host).pools())
         except ValueError:
             continue
-        assert all(pool.pages == 23 for pool in pools), data
+        # One node has a folder, whatever the list says; that of the machine there is not.
+        assert {(pool.node, pool.pages) for pool in pools} in ({(0, 23)}, set()), data
 
 
 def test_the_switch(host: Host) -> None:
@@ -112,3 +140,109 @@ def test_the_switch(host: Host) -> None:
             assert "hugetlb_optimize_vmemmap" in str(error)
             continue
         assert int(data.decode("ascii").strip()) == int(enabled is True), data
+
+
+TOTAL = "hugepages-2048kB/nr_hugepages"
+
+
+def odd_tree(random: Random, root: Path) -> tuple[Host, dict[int, int], int]:
+    """A machine whose nodes show a pool or none; what those listed show, and the whole's."""
+    files: dict[str, str] = {}
+    shown: dict[int, int] = {}
+    hidden = 0
+    nodes = random.sample(range(12), random.randint(1, 5))
+    listed = [node for node in nodes if random.random() < 0.9] or nodes[:1]
+    for node in nodes:
+        pages = random.choice((0, 1, 23, 509, 4294967295, 18446744073709551614))
+        signed = counter(str(pages), bits=32)
+        assert signed is not None
+        match random.randrange(3):
+            case 0:  # no memory: before Linux 6.1 no folder
+                files[f"sys/devices/system/node/node{node}/distance"] = "10\n"
+            case 1:  # another size only
+                files[f"sys/devices/system/node/node{node}/hugepages/hugepages-4kB/x"] = ""
+            case _:
+                files[f"sys/devices/system/node/node{node}/hugepages/{TOTAL}"] = f"{pages}\n"
+                if node in listed:
+                    shown[node] = signed
+                else:
+                    hidden += max(signed, 0)
+    if random.random() < 0.8:
+        files["sys/devices/system/node/online"] = ",".join(map(str, sorted(listed))) + "\n"
+    else:  # then the folders tell
+        folders = {int(name.split("/")[4].removeprefix("node")) for name in files}
+        shown = {}
+        for node in folders:
+            text = files.get(f"sys/devices/system/node/node{node}/hugepages/{TOTAL}")
+            if text is not None and (signed := counter(text, bits=32)) is not None:
+                shown[node] = signed
+        hidden = 0
+    whole = sum(max(pages, 0) for pages in shown.values()) + hidden + random.choice((0, 0, 7))
+    files[f"sys/kernel/mm/hugepages/{TOTAL}"] = f"{whole}\n"
+    return make_host(root, files), shown, whole
+
+
+def test_odd_trees_of_nodes(tmp_path: Path) -> None:
+    random, memoryless = Random(509), 0
+    for number in range(INPUTS // 20):
+        root = tmp_path / str(number)
+        host, shown, whole = odd_tree(random, root)
+        pools = {p.node: p.pages for p in KernelState(host).pools() if p.state == "total"}
+        assert pools == shown, root
+        subject = running(host, 4096, Given())
+        assert sum(d.count for d in subject.demands if d.size == 2 * MIB) == whole, root
+        memoryless += not shown
+        shutil.rmtree(root)
+    assert memoryless > INPUTS / 400
+
+
+LINES = (
+    b"BOOT_IMAGE=/vmlinuz root=/dev/vda1 ro quiet hugetlb_free_vmemmap=on",
+    b'dyndbg="file mm/hugetlb_vmemmap.c +p; hugetlb_free_vmemmap=on" "hugetlb-free-vmemmap=1" x',
+    b'ro "hugetlb_free_vmemmap" -- hugetlb_free_vmemmap=off',
+)
+
+
+def command_lines() -> Iterator[bytes]:
+    words = (
+        b'"',
+        b"=",
+        b" ",
+        b"\t",
+        b"--",
+        b" -- ",
+        b"hugetlb_free_vmemmap",
+        b"on",
+        b"\x1f",
+        b"\v",
+    )
+    for data in mutations(1009, LINES, INPUTS * 2, words):
+        yield data.replace(b"\n", b" ").replace(b"\0", b"")
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+def test_command_lines(tmp_path: Path) -> None:
+    """Each is read as C reads it, a character at a time."""
+    lines = [data.decode("ascii", "replace").encode() for data in command_lines()]
+    said = as_c_reads(tmp_path, lines)
+    assert len(said) == len(lines)
+    given = 0
+    for line, words in zip(lines, said, strict=True):
+        assert as_we_read(line.decode()) == words.decode(), line
+        given += bool(values_of(line.decode(), NAME))
+    assert given > INPUTS / 2
+
+
+def test_os_release(tmp_path: Path) -> None:
+    path = tmp_path / "os-release"
+    good = (b'NAME="Fedora Linux"\nID=fedora\n', b'ID="ol"\nID_LIKE="fedora"\n', b"ID=arch\n")
+    words = (b'"', b"'", b"\\", b"=", b"ID=", b"ID_LIKE=", b"\n", b"#", b"$(", b"debian", b"\xff")
+    known = {f"{family.install} {family.bcc}" for family in FAMILIES.values()}
+    seen = set()
+    for data in mutations(23, good, INPUTS // 2, words):
+        path.write_bytes(data)
+        told = install_bcc(path)
+        assert told in known or " (Fedora: " in told, data
+        assert "6.1.0-56" in install_headers("6.1.0-56-amd64", path) or told in known, data
+        seen.add(told)
+    assert len(seen) >= 3
