@@ -166,7 +166,11 @@ def path_options(command: Callable[..., None]) -> Callable[..., None]:
             "--path.sysfs", "sys_", type=click.Path(path_type=Path), default="/sys", help="/sys."
         ),
         click.option(
-            "--path.procfs", "proc", type=click.Path(path_type=Path), default="/proc", help="/proc."
+            "--path.procfs",
+            "proc",
+            type=click.Path(path_type=Path, exists=True, file_okay=False),
+            default="/proc",
+            help="/proc.",
         ),
     ):
         command = option(command)
