@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs in the guest: a pool shrinks, and a 1 GB page is demoted, while there is no memory at all.
+"""Runs in the guest: a pool shrinks while there is no memory at all.
 
-``python -m tests.kernel.short FOLDER [demote]`` writes short.json, and events.bin with the events
+``python -m tests.kernel.short FOLDER`` writes short.json, and events.bin with the events
 up to the shrink without memory. It judges nothing.
 
 The kernel needs frames to restore a huge page's vmemmap; without, the page stays in the pool as
-surplus. Kernels from 6.2 to 7.0 optimise a page without a new head page where there is none.
+surplus.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from probes.accounting import Drift, KernelState
-from probes.geometry import GIB, MIB
+from probes.geometry import MIB
 from probes.host import Host
 from probes.live.backend import LiveBackend
 from probes.live.plan import FULL, MODES
@@ -124,9 +124,8 @@ class Watchers:
     def look(self, what: str) -> None:
         """Note what was done, and what is counted after it."""
         step: Notes = {"op": what, "kernel": kernels_own(), "pools": {}}
-        for size in (2 * MIB, GIB):
-            for name in ("nr", "surplus", "free"):
-                step["pools"][f"{size // MIB} {name}"] = _hugepages(size, name)
+        for name in ("nr", "surplus", "free"):
+            step["pools"][name] = _hugepages(2 * MIB, name)
         step["counters"] = {m: plain(b.counters())["totals"] for m, b in self._backends.items()}
         step["drift"] = {mode: drift.frames() for mode, drift in self._drifts.items()}
         self.steps.append(step)
@@ -181,22 +180,12 @@ def shrink_without_memory(watchers: Watchers, out: Path) -> None:
     watchers.look("shrink with memory")
 
 
-def demote_without_memory(watchers: Watchers) -> None:
-    """A 1 GB page that is not optimised becomes 512 that are, on vmemmap that was split before."""
-    watchers.done("grow 1GB 1", "shrink 1GB 1", "hvo off", "grow 1GB 1", "hvo on")
-    write_without_memory(pool_of(GIB) / "demote", 1)
-    watchers.look("demote without memory")
-    watchers.done("shrink 2MB 512")
-
-
 def main() -> None:
     """Do it and write short.json."""
-    out, jobs = Path(sys.argv[1]), sys.argv[2:]
+    out = Path(sys.argv[1])
     with ExitStack() as stack:
         watchers = Watchers(stack)
         shrink_without_memory(watchers, out)
-        if "demote" in jobs:
-            demote_without_memory(watchers)
         notes = {"steps": watchers.steps, "missed": watchers.missed()}
     (out / "short.json").write_text(json.dumps(notes))
 
