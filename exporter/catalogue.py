@@ -56,7 +56,8 @@ TOTALS: dict[str, Metric] = {
         (
             "optimize_failures",
             ("error",),
-            "Optimisations that failed and were rolled back, by errno of vmemmap_remap_free.",
+            "Optimisations that failed and were rolled back, by errno of vmemmap_remap_free; unknown "
+            "where no return value could be read.",
         ),
         (
             "ptes_remapped",
@@ -132,8 +133,9 @@ PROBE_MISSED = Metric(
     "hvo_probe_missed",
     COUNTER,
     ("step",),
-    "Hits that the kernel dropped: programs it would not run (recursion_misses) and returns that "
-    "never came.",
+    "Hits that the kernel dropped: programs it would not run (recursion_misses), and returns for "
+    "which it had no return probe left. In full mode pages are counted all the same, by their last "
+    "PTE. Absent where nothing counts them: kprobes on PTEs before Linux 6.7.",
     _HVO,
 )
 MAP_ERRORS = Metric(

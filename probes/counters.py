@@ -17,7 +17,14 @@ from probes.events import Event, Kind, Reason
 ENOTSUPP = 524
 """The kernel's own errno for 'not supported' (include/linux/errno.h); unknown to user space."""
 
-ERROR_NAMES: Mapping[int, str] = {ENOMEM: "ENOMEM", ENOTSUPP: "ENOTSUPP"}
+ERRNO_UNKNOWN = 4095
+"""A failure whose errno was not read: MAX_ERRNO (include/linux/err.h), which is no errno itself."""
+
+ERROR_NAMES: Mapping[int, str] = {
+    ENOMEM: "ENOMEM",
+    ENOTSUPP: "ENOTSUPP",
+    ERRNO_UNKNOWN: "unknown",
+}
 
 
 class Slot(NamedTuple):
@@ -37,6 +44,7 @@ SLOTS: tuple[Slot, ...] = (
     Slot("optimize_failures", "ENOMEM"),
     Slot("optimize_failures", "ENOTSUPP"),
     Slot("optimize_failures", "other"),
+    Slot("optimize_failures", "unknown"),
     Slot("ptes_remapped"),
     Slot("frames_freed"),
     Slot("frames_allocated", "head"),

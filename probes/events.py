@@ -86,7 +86,8 @@ class Event(NamedTuple):
                      range handed to the range function (REMAP_RANGE), of one page (*_PTE)
     reuse            the address whose frame is shared (REMAP_RANGE); 0 where not an argument
     duration_ns      time inside the function (*_EXIT)
-    ret              the function's return value, a negative errno on failure (*_EXIT)
+    ret              the function's return value, a negative errno on failure; -4095 for a failure
+                     whose errno was not read (*_EXIT)
     pid, tgid, comm  the task (pid is the thread's id, as in the kernel)
     ptes             PTEs remapped or restored by a successful operation, or by all of a batch
                      (*_EXIT)

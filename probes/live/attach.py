@@ -3,13 +3,15 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from probes.backend import ProbeStatus
+from probes.live import perf_kprobe
 from probes.live.handover import FENTRY, KPROBE
 from probes.live.libbcc import LibBcc
 from probes.live.object_code import ObjectCode
 from probes.live.plan import StepPlan
-from probes.live.program import EntryPoint
+from probes.live.program import TASK_EXIT, EntryPoint
 
 
 class AttachError(Exception):
@@ -19,11 +21,17 @@ class AttachError(Exception):
 class Attacher:
     """Loads and attaches entry points of one compiled program."""
 
-    def __init__(self, library: LibBcc, program: ObjectCode, maps: Mapping[str, int]) -> None:
-        """``maps`` are the program's, by name, as descriptors."""
+    def __init__(
+        self, library: LibBcc, program: ObjectCode, maps: Mapping[str, int], kprobe_pmu: Path
+    ) -> None:
+        """``maps`` are the program's, by name, as descriptors.
+
+        ``kprobe_pmu`` is /sys/bus/event_source/devices/kprobe.
+        """
         self._library = library
         self._program = program
         self._maps = maps
+        self._kprobe_pmu = kprobe_pmu
 
     def attach(
         self, step: StepPlan, points: tuple[EntryPoint, ...], descriptors: dict[str, int]
@@ -35,11 +43,28 @@ class Attacher:
         """
         if not step.hooks:
             return [ProbeStatus(step.step, False, reason=step.reason)]
+        reason = self._attach_all(step.step, points, descriptors)
+        how = {point.symbol: FENTRY if point.fentry else KPROBE for point in points}
+        return [
+            ProbeStatus(step.step, not reason, h.symbol, "" if reason else how[h.symbol], reason)
+            for h in step.hooks
+        ]
+
+    def attach_task_exit(self, point: EntryPoint, descriptors: dict[str, int]) -> str:
+        """Attach what is no step; returns why it can't be, empty when it is."""
+        try:
+            return self._attach_all(TASK_EXIT, (point,), descriptors)
+        except AttachError as error:
+            return str(error)
+
+    def _attach_all(
+        self, step: str, points: tuple[EntryPoint, ...], descriptors: dict[str, int]
+    ) -> str:
         made: dict[str, int] = {}
         reason = ""
         for point in points:
             try:
-                made |= self._attach_point(step.step, point)
+                made |= self._attach_point(step, point)
             except (OSError, LookupError) as error:
                 reason = _one_line(error)
                 if point.fentry:
@@ -50,11 +75,7 @@ class Attacher:
                 os.close(descriptor)
         else:
             descriptors.update(made)
-        how = {point.symbol: FENTRY if point.fentry else KPROBE for point in points}
-        return [
-            ProbeStatus(step.step, not reason, h.symbol, "" if reason else how[h.symbol], reason)
-            for h in step.hooks
-        ]
+        return reason
 
     def _attach_point(self, step: str, point: EntryPoint) -> dict[str, int]:
         """Load and attach; descriptors of the link, which keeps it attached, and the program."""
@@ -65,10 +86,22 @@ class Attacher:
             link = library.attach_trampoline(program, point.symbol)
         else:
             program = library.load(self._program, point.name, self._maps, tracing=False)
-            link = library.attach_kprobe(
-                program, point.name, point.symbol, at_return=point.at_return
+            link = self._attach_kprobe(program, point)
+        kind = FENTRY if point.fentry else KPROBE
+        return {
+            f"link:{step}:{kind}:{point.name}": link,
+            f"program:{step}:{kind}:{point.name}": program,
+        }
+
+    def _attach_kprobe(self, program: int, point: EntryPoint) -> int:
+        try:
+            return perf_kprobe.attach(
+                program, point.symbol, at_return=point.at_return, pmu=self._kprobe_pmu
             )
-        return {f"link:{point.name}": link, f"program:{step}:{point.name}": program}
+        except OSError as error:
+            os.close(program)
+            what = f"the kernel refused a kprobe on {point.symbol} ({error.strerror or error})"
+            raise OSError(error.errno, what) from error
 
     def _trampoline_name(self, point: EntryPoint) -> str:
         """What BCC's macro made of the symbol: later releases put the module's name between."""

@@ -15,12 +15,14 @@ _MAGIC = 0xEB9F
 _HEADER = struct.Struct("<HBBIIIII")
 _COMMON = struct.Struct("<III")
 
-_ARRAY, _STRUCT, _UNION, _FUNC = 3, 4, 5, 12
+_INT, _PTR, _ARRAY, _STRUCT, _UNION, _FUNC = 1, 2, 3, 4, 5, 12
+_QUALIFIERS = frozenset({8, 9, 10, 11, 18})
+"""TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG: other names of the type that they refer to."""
 _COMMON_WORDS = 3  # name, info, size or type
 # 32-bit words behind the common three: (fixed, per element of vlen), by kind.
 _TAIL: Mapping[int, tuple[int, int]] = {
-    1: (1, 0),  # INT
-    2: (0, 0),  # PTR
+    _INT: (1, 0),
+    _PTR: (0, 0),
     _ARRAY: (3, 0),
     _STRUCT: (0, 3),
     _UNION: (0, 3),
@@ -45,6 +47,16 @@ class _Member(NamedTuple):
     name_at: int
     type_id: int
     offset: int
+
+
+class Prototype(NamedTuple):
+    """What a function is given and gives."""
+
+    parameters: tuple[str, ...]
+    """``int`` for a number of any size, ``*name`` for a pointer to a struct, ``*`` for another,
+    ``?`` for the rest."""
+    returns: bool
+    """False for void."""
 
 
 class Btf:
@@ -101,11 +113,14 @@ class Btf:
             raise KeyError(f"array {member}")
         return self._words[begin + _COMMON_WORDS + 2]
 
-    def parameters(self, function: str) -> int:
-        """How many parameters a function has; ``KeyError`` when BTF does not describe it."""
+    def prototype(self, function: str) -> Prototype:
+        """Parameters and return of a function; ``KeyError`` when BTF does not describe it."""
         begin = self._begins[self._find(self._functions, function)]
         prototype = self._begins[self._words[begin + 2]]
-        return self._words[prototype + 1] & 0xFFFF
+        first = prototype + _COMMON_WORDS
+        count = self._words[prototype + 1] & 0xFFFF
+        types = (self._words[first + 2 * number + 1] for number in range(count))
+        return Prototype(tuple(map(self._described, types)), self._words[prototype + 2] != 0)
 
     def _index(self) -> None:
         words, begins = self._words, self._begins
@@ -122,6 +137,28 @@ class Btf:
             at += _COMMON_WORDS + fixed + each * (info & 0xFFFF)
         if at != end:
             raise IndexError("the last type is cut")
+
+    def _described(self, type_id: int) -> str:
+        begin = self._begins[self._unqualified(type_id)]
+        kind = self._kind(begin)
+        if kind == _INT:
+            return "int"
+        if kind != _PTR:
+            return "?"
+        target = self._unqualified(self._words[begin + 2])
+        if not target or self._kind(self._begins[target]) not in (_STRUCT, _UNION):
+            return "*"
+        return f"*{self._name(self._begins[target])}"
+
+    def _unqualified(self, type_id: int) -> int:
+        """The type behind typedefs and qualifiers; 0 is void."""
+        while type_id and self._kind(begin := self._begins[type_id]) in _QUALIFIERS:
+            type_id = self._words[begin + 2]
+        return type_id
+
+    def _name(self, begin: int) -> str:
+        at = self._words[begin]
+        return self._strings[at : self._strings.index(b"\0", at)].decode("ascii", "replace")
 
     def _kind(self, begin: int) -> int:
         return self._words[begin + 1] >> 24 & 0x1F
@@ -142,7 +179,11 @@ class Btf:
             place = self._strings.find(wanted, place + 1)
 
     def _member(self, struct_name: str, name: str) -> _Member:
-        return self._member_of(self._find(self._structs, struct_name), name)
+        type_id = self._find(self._structs, struct_name)
+        try:
+            return self._member_of(type_id, name)
+        except KeyError:
+            raise KeyError(f"{struct_name}.{name}") from None
 
     def _member_of(self, type_id: int, name: str) -> _Member:
         places = frozenset(self._places(name))

@@ -66,9 +66,11 @@ class Handover:
     nodes: int = 0
     cpus: int = 0
     stream_bytes: int = 0
+    sees_dropped_returns: bool = False
+    """The program itself counts returns for which the kernel had no return probe left."""
     descriptors: dict[str, int] = field(default_factory=dict)
-    """``counters``, ``events`` (with a stream); ``link:FUNCTION`` and ``program:STEP:FUNCTION`` for
-    each BPF function that is attached."""
+    """``counters``, ``events`` (with a stream); ``link:STEP:ATTACH:FUNCTION`` and
+    ``program:STEP:ATTACH:FUNCTION`` for each BPF function that is attached."""
 
     def close(self) -> None:
         """Close every descriptor; the kernel then removes what hung on them."""

@@ -8,18 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from probes.counters import BUCKETS_NS, DURATIONS, SLOTS, Counters, Histogram, PageKey, Slot
-from probes.geometry import Geometry
 
 DIAGNOSTICS: tuple[str, ...] = (
     "missed_optimize",
+    "missed_remap_range",
     "missed_restore",
+    "missed_batch",
     "map_errors",
     "stream_lost",
     "stream_sent",
 )
-"""Per CPU, of the program itself: exits that never came; operations it could not follow, for want
-of room in its state map or of a counter for their size or node; records that the ring had no room
-for; all records, those among them."""
+"""Per CPU, of the program itself: returns that the kernel dropped, by step; operations it could not
+follow, for want of room in its state map or of a counter for their size or node; records that the
+ring had no room for; all records, those among them."""
 
 _WORDS_PER_CACHE_LINE = 8
 
@@ -59,14 +60,9 @@ class Layout:
     def _durations_at(self) -> int:
         return len(DIAGNOSTICS) + len(self.orders) * self.nodes * len(SLOTS)
 
-    def declare(self, geometry: Geometry) -> str:
+    def declare(self) -> str:
         """C text: ``struct hvo_block`` and the macros that index it."""
         index = "".join(f"(order) == {o} ? {i} : " for i, o in enumerate(self.orders)) + "-1"
-        optimizable = " || ".join(
-            f"(order) == {order}"
-            for order in self.orders
-            if geometry.free_vmemmap_pages_per_hpage(geometry.huge_page_size(order))
-        )
         return "\n".join(
             (
                 *(f"#define {slot_name(slot)} {i}" for i, slot in enumerate(SLOTS)),
@@ -77,7 +73,6 @@ class Layout:
                 f"#define HVO_SIZES {len(self.orders)}",
                 f"#define HVO_KEYS {len(self.orders) * self.nodes}",
                 f"#define HVO_BUCKETS {_NR_BUCKETS}",
-                f"#define HVO_OPTIMIZABLE(order) ({optimizable or '0'})",
                 f"static __always_inline int hvo_size_index(u32 order) {{ return {index}; }}",
                 f"static __always_inline u32 hvo_bucket(u64 ns)\n{{\n{_search()}}}",
                 "struct hvo_duration { u64 bucket[HVO_BUCKETS]; u64 sum_ns; };",

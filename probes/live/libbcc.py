@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of BCC's C library that makes maps, loads bytecode and attaches it; no compiler.
+"""The part of BCC's C library that makes maps, loads bytecode and attaches trampolines.
 
 Declared in bcc's src/cc/libbpf.h and exported since BCC 0.7 under these names.
 """
@@ -24,14 +24,6 @@ class LibBcc:
     def __init__(self, name: str = "libbcc.so.0") -> None:
         """Open it; ``OSError`` when it is not installed."""
         self._lib = ctypes.CDLL(name, use_errno=True)
-        self._lib.bpf_attach_kprobe.argtypes = [
-            ctypes.c_int,
-            ctypes.c_int,
-            ctypes.c_char_p,
-            ctypes.c_char_p,
-            ctypes.c_ulonglong,
-            ctypes.c_int,
-        ]
 
     def create_maps(self, specs: Mapping[str, MapSpec]) -> dict[str, int]:
         """Make the maps; descriptors by name."""
@@ -74,16 +66,6 @@ class LibBcc:
             _LOG_SIZE,
         )
         return self._checked(descriptor, f"program {name}", log.value.decode(errors="replace"))
-
-    def attach_kprobe(self, program: int, name: str, symbol: str, *, at_return: bool) -> int:
-        """Attach to a kernel function; the descriptor of the perf event, which keeps it there."""
-        # No offset; the kernel's own maxactive, since any other goes through tracefs.
-        return self._checked(
-            self._lib.bpf_attach_kprobe(
-                program, int(at_return), name.encode(), symbol.encode(), 0, 0
-            ),
-            f"a kprobe on {symbol}",
-        )
 
     def attach_trampoline(self, program: int, symbol: str) -> int:
         """Attach a tracing program where its name says; the descriptor of the link."""

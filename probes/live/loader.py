@@ -12,12 +12,12 @@ import platform
 import socket
 import sys
 import time
+from collections.abc import Mapping
 
 from probes import preflight
 from probes.accounting import huge_page_sizes
-from probes.backend import STEPS
 from probes.geometry import Geometry
-from probes.host import Host, possible_cpus, possible_nodes
+from probes.host import Host, possible_cpus, possible_nodes, read_text
 from probes.live.attach import Attacher, AttachError
 from probes.live.bcc_import import BccMissingError, bcc_version, import_bcc
 from probes.live.btf import Btf
@@ -31,25 +31,23 @@ from probes.live.handover import (
     receive_request,
     send_handover,
 )
+from probes.live.kernel_facts import FactsError, KernelFacts, from_btf, from_headers
 from probes.live.layout import Layout
 from probes.live.libbcc import LibBcc
 from probes.live.object_code import ObjectCode
 from probes.live.plan import find_switch, make_plan
 from probes.live.program import (
+    SETTINGS_MAP,
     STREAM_PAGES,
-    SWITCH_MAP,
-    KernelFacts,
+    Setting,
     entry_points,
-    kernel_facts,
     ranges_entered,
     source,
+    task_exit,
 )
 from probes.live.program_cache import ProgramCache, key_of
-from probes.live.symbols import has_trampolines
+from probes.live.symbols import find_return_trampoline, has_trampolines
 from probes.preflight.facts import Facts
-
-# Inside out: an operation that is seen to begin must be seen whole.
-_ATTACH_ORDER = ("restore_pte", "remap_pte", "remap_range", "restore", "optimize", "batch")
 
 
 class LoadError(Exception):
@@ -62,9 +60,16 @@ def load(request: Request) -> Handover:
     found = preflight.obstacles(facts)
     if found:
         raise LoadError("; ".join(map(str, found)))
-    fentry = request.attach != KPROBE and has_trampolines(facts.known_symbols, platform.machine())
+    fentry = (
+        request.attach != KPROBE
+        and isinstance(facts.btf, Btf)
+        and has_trampolines(facts.known_symbols, platform.machine())
+    )
     if request.attach == FENTRY and not fentry:
-        raise LoadError("fentry asked for, but this kernel has none: use --probe.attach auto")
+        raise LoadError(
+            "fentry asked for, but this kernel has no trampolines, or no BTF to make them by: "
+            "use --probe.attach auto"
+        )
     try:
         return _load_as(request, facts, fentry=fentry)
     except AttachError as error:
@@ -79,11 +84,12 @@ def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
     Raises ``LoadError``, and ``AttachError`` when a trampoline could not be attached.
     """
     page_size = os.sysconf("SC_PAGE_SIZE")
-    symbols, btf = facts.known_symbols, _btf(facts)
-    known = _kernel_facts(btf)
-    plan = make_plan(symbols, request.mode, stream=request.stream)
+    symbols, btf = facts.known_symbols, facts.btf if isinstance(facts.btf, Btf) else None
+    known = _kernel_facts(btf, request)
+    plan = make_plan(symbols, request.mode, stream=request.stream, btf=btf)
     layout = _layout(request.host, page_size)
     points = {step.step: entry_points(step, btf, fentry) for step in plan}
+    at_exit = task_exit(btf, fentry)
     of_ranges = points.get("remap_range", ())
     ranges = ranges_entered(request.mode, request.stream, known, of_ranges)
     if of_ranges and not ranges:
@@ -92,7 +98,7 @@ def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
         known,
         layout,
         page_size,
-        [point for step in points.values() for point in step],
+        [*(point for step in points.values() for point in step), at_exit],
         mode=request.mode,
         stream=request.stream,
         ranges=ranges,
@@ -100,17 +106,25 @@ def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
     )
     program, origin = _program(text, facts, ProgramCache(facts.cache))
     library = _library()
-    maps = _make_maps(library, program, find_switch(symbols))
+    settings = {
+        Setting.SWITCH: find_switch(symbols),
+        Setting.RETURN_TRAMPOLINE: find_return_trampoline(symbols),
+    }
+    maps = _make_maps(library, program, settings)
     handover = Handover(origin=origin, orders=layout.orders, nodes=layout.nodes, cpus=layout.cpus)
+    handover.sees_dropped_returns = settings[Setting.RETURN_TRAMPOLINE] != 0
     handover.descriptors["counters"] = maps["counters"]
     if request.stream:
         handover.descriptors["events"] = maps["events"]
         handover.stream_bytes = STREAM_PAGES * page_size
-    by_step = {step.step: step for step in plan}
-    attacher = Attacher(library, program, maps)
-    for name in sorted(by_step, key=_ATTACH_ORDER.index):
-        handover.probes += attacher.attach(by_step[name], points[name], handover.descriptors)
-    handover.probes.sort(key=lambda probe: STEPS.index(probe.step))
+    attacher = Attacher(
+        library, program, maps, request.host.sys / "bus/event_source/devices/kprobe"
+    )
+    for step in plan:
+        handover.probes += attacher.attach(step, points[step.step], handover.descriptors)
+    # Without it, what was left unfinished goes only when the thread's number comes again.
+    attacher.attach_task_exit(at_exit, handover.descriptors)
+    library.set_u64(maps[SETTINGS_MAP], Setting.ARMED, 1)
     return handover
 
 
@@ -139,10 +153,13 @@ def _library() -> LibBcc:
         raise LoadError(f"BCC's library can't be loaded ({error}): reinstall BCC") from error
 
 
-def _make_maps(library: LibBcc, program: ObjectCode, switch: int) -> dict[str, int]:
+def _make_maps(
+    library: LibBcc, program: ObjectCode, settings: Mapping[Setting, int]
+) -> dict[str, int]:
     try:
         maps = library.create_maps(program.maps)
-        library.set_u64(maps[SWITCH_MAP], 0, switch)
+        for which, value in settings.items():
+            library.set_u64(maps[SETTINGS_MAP], which, value)
     except OSError as error:
         raise LoadError(f"{error.strerror or error}: it needs CAP_BPF, and memory") from error
     return maps
@@ -163,20 +180,15 @@ def _layout(host: Host, page_size: int) -> Layout:
     )
 
 
-def _btf(facts: Facts) -> Btf:
-    if isinstance(facts.btf, Btf):
-        return facts.btf
-    path = facts.host.sys / "kernel/btf/vmlinux"
-    raise LoadError(
-        f"{path} can't be read ({facts.btf}): the kernel needs CONFIG_DEBUG_INFO_BTF"
-    ) from facts.btf
-
-
-def _kernel_facts(btf: Btf) -> KernelFacts:
+def _kernel_facts(btf: Btf | None, request: Request) -> KernelFacts:
+    host = request.host
     try:
-        return kernel_facts(btf)
-    except KeyError as error:
-        raise LoadError(f"the kernel's BTF does not describe {error}") from error
+        if btf is not None:
+            return from_btf(btf, request.mode)
+        version = read_text(host.proc / "sys/kernel/version") or ""
+        return from_headers(f"{host.release} {version}".strip(), request.mode)
+    except FactsError as error:
+        raise LoadError(str(error)) from error
 
 
 def main() -> None:

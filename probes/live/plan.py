@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which kernel functions stand for which semantic step: one table, newest names first.
 
-Chosen by what the kernel has, never by its version. The next kernel generation is a line here.
+Chosen by what the kernel has, never by its version. The next kernel generation is a line here. What
+may be read at a function is said by its prototype in BTF (``prototypes.py``).
 """
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from probes.backend import STEPS
 from probes.counters import SLOTS, Slot
+from probes.live.btf import Btf
+from probes.live.prototypes import Parameters, returns_value, unexpected
 
 FULL, RANGE = MODES = ("full", "range")
 """``full`` sees every PTE; ``range`` takes the count from the range walk, several times cheaper."""
@@ -20,11 +23,9 @@ class Role(Enum):
     """What is asked of a function; ``program.py`` has the C that answers."""
 
     OPTIMIZE = auto()
-    """Entry and return of one huge page's optimisation, which returns nothing."""
-    OPTIMIZE_ERRNO = auto()
-    """The same, returning 0 or a negative errno."""
-    OPTIMIZE_RETURN = auto()
-    """Only that return: the entry is another function's."""
+    """Entry and return of one huge page's optimisation."""
+    OPTIMIZE_RESULT = auto()
+    """Return of a function that alone knows its result: the entry is another's."""
     REMAP_FREE = auto()
     """Entry and return of the range function that is given start, end and reuse."""
     REMAP_RANGE = auto()
@@ -32,11 +33,33 @@ class Role(Enum):
     REMAP_PTE = auto()
     """Entry."""
     RESTORE = auto()
-    """Entry and return of one huge page's restore, returning 0 or a negative errno."""
+    """Entry and return of one huge page's restore."""
     RESTORE_PTE = auto()
     """Entry."""
     BATCH = auto()
     """Entry and return of a whole list's optimisation."""
+
+
+_INT = frozenset({"int"})
+_HSTATE = frozenset({"*hstate"})
+_HEAD = frozenset({"*page", "*folio"})  # a folio since Linux 6.7
+_WALK = frozenset({"*vmemmap_remap_walk"})
+_PTE = frozenset({"*"})
+
+PARAMETERS: Mapping[Role, Parameters] = {
+    Role.OPTIMIZE: (_HSTATE, _HEAD),
+    Role.OPTIMIZE_RESULT: (),
+    Role.REMAP_FREE: (_INT, _INT),
+    Role.REMAP_RANGE: (_INT, _INT, _WALK),
+    Role.REMAP_PTE: (_PTE, _INT),
+    Role.RESTORE: (_HSTATE, _HEAD),
+    Role.RESTORE_PTE: (_PTE, _INT),
+    Role.BATCH: (_HSTATE,),
+}
+"""The first parameters, of which a role reads some: what each may be (``btf.Prototype``)."""
+
+VOID_ONLY = frozenset({Role.REMAP_PTE, Role.RESTORE_PTE})
+"""Entered is done: a function that may fail after its entry can't be counted there."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +68,8 @@ class Hook:
 
     symbol: str
     role: Role
+    returns: bool = False
+    """It returns 0 or a negative errno, which is read."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +78,8 @@ class Candidate:
 
     symbol: str
     role: Role
+    returns: bool = False
+    """Every kernel that has it returns 0 or a negative errno: for kernels without BTF."""
     inlined_into: str = ""
     """Caller that a compiler may give a copy of this function's first lines (``.part.N``)."""
     renamed_only: bool = False
@@ -70,29 +97,30 @@ CANDIDATES: Mapping[str, tuple[Candidate, ...]] = {
         # Linux 6.7, commit c5ad3233ead5: static, under the single and the batched entry alike
         Candidate(
             "__hugetlb_vmemmap_optimize_folio",
-            Role.OPTIMIZE_ERRNO,
+            Role.OPTIMIZE,
+            returns=True,
             inlined_into="hugetlb_vmemmap_optimize_folio",
         ),
         # Linux 6.0
         Candidate("hugetlb_vmemmap_optimize", Role.OPTIMIZE),
         # Linux 5.19
         Candidate("hugetlb_vmemmap_free", Role.OPTIMIZE),
-        # Linux 5.14, and the seed (patch v17 3/9)
+        # Linux 5.14, and patch v17 3/9
         Candidate("free_huge_page_vmemmap", Role.OPTIMIZE),
     ),
     "remap_range": (
-        # Linux 5.14 to 5.19, global in mm/sparse-vmemmap.c, and the seed. From 6.0 on it is static
-        # in mm/hugetlb_vmemmap.c and inlined into its one caller.
+        # Linux 5.14 to 5.19, global in mm/sparse-vmemmap.c, and patch v17 3/9, where it returns
+        # nothing. From 6.0 on it is static in mm/hugetlb_vmemmap.c, inlined into its one caller.
         Candidate("vmemmap_remap_free", Role.REMAP_FREE),
         # Every build from 5.15 on: what vmemmap_remap_free calls.
         Candidate("vmemmap_remap_range", Role.REMAP_RANGE),
     ),
     "remap_pte": (Candidate("vmemmap_remap_pte", Role.REMAP_PTE),),
     "restore": (
-        Candidate("__hugetlb_vmemmap_restore_folio", Role.RESTORE),  # Linux 6.7
-        Candidate("hugetlb_vmemmap_restore", Role.RESTORE),  # Linux 6.0
-        Candidate("hugetlb_vmemmap_alloc", Role.RESTORE),  # Linux 5.19
-        Candidate("alloc_huge_page_vmemmap", Role.RESTORE),  # Linux 5.14
+        Candidate("__hugetlb_vmemmap_restore_folio", Role.RESTORE, returns=True),  # Linux 6.7
+        Candidate("hugetlb_vmemmap_restore", Role.RESTORE, returns=True),  # Linux 6.0
+        Candidate("hugetlb_vmemmap_alloc", Role.RESTORE, returns=True),  # Linux 5.19
+        Candidate("alloc_huge_page_vmemmap", Role.RESTORE, returns=True),  # Linux 5.14
     ),
     "restore_pte": (Candidate("vmemmap_restore_pte", Role.RESTORE_PTE),),
 }
@@ -109,8 +137,8 @@ _LEFT_OUT: Mapping[str, frozenset[str]] = {
     RANGE: frozenset({"remap_pte", "restore_pte"}),
 }
 
-# Kernels before 6.7 hand over one page at a time.
-_OPTIONAL = frozenset({"batch"})
+# Patch v17 3/9 alone optimises and never restores: 4/9 brings the way back, Linux 5.14 has both.
+_RESTORING = frozenset({"restore", "restore_pte"})
 
 # What the counts need, by mode. A batch is only described, never counted on. In full mode a range
 # that is watched may be what tells the result: then it is needed too.
@@ -144,20 +172,33 @@ class StepPlan:
 
 
 def make_plan(
-    symbols: Collection[str], mode: str = FULL, *, stream: bool = True
+    symbols: Collection[str], mode: str = FULL, *, stream: bool = True, btf: Btf | None = None
 ) -> tuple[StepPlan, ...]:
     """Choose the hooks of every step of ``mode``, in the order of ``STEPS``.
 
-    A step that this kernel does not have at all, as batches before 6.7, is left out; and without a
-    ``stream`` to show them in, ranges of which nothing is counted.
+    ``btf`` has the prototypes; None for a kernel without BTF. A step that this kernel does not have
+    at all is left out: batches before 6.7, restoring in patch v17 3/9. So are, without a ``stream``
+    to show them in, ranges of which nothing is counted.
     """
-    steps = [_plan_step(step, symbols, mode) for step in STEPS if step not in _LEFT_OUT[mode]]
-    useless = {s.step for s in steps if s.step in _OPTIONAL and s.reason == _absent(s.step)}
-    roles = {hook.role for s in steps for hook in s.hooks}
-    if mode == FULL and not stream and Role.OPTIMIZE_ERRNO in roles:
+    steps = [
+        _check_prototypes(_plan_step(step, symbols, mode), btf)
+        for step in STEPS
+        if step not in _LEFT_OUT[mode]
+    ]
+    useless = {s.step for s in steps if s.step == "batch" and s.reason == _absent(s.step)}
+    if has_hvo(symbols) and not restores(symbols):
+        useless |= _RESTORING
+    tells = any(h.role is Role.OPTIMIZE and h.returns for s in steps for h in s.hooks)
+    if mode == FULL and not stream and tells:
         # Linux 6.7, commit c5ad3233ead5: the optimisation tells its result itself.
         useless.add("remap_range")
     return tuple(s for s in steps if s.step not in useless)
+
+
+def restores(symbols: Collection[str]) -> bool:
+    """Whether the kernel has any function that restores a huge page, hooked or not."""
+    wanted = {candidate.symbol for step in _RESTORING for candidate in CANDIDATES[step]}
+    return any(name in wanted or _VARIANT.split(name)[0] in wanted for name in symbols)
 
 
 def has_hvo(symbols: Collection[str]) -> bool:
@@ -215,6 +256,20 @@ def _plan_step(step: str, symbols: Collection[str], mode: str) -> StepPlan:
     return StepPlan(step, reason="; ".join(found) or _absent(step))
 
 
+def _check_prototypes(plan: StepPlan, btf: Btf | None) -> StepPlan:
+    """Let BTF say what returns a value, and refuse functions that are other than expected."""
+    if btf is None:
+        return plan
+    hooks = []
+    for hook in plan.hooks:
+        reason = unexpected(btf, hook.symbol, PARAMETERS[hook.role], void=hook.role in VOID_ONLY)
+        if reason:
+            return StepPlan(plan.step, reason=reason)
+        returns = returns_value(btf, hook.symbol, otherwise=hook.returns)
+        hooks.append(replace(hook, returns=returns))
+    return StepPlan(plan.step, tuple(hooks), plan.reason)
+
+
 def _absent(step: str) -> str:
     names = ", ".join(c.symbol for c in CANDIDATES[step] if not c.renamed_only)
     return f"the kernel has none of: {names}"
@@ -226,7 +281,7 @@ def _hooks_of(candidate: Candidate, symbols: Collection[str]) -> tuple[tuple[Hoo
     variants = sorted(s for s in symbols if s.startswith(f"{name}.") and _is_variant(s, name))
     if name not in symbols and len(variants) == 1 and ".llvm." in variants[0]:
         # clang's ThinLTO made a static visible to other files: another name, the same arguments.
-        return (Hook(variants[0], candidate.role),), ""
+        return (Hook(variants[0], candidate.role, candidate.returns),), ""
     if candidate.renamed_only:
         return (), ""
     parts = [v for v in variants if ".part." in v]
@@ -237,7 +292,7 @@ def _hooks_of(candidate: Candidate, symbols: Collection[str]) -> tuple[tuple[Hoo
         return (), f"the compiler rewrote {name} as {', '.join(rewritten)}"
     if name not in symbols:
         return (), f"only {parts[0]} is left of {name}" if parts else ""
-    hooks = [Hook(name, candidate.role)]
+    hooks = [Hook(name, candidate.role, candidate.returns)]
     if parts:
         caller = candidate.inlined_into
         if caller not in symbols:
@@ -245,7 +300,7 @@ def _hooks_of(candidate: Candidate, symbols: Collection[str]) -> tuple[tuple[Hoo
         # The caller has the head of the function inlined and goes on in .part (GCC on Linux 7.2):
         # its entry stands for the entry, and .part alone knows the return value.
         hooks += [Hook(caller, Role.OPTIMIZE)]
-        hooks += [Hook(part, Role.OPTIMIZE_RETURN) for part in parts]
+        hooks += [Hook(part, Role.OPTIMIZE_RESULT, candidate.returns) for part in parts]
     return tuple(hooks), ""
 
 

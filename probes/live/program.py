@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The text of the BPF program for one kernel.
 
-The fixed C (``bpf/``) stands between definitions made from the kernel's BTF and an entry point for
-each hook of the plan.
+The fixed C (``bpf/``) stands between definitions made for the kernel (``kernel_facts.py``) and an
+entry point for each hook of the plan.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from importlib.resources import files
 
 from probes.events import RECORD
-from probes.geometry import Geometry
 from probes.live.btf import Btf
+from probes.live.kernel_facts import KernelFacts
 from probes.live.layout import Layout
 from probes.live.plan import FULL, RANGE, Hook, Role, StepPlan
 
@@ -19,47 +20,54 @@ STREAM_PAGES = 4096
 """Ring buffer of the event stream, in pages; a power of two. 16 MiB hold 161,000 records: a fifth
 of a second of the fastest allocation that was published (874,000 PTEs a second, Linux 6.7's
 batches)."""
-SWITCH_MAP = "switch_address"
-"""Array whose one element is the address of the kernel's switch, or 0; it moves with every boot, so
-that it can't stand in the text."""
+SETTINGS_MAP = "settings"
+"""Array of u64 that the loader fills: what moves with every boot can't stand in the text."""
+
+
+class Setting(IntEnum):
+    """Its elements; the C has them as ``SETTING_*``. 0 is an address that is not known."""
+
+    SWITCH = 0
+    """Address of HVO's switch."""
+    RETURN_TRAMPOLINE = 1
+    """Address that a return probe puts in the place of a function's return address."""
+    ARMED = 2
+    """1 once everything is attached: an operation that begins before is not followed."""
+
+
+TASK_EXIT = "task_exit"
+"""Not a step: the end of a task, which ends what it has left unfinished."""
+_EXIT_SYMBOL = "do_exit"  # kernel/exit.c; a function of its own in every kernel
 
 _FIXED = ("hvo_operation.h", "hvo_stream.h", "hvo.bpf.c")
 """C that is the same for all kernels, but for what is defined before it."""
 
-# What a role does at entry and at return: arguments by number, rc the return value, typed 1 where
-# the verifier knows the arguments' types. A kprobe has no arguments left at the return: what is
-# given there in their place is not used.
+# What a role does at entry and at return: arguments by number, typed 1 where the verifier knows the
+# arguments' types, result "1, the return value" or "0, 0" of a function that returns none, dropped
+# whether the return will not be seen. A kprobe has no arguments left at the return: what is given
+# there in their place is not used.
 _BODIES: Mapping[Role, tuple[str, str]] = {
-    Role.OPTIMIZE: ("on_enter({0}, {1}, 0, {typed});", "on_exit(0, 0, 0);"),
-    Role.OPTIMIZE_ERRNO: ("on_enter({0}, {1}, 0, {typed});", "on_exit(0, 1, {rc});"),
-    Role.OPTIMIZE_RETURN: ("", "on_return({rc}, 0);"),
-    Role.REMAP_FREE: ("on_range_enter({0}, {1}, {2}, 0, {typed});", "on_range_exit({rc}, 0, 0);"),
+    Role.OPTIMIZE: (
+        "on_enter({0}, {1}, 0, {typed}, {number}, {dropped});",
+        "on_exit(0, {result});",
+    ),
+    Role.OPTIMIZE_RESULT: ("on_result_enter(0, {dropped});", "on_result(0, {result});"),
+    Role.REMAP_FREE: (
+        "on_range_enter({0}, {1}, {2}, 0, {typed}, {dropped});",
+        "on_range_exit({result}, 0, 0);",
+    ),
     Role.REMAP_RANGE: (
-        "on_range_enter({0}, {1}, 0, {2}, {typed});",
-        "on_range_exit({rc}, {2}, {typed});",
+        "on_range_enter({0}, {1}, 0, {2}, {typed}, {dropped});",
+        "on_range_exit({result}, {2}, {typed});",
     ),
     Role.REMAP_PTE: ("on_pte({1}, HVO_REMAP_PTE);", ""),
-    Role.RESTORE: ("on_enter({0}, {1}, 1, {typed});", "on_exit(1, 1, {rc});"),
+    Role.RESTORE: (
+        "on_enter({0}, {1}, 1, {typed}, {number}, {dropped});",
+        "on_exit(1, {result});",
+    ),
     Role.RESTORE_PTE: ("on_pte({1}, HVO_RESTORE_PTE);", ""),
-    Role.BATCH: ("on_batch_enter({0}, {typed});", "on_batch_exit();"),
+    Role.BATCH: ("on_batch_enter({0}, {typed}, {dropped});", "on_batch_exit();"),
 }
-
-
-@dataclass(frozen=True)
-class KernelFacts:
-    """Where the kernel keeps what the program looks at; offsets and sizes in bytes."""
-
-    hstate_order: int
-    page_flags: int
-    struct_page_size: int
-    nodes_shift: int
-    walk_nr_walked: int
-    walk_head: int
-    """Of walk->vmemmap_head, or of walk->reuse_page before it (Linux 7.1, stable 6.12)."""
-    walk_skips: bool
-    """With reuse_page, a walk that has none takes it from its first PTE and skips that."""
-    walk_reuse_addr: int
-    """-1 where struct vmemmap_remap_walk has no such member."""
 
 
 @dataclass(frozen=True)
@@ -75,24 +83,6 @@ class EntryPoint:
     """Its C."""
 
 
-def kernel_facts(btf: Btf) -> KernelFacts:
-    """Read the facts from BTF. Raises ``KeyError`` naming the struct or member that is missing."""
-    walk = "vmemmap_remap_walk"
-    skips = btf.has(walk, "reuse_page")
-    # MAX_NUMNODES is no type, but this array of hstate has that many elements (1 << NODES_SHIFT).
-    max_nodes = btf.length("hstate", "nr_huge_pages_node")
-    return KernelFacts(
-        hstate_order=btf.offset("hstate", "order"),
-        page_flags=btf.offset("page", "flags"),
-        struct_page_size=btf.size("page"),
-        nodes_shift=max_nodes.bit_length() - 1,
-        walk_nr_walked=btf.offset(walk, "nr_walked"),
-        walk_head=btf.offset(walk, "reuse_page" if skips else "vmemmap_head"),
-        walk_skips=skips,
-        walk_reuse_addr=btf.offset(walk, "reuse_addr") if btf.has(walk, "reuse_addr") else -1,
-    )
-
-
 def ranges_entered(
     mode: str, stream: bool, facts: KernelFacts, points: Iterable[EntryPoint]
 ) -> bool:
@@ -105,17 +95,29 @@ def ranges_entered(
     return stream or (mode == RANGE and gone)
 
 
-def entry_points(step: StepPlan, btf: Btf, fentry: bool) -> tuple[EntryPoint, ...]:
+def entry_points(step: StepPlan, btf: Btf | None, fentry: bool) -> tuple[EntryPoint, ...]:
     """Entry points of a step's hooks, in the order in which to attach them.
 
-    Innermost function first, return before entry: so none is seen to begin whose end is not.
+    Of kprobes the entry comes first: of the probes at one address the last one runs first, and the
+    entry is to see whether the return probe found room (``return_dropped`` of hvo.bpf.c).
     ``fentry`` asks for trampolines where BTF describes the function, kprobes elsewhere.
     """
     return tuple(
         point
-        for number, hook in reversed(list(enumerate(step.hooks)))
-        for point in _of_hook(hook, f"{step.step}_{number}", btf, fentry)
+        for number, hook in enumerate(step.hooks)
+        for point in _of_hook(hook, number, step.step, btf if fentry else None)
     )
+
+
+def task_exit(btf: Btf | None, fentry: bool) -> EntryPoint:
+    """Where a task ends."""
+    parameters = _parameters(_EXIT_SYMBOL, btf if fentry else None)
+    body = "on_task_exit();"
+    name = f"{TASK_EXIT}_enter"
+    if parameters is None:
+        return EntryPoint(name, _EXIT_SYMBOL, False, False, _kprobe(name, body))
+    text = _trampoline(_EXIT_SYMBOL, parameters, False, body)
+    return EntryPoint(name, _EXIT_SYMBOL, False, True, text)
 
 
 def wake_every(ring: int, cpus: int) -> int:
@@ -144,14 +146,7 @@ def source(
     """
     definitions = {
         "HVO_PAGE_SIZE": page_size,
-        "HVO_STRUCT_PAGE_SIZE": facts.struct_page_size,
-        "HVO_HSTATE_ORDER": facts.hstate_order,
-        "HVO_PAGE_FLAGS": facts.page_flags,
-        "HVO_WALK_NR_WALKED": facts.walk_nr_walked,
-        "HVO_WALK_HEAD": facts.walk_head,
-        "HVO_WALK_SKIPS": int(facts.walk_skips),
-        "HVO_WALK_REUSE_ADDR": facts.walk_reuse_addr,
-        "HVO_NODES_SHIFT": facts.nodes_shift,
+        **facts.definitions(),
         "HVO_PTE_PROBES": int(mode == FULL),
         "HVO_RANGE_ENTRIES": int(ranges),
         "HVO_BATCHES": int("batch" in steps),
@@ -159,48 +154,60 @@ def source(
         "HVO_STREAM_PAGES": STREAM_PAGES,
         "HVO_WAKE_EVERY": wake_every(STREAM_PAGES * page_size, layout.cpus),
     }
-    # One reserved page is the rule from 5.18 on; which sizes can be optimised is the same for two.
-    geometry = Geometry(page_size, facts.struct_page_size, reserved_pages=1)
     folder = files("probes.live.bpf")
     return "\n".join(
         (
+            facts.includes,
             (folder / "hvo_event.h").read_text(),
             *(f"#define {name} ({value})" for name, value in definitions.items()),
-            layout.declare(geometry),
+            layout.declare(),
             *((folder / name).read_text() for name in _FIXED),
             *(point.text for point in points),
         )
     )
 
 
-def _of_hook(hook: Hook, name: str, btf: Btf, fentry: bool) -> list[EntryPoint]:
-    try:
-        parameters = btf.parameters(hook.symbol)
-    except KeyError:
-        fentry = False
+def _of_hook(hook: Hook, number: int, step: str, btf: Btf | None) -> list[EntryPoint]:
+    """Entry and return; ``btf`` where trampolines are wanted."""
+    parameters = _parameters(hook.symbol, btf)
+    fentry = parameters is not None
     points = []
-    for body, at_return in reversed(list(zip(_BODIES[hook.role], (False, True), strict=True))):
+    for body, at_return in zip(_BODIES[hook.role], (False, True), strict=True):
         if not body:
             continue
-        function = f"{name}_{'return' if at_return else 'enter'}"
-        if fentry:
-            text = _trampoline(hook.symbol, parameters, at_return, body)
+        name = f"{step}_{number}_{'return' if at_return else 'enter'}"
+        numbered = body.replace("{number}", str(number))
+        if parameters is not None:
+            text = _trampoline(hook.symbol, parameters, at_return, numbered, hook.returns)
         else:
-            text = _kprobe(function, body)
-        points.append(EntryPoint(function, hook.symbol, at_return, fentry, text))
+            text = _kprobe(name, numbered, hook.returns)
+        points.append(EntryPoint(name, hook.symbol, at_return, fentry, text))
     return points
 
 
-def _kprobe(function: str, body: str) -> str:
+def _parameters(symbol: str, btf: Btf | None) -> int | None:
+    """How many a trampoline has to name; None where there can't be one."""
+    try:
+        return None if btf is None else len(btf.prototype(symbol).parameters)
+    except KeyError:
+        return None
+
+
+def _kprobe(function: str, body: str, returns: bool = False) -> str:
     arguments = [f"PT_REGS_PARM{i + 1}(ctx)" for i in range(3)]
-    body = body.format(*arguments, rc="(int)PT_REGS_RC(ctx)", typed=0)
+    result = "1, (int)PT_REGS_RC(ctx)" if returns else "0, 0"
+    body = body.format(*arguments, result=result, typed=0, dropped="return_dropped(ctx)")
     return f"int {function}(struct pt_regs *ctx) {{ {body} return 0; }}"
 
 
-def _trampoline(symbol: str, parameters: int, at_return: bool, body: str) -> str:
+def _trampoline(
+    symbol: str, parameters: int, at_return: bool, body: str, returns: bool = False
+) -> str:
     declared = [f"void *a{i}" for i in range(parameters)]
-    if at_return and "{rc}" in body:
+    if at_return and returns and "{result}" in body:
         declared.append("void *rc")
     macro = "KRETFUNC_PROBE" if at_return else "KFUNC_PROBE"
-    body = body.format(*(f"(u64)a{i}" for i in range(3)), rc="(int)(long)rc", typed=1)
+    result = "1, (int)(long)rc" if returns else "0, 0"
+    # Of a trampoline the kernel drops no return for want of room.
+    body = body.format(*(f"(u64)a{i}" for i in range(3)), result=result, typed=1, dropped=0)
     return f"{macro}({', '.join((symbol, *declared))}) {{ {body} return 0; }}"

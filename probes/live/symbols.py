@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernel's symbol table, as far as HVO is concerned."""
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from probes.host import parse_digits
 
 _TRAMPOLINE = "bpf_trampoline_link_prog"  # kernel/bpf/trampoline.c, Linux 5.5
-_OF_HVO = "vmemmap"
+_RETURN_TRAMPOLINES = (
+    "arch_rethook_trampoline",  # Linux 5.18 on x86 (73f9b911faa7), later on others
+    "__kretprobe_trampoline",  # Linux 5.16 (adf8a61a940c)
+    "kretprobe_trampoline",
+)
+"""What a return probe puts in the place of a return address, newest name first."""
+_WANTED = re.compile(rf"vmemmap| (?:{'|'.join((_TRAMPOLINE, *_RETURN_TRAMPOLINES))})$")
 _TEXT_AND_DATA = frozenset("tTdDbBrR")
 
 
@@ -20,7 +27,7 @@ def read_symbols(kallsyms: Path) -> Mapping[str, int]:
     found: dict[str, int] = {}
     with kallsyms.open(encoding="ascii", errors="replace", newline="\n") as lines:
         for line in lines:
-            if _OF_HVO not in line and _TRAMPOLINE not in line:  # of 200,000 lines a hundred
+            if not _WANTED.search(line):  # of 200,000 lines a hundred are
                 continue
             words = line.split()
             if len(words) != 3 or words[1] not in _TEXT_AND_DATA:
@@ -31,6 +38,11 @@ def read_symbols(kallsyms: Path) -> Mapping[str, int]:
                 continue
             found.setdefault(words[2], address)
     return found
+
+
+def find_return_trampoline(symbols: Mapping[str, int]) -> int:
+    """Address of the return probes' trampoline; 0 when it is not shown."""
+    return next((symbols[name] for name in _RETURN_TRAMPOLINES if symbols.get(name)), 0)
 
 
 def has_trampolines(symbols: Collection[str], machine: str) -> bool:

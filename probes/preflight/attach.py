@@ -7,7 +7,8 @@ from pathlib import Path
 
 from probes.host import read_text
 from probes.live.bcc_import import bcc_version, find_bcc
-from probes.live.plan import SWITCHES, make_plan
+from probes.live.btf import Btf
+from probes.live.plan import SWITCHES, make_plan, restores
 from probes.live.program_cache import has_programs
 from probes.preflight.facts import Facts
 from probes.preflight.finding import Finding, Verdict
@@ -64,14 +65,17 @@ def kprobes(facts: Facts) -> Finding:
 
 
 def btf(facts: Facts) -> Finding:
-    """Whether the kernel describes its structs; only opened here, as parsing takes a while."""
+    """Whether the kernel describes its structs and functions; without, its headers do in part."""
     path = facts.host.sys / "kernel/btf/vmlinux"
-    try:
-        with path.open("rb"):
-            return Finding("btf", Verdict.OK, str(path))
-    except OSError as error:
-        what = f"{path} can't be read ({error.strerror})"
-        return Finding("btf", Verdict.PROBLEM, what, "the kernel needs CONFIG_DEBUG_INFO_BTF")
+    if isinstance(facts.btf, Btf):
+        return Finding("btf", Verdict.OK, str(path))
+    reason = facts.btf.strerror if isinstance(facts.btf, OSError) else facts.btf
+    what = f"{path} can't be read ({reason})"
+    if headers(facts).verdict is Verdict.PROBLEM:
+        fix = "use a kernel with CONFIG_DEBUG_INFO_BTF, or install its headers"
+        return Finding("btf", Verdict.PROBLEM, what, fix)
+    what += ": offsets come from the kernel's headers, by kprobes and in full mode only"
+    return Finding("btf", Verdict.WARNING, what, "use a kernel with CONFIG_DEBUG_INFO_BTF")
 
 
 def headers(facts: Facts) -> Finding:
@@ -150,7 +154,11 @@ def steps(facts: Facts) -> Iterator[Finding]:
     """The function that stands for each step, or why none can."""
     if not facts.has_hvo:
         return
-    for step in make_plan(facts.known_symbols):
+    btf = facts.btf if isinstance(facts.btf, Btf) else None
+    if not restores(facts.known_symbols):
+        what = "not in this kernel (patch v17 3/9 without 4/9): no page is ever restored"
+        yield Finding("restore", Verdict.OK, what)
+    for step in make_plan(facts.known_symbols, btf=btf):
         symbols = ", ".join(hook.symbol for hook in step.hooks)
         if symbols:
             yield Finding(step.step, Verdict.OK, symbols)

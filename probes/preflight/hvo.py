@@ -22,7 +22,7 @@ def struct_page(facts: Facts) -> Finding | None:
     if not facts.has_hvo:
         return None
     size = facts.struct_page_size
-    if isinstance(size, OSError):
+    if isinstance(size, OSError | ValueError):
         return Finding("struct page", Verdict.UNKNOWN, "its size can't be told without BTF")
     if not isinstance(size, int):
         return Finding(

@@ -12,9 +12,9 @@
  * made for this kernel, hvo_operation.h, hvo_stream.h, this, and an entry point
  * for each hook. Defined are:
  *   HVO_PAGE_SIZE, HVO_STRUCT_PAGE_SIZE       bytes
- *   HVO_HSTATE_ORDER, HVO_PAGE_FLAGS          byte offsets, from BTF
- *   HVO_WALK_NR_WALKED, HVO_WALK_HEAD         the same, of struct vmemmap_remap_walk
- *   HVO_WALK_REUSE_ADDR                       the same, or -1: no such member
+ *   HVO_HSTATE_ORDER, HVO_PAGE_FLAGS          byte offsets, from BTF or the kernel's headers
+ *   HVO_WALK_NR_WALKED, HVO_WALK_HEAD,
+ *   HVO_WALK_REUSE_ADDR                       the same, of struct vmemmap_remap_walk; -1: not known
  *   HVO_WALK_SKIPS                            1: a walk without a page to map skips its first PTE
  *   HVO_NODES_SHIFT                           bits of the node number in page->flags
  *   HVO_PTE_PROBES                            1: PTEs are counted by probes, 0: by the walk
@@ -24,8 +24,7 @@
  *   HVO_WAKE_EVERY                            records of a CPU, a power of two
  *   HVO_CPUS, struct hvo_block, HVO_SLOT_*,
  *   HVO_DIAG_*, HVO_DURATION_*, HVO_BUCKETS,
- *   hvo_bucket(), hvo_size_index(), HVO_NODES,
- *   HVO_OPTIMIZABLE(order)                    the counters (probes/live/layout.py)
+ *   hvo_bucket(), hvo_size_index(), HVO_NODES the counters (probes/live/layout.py)
  */
 
 /* A list of huge pages on its way through hugetlb_vmemmap_optimize_folios. */
@@ -37,8 +36,26 @@ struct batch {
 };
 
 BPF_HASH(batches, u32, struct batch, 4096);
-/* Of the kernel's switch, or 0: it moves with every boot, this text does not. */
-BPF_ARRAY(switch_address, u64, 1);
+
+/*
+ * What the loader sets (probes/live/program.py, Setting). Addresses move with
+ * every boot and this text does not; 0 is an address that is not known.
+ */
+enum { SETTING_SWITCH, SETTING_RETURN_TRAMPOLINE, SETTING_ARMED, SETTINGS };
+BPF_ARRAY(settings, u64, SETTINGS);
+
+static __always_inline u64 setting(int which)
+{
+	u64 *value = settings.lookup(&which);
+
+	return value ? *value : 0;
+}
+
+/* Of the struct pages that describe the huge page; an address, like its head. */
+static __always_inline u64 end_of(struct operation *op)
+{
+	return op->head + ((u64)HVO_STRUCT_PAGE_SIZE << op->order);
+}
 
 static __always_inline struct report report_of(struct operation *op, u8 kind)
 {
@@ -47,7 +64,7 @@ static __always_inline struct report report_of(struct operation *op, u8 kind)
 		.order = op->order,
 		.node = op->node,
 		.start = op->head,
-		.end = op->head + ((u64)HVO_STRUCT_PAGE_SIZE << op->order),
+		.end = end_of(op),
 	};
 	return r;
 }
@@ -80,40 +97,65 @@ static __always_inline int node_of(u64 page, int typed)
 #endif
 }
 
+/*
+ * More than one frame of struct pages, none of them across two (hugetlb_vmemmap.h,
+ * hugetlb_vmemmap_optimizable_size). Of the sizes that there are the same can be
+ * optimised where two frames are reserved, before Linux 5.18.
+ */
+static __always_inline int can_be_optimized(u32 order)
+{
+	u64 size = HVO_STRUCT_PAGE_SIZE;
+
+	return !(size & (size - 1)) && size << order > HVO_PAGE_SIZE;
+}
+
 /* In the kernel's own order: the switch first (vmemmap_should_optimize). */
 static __always_inline u8 reason_to_skip(u32 order)
 {
 	u8 on = 0;
-	int first = 0;
-	u64 *address = switch_address.lookup(&first);
-	int known = address && *address &&
-		    !bpf_probe_read_kernel(&on, sizeof(on), (void *)*address);
+	u64 address = setting(SETTING_SWITCH);
+	int known = address && !bpf_probe_read_kernel(&on, sizeof(on), (void *)address);
 
 	if (known && !on)
 		return HVO_REASON_OFF;
-	if (!HVO_OPTIMIZABLE(order))
+	if (!can_be_optimized(order))
 		return HVO_REASON_UNSUPPORTED;
 	return known ? HVO_REASON_OTHER : HVO_REASON_UNKNOWN;
 }
 
-static __always_inline void missed(u8 restoring)
+/*
+ * Whether the kernel will not tell of this function's return: it had no return
+ * probe left (max(10, 2 * CPUs) at once, and the functions sleep). It has put
+ * its trampoline in the place of the return address where it had one, before
+ * this probe: of the probes at one address, the one that was registered last
+ * runs first (kernel/kprobes.c, add_new_kprobe).
+ */
+static __always_inline int return_dropped(struct pt_regs *ctx)
 {
-	struct hvo_block *block = block_of_cpu();
+	u64 trampoline = setting(SETTING_RETURN_TRAMPOLINE), address = 0;
 
-	if (!block)
-		return;
-	if (restoring)
-		ADD(block->diag[HVO_DIAG_MISSED_RESTORE], 1);
-	else
-		ADD(block->diag[HVO_DIAG_MISSED_OPTIMIZE], 1);
+	if (!trampoline)
+		return 0;
+#ifdef CONFIG_X86	/* on the stack; elsewhere in a register */
+	bpf_probe_read_kernel(&address, sizeof(address), (void *)PT_REGS_RET(ctx));
+#else
+	address = PT_REGS_RET(ctx);
+#endif
+	return address != trampoline;
 }
 
-static __always_inline void out_of_sight(void)
-{
-	struct hvo_block *block = block_of_cpu();
+#define COUNT_DIAG(name) do {				\
+	struct hvo_block *block_ = block_of_cpu();	\
+	if (block_)					\
+		ADD(block_->diag[name], 1);		\
+} while (0)
 
-	if (block)
-		ADD(block->diag[HVO_DIAG_MAP_ERRORS], 1);
+static __always_inline void missed(u8 restoring)
+{
+	if (restoring)
+		COUNT_DIAG(HVO_DIAG_MISSED_RESTORE);
+	else
+		COUNT_DIAG(HVO_DIAG_MISSED_OPTIMIZE);
 }
 
 static __always_inline void count_call(u32 key)
@@ -122,56 +164,6 @@ static __always_inline void count_call(u32 key)
 
 	if (block && key < HVO_KEYS)
 		ADD(block->total[key][HVO_SLOT_OPTIMIZE_CALLS], 1);
-}
-
-static __always_inline void on_enter(u64 hstate, u64 head, u8 restoring, int typed)
-{
-	u64 task = bpf_get_current_pid_tgid();
-	struct place *place = place_of(task);
-	struct operation *op = place ? operation_at(place, task) : 0;
-	u32 order = order_of(hstate, typed);
-	int node = node_of(head, typed);
-	int size_index = hvo_size_index(order);
-	u32 key = size_index * HVO_NODES + node;
-	struct report r;
-
-	if (!place)	/* never so, but for the verifier */
-		return;
-	if (op && op->head == head && op->restoring == restoring) {
-		op->depth++;	/* one function of the step calls another */
-		return;
-	}
-	if (op) {	/* its exit never came: the kernel ran out of return probes */
-		missed(op->restoring);
-		emit_rest(op);
-	}
-	if (size_index < 0 || node >= HVO_NODES) {
-		out_of_sight();
-		if (op)
-			end_operation(place, task);
-		return;
-	}
-	if (!restoring)
-		count_call(key);
-	if (!op)
-		op = begin_operation(place, task);
-	if (!op) {
-		out_of_sight();
-		return;
-	}
-	op->head = head;
-	op->key = key;
-	op->ret = 0;
-	op->node = node;
-	op->order = order;
-	op->size_index = size_index;
-	op->ptes = 0;
-	op->ranges = op->depth = op->head_remapped = op->first_skipped = 0;
-	op->restoring = restoring;
-	begin_records(op, task);
-	r = report_of(op, restoring ? HVO_RESTORE_ENTER : HVO_OPTIMIZE_ENTER);
-	emit(&r, op);
-	op->since_ns = bpf_ktime_get_ns();
 }
 
 static __always_inline void
@@ -210,7 +202,15 @@ static __always_inline void worked_in_batch(u32 pid, u32 ptes)
 static __always_inline void
 finish_optimize(struct hvo_block *block, struct operation *op, u64 *slots, struct report *r)
 {
-	if (r->ret == -12)
+	/*
+	 * The walk began, and did not get to its end. Where no return value told
+	 * why, it failed all the same: none was read, or its return was dropped.
+	 */
+	if (!r->ret && (op->rolled_back || (op->ranges && !op->ptes)))
+		r->ret = -HVO_ERRNO_UNKNOWN;
+	if (r->ret == -HVO_ERRNO_UNKNOWN)
+		ADD(slots[HVO_SLOT_OPTIMIZE_FAILURES_UNKNOWN], 1);
+	else if (r->ret == -12)
 		ADD(slots[HVO_SLOT_OPTIMIZE_FAILURES_ENOMEM], 1);
 	else if (r->ret == -524)
 		ADD(slots[HVO_SLOT_OPTIMIZE_FAILURES_ENOTSUPP], 1);
@@ -251,29 +251,13 @@ finish_restore(struct hvo_block *block, struct operation *op, u64 *slots, struct
 	observe(block, HVO_DURATION_RESTORE, op->size_index, r->duration_ns);
 }
 
-/*
- * A function of the step returns: with the operation's result, if it `knows` it,
- * and perhaps inside another function of the step.
- */
-static __always_inline void on_exit(u8 restoring, int knows, int ret)
+static __always_inline void
+finish(struct place *place, struct operation *op, u64 task, u8 restoring)
 {
-	u64 task = bpf_get_current_pid_tgid();
-	struct place *place = place_of(task);
-	struct operation *op = place ? operation_at(place, task) : 0;
-	struct hvo_block *block;
+	struct hvo_block *block = block_of_cpu();
+	u32 key = op->key;
 	struct report r;
-	u32 key;
 
-	if (!op || op->restoring != restoring)
-		return;
-	if (knows)
-		op->ret = ret;
-	if (op->depth) {
-		op->depth--;
-		return;
-	}
-	block = block_of_cpu();
-	key = op->key;
 	if (!block || key >= HVO_KEYS)
 		return;
 	r = report_of(op, restoring ? HVO_RESTORE_EXIT : HVO_OPTIMIZE_EXIT);
@@ -290,13 +274,145 @@ static __always_inline void on_exit(u8 restoring, int knows, int ret)
 	end_operation(place, task);
 }
 
-/* A function that alone knows the operation's result has returned, inside another. */
-static __always_inline void on_return(int ret, u8 restoring)
+/* Ends without a result: whether it did anything can't be known. */
+static __always_inline void give_up(struct place *place, struct operation *op, u64 task)
+{
+	if (!op->dropped)	/* else it was counted when it began */
+		missed(op->restoring);
+	emit_rest(op);
+	end_operation(place, task);
+}
+
+/*
+ * A function of an operation begins. `hook` is its number among those of the
+ * step: 1 is the only one that calls another, 0. `dropped`: its return will not
+ * be seen.
+ */
+static __always_inline void
+on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped)
+{
+	u64 task = bpf_get_current_pid_tgid();
+	struct place *place = place_of(task);
+	struct operation *op = place ? operation_at(place, task) : 0;
+	u32 order = order_of(hstate, typed);
+	int node = node_of(head, typed);
+	int size_index = hvo_size_index(order);
+	u32 key = size_index * HVO_NODES + node;
+	u8 reason;
+	struct report r;
+
+	if (!place)	/* never so, but for the verifier */
+		return;
+	if (dropped)
+		missed(restoring);
+	if (op && op->head == head && op->restoring == restoring && !hook && op->hook) {
+		if (dropped)
+			op->untold = 1;
+		else
+			op->depth++;
+		return;
+	}
+	if (op)	/* its end never came */
+		give_up(place, op, task);
+	if (!setting(SETTING_ARMED))
+		return;
+	if (size_index < 0 || node >= HVO_NODES) {
+		COUNT_DIAG(HVO_DIAG_MAP_ERRORS);
+		return;
+	}
+	if (!restoring)
+		count_call(key);
+	if (dropped && !HVO_PTE_PROBES)	/* the walk's count is read when it returns */
+		return;
+	op = begin_operation(place, task);
+	if (!op) {
+		COUNT_DIAG(HVO_DIAG_MAP_ERRORS);
+		return;
+	}
+	op->head = head;
+	op->key = key;
+	op->ret = 0;
+	op->node = node;
+	op->order = order;
+	op->size_index = size_index;
+	op->ptes = 0;
+	op->ranges = op->depth = op->head_remapped = op->first_skipped = 0;
+	op->rolled_back = op->untold = 0;
+	op->restoring = restoring;
+	op->hook = hook;
+	op->dropped = dropped;
+	begin_records(op, task);
+	r = report_of(op, restoring ? HVO_RESTORE_ENTER : HVO_OPTIMIZE_ENTER);
+	emit(&r, op);
+	op->since_ns = bpf_ktime_get_ns();
+	if (dropped && !restoring) {
+		reason = reason_to_skip(order);
+		if (reason == HVO_REASON_OFF || reason == HVO_REASON_UNSUPPORTED)
+			finish(place, op, task, 0);
+	}
+}
+
+/*
+ * A function of the step returns: with the operation's result, if it `knows` it,
+ * and perhaps inside another function of the step.
+ */
+static __always_inline void on_exit(u8 restoring, int knows, int ret)
+{
+	u64 task = bpf_get_current_pid_tgid();
+	struct place *place = place_of(task);
+	struct operation *op = place ? operation_at(place, task) : 0;
+
+	if (!op || op->restoring != restoring)
+		return;
+	if (knows)
+		op->ret = ret;
+	if (op->depth) {
+		op->depth--;
+		return;
+	}
+	/* Skipped or failed, or the walk's count was not read: it can't be told. */
+	if (op->untold && !op->ret && !op->ptes && !(HVO_PTE_PROBES && op->ranges)) {
+		op->dropped = 1;
+		give_up(place, op, task);
+		return;
+	}
+	finish(place, op, task, restoring);
+}
+
+/* A function that alone knows the operation's result has begun, inside another. */
+static __always_inline void on_result_enter(u8 restoring, int dropped)
+{
+	struct operation *op = dropped ? current_operation() : 0;
+
+	if (!op || op->restoring != restoring)
+		return;
+	missed(restoring);
+	op->untold = 1;
+}
+
+/* It has returned. */
+static __always_inline void on_result(u8 restoring, int knows, int ret)
 {
 	struct operation *op = current_operation();
 
-	if (op && op->restoring == restoring)
+	if (knows && op && op->restoring == restoring)
 		op->ret = ret;
+}
+
+/* A task ends, and so does what it left: an operation whose end never came. */
+static __always_inline void on_task_exit(void)
+{
+	u64 task = bpf_get_current_pid_tgid();
+	struct place *place = place_of(task);
+	struct operation *op = place ? operation_at(place, task) : 0;
+	u32 pid = task;
+
+	if (op)
+		give_up(place, op, task);
+	if (HVO_BATCHES && batches.lookup(&pid)) {
+		COUNT_DIAG(HVO_DIAG_MISSED_BATCH);
+		batches.delete(&pid);
+	}
 }
 
 /*
@@ -314,16 +430,23 @@ static __always_inline void look_at_head(struct operation *op, u64 walk, int typ
 #endif
 }
 
-static __always_inline void on_range_enter(u64 start, u64 end, u64 reuse, u64 walk, int typed)
+static __always_inline void
+on_range_enter(u64 start, u64 end, u64 reuse, u64 walk, int typed, int dropped)
 {
 	struct operation *op = current_operation();
 	struct report r;
 
 	if (!op)
 		return;
+	if (dropped)
+		COUNT_DIAG(HVO_DIAG_MISSED_REMAP_RANGE);
 	/* A second range in one optimisation is the roll-back of the first. */
-	if (op->ranges++)
+	if (op->ranges++) {
+		op->rolled_back = !op->restoring;
 		return;
+	}
+	if (dropped && !HVO_PTE_PROBES)
+		op->untold = 1;
 	op->walk = walk;
 	if (walk)
 		look_at_head(op, walk, typed);
@@ -344,8 +467,8 @@ static __always_inline void on_range_enter(u64 start, u64 end, u64 reuse, u64 wa
 #endif
 }
 
-/* walk: where its arguments are known at the return, else 0. */
-static __always_inline void on_range_exit(int ret, u64 walk, int typed)
+/* walk: where its arguments are known at the return, else 0. A void function `knows` no ret. */
+static __always_inline void on_range_exit(int knows, int ret, u64 walk, int typed)
 {
 	struct operation *op = current_operation();
 
@@ -360,7 +483,7 @@ static __always_inline void on_range_exit(int ret, u64 walk, int typed)
 	if (typed)
 		look_at_head(op, walk, typed);
 #endif
-	if (!op->restoring)
+	if (knows && !op->restoring)
 		op->ret = ret;
 #if !HVO_PTE_PROBES
 	u64 walked;
@@ -373,26 +496,41 @@ static __always_inline void on_range_exit(int ret, u64 walk, int typed)
 #endif
 }
 
+/*
+ * Nothing can fail after the last PTE of a walk (vmemmap_remap_free and
+ * vmemmap_remap_alloc, v17 to 7.3), and a PTE that is restored in an
+ * optimisation belongs to its roll-back: either is an end, where the return is
+ * not seen.
+ */
 static __always_inline void on_pte(u64 address, u8 kind)
 {
-	struct operation *op = current_operation();
-	struct report r;
+	u64 task = bpf_get_current_pid_tgid();
+	struct place *place = place_of(task);
+	struct operation *op = place ? operation_at(place, task) : 0;
 
-	/* Restored PTEs inside an optimisation belong to a roll-back. */
-	if (!op || op->restoring != (kind == HVO_RESTORE_PTE))
+	if (!op)
 		return;
+	if (op->restoring != (kind == HVO_RESTORE_PTE)) {
+		op->rolled_back = 1;
+		if (op->dropped)
+			finish(place, op, task, 0);
+		return;
+	}
 	op->ptes++;
 	if (address == op->head)
 		op->head_remapped = 1;
 #if HVO_STREAM
-	r = report_of(op, kind);
+	struct report r = report_of(op, kind);
+
 	r.start = address;
 	r.end = address + HVO_PAGE_SIZE;
 	emit(&r, op);
 #endif
+	if (op->dropped && address + HVO_PAGE_SIZE == end_of(op))
+		finish(place, op, task, kind == HVO_RESTORE_PTE);
 }
 
-static __always_inline void on_batch_enter(u64 hstate, int typed)
+static __always_inline void on_batch_enter(u64 hstate, int typed, int dropped)
 {
 	struct hvo_block *block = block_of_cpu();
 	struct batch batch = {};
@@ -402,7 +540,11 @@ static __always_inline void on_batch_enter(u64 hstate, int typed)
 
 	batch.order = r.order = order_of(hstate, typed);
 	size_index = hvo_size_index(batch.order);
-	if (!block || size_index < 0)
+	if (!block || size_index < 0 || !setting(SETTING_ARMED))
+		return;
+	if (dropped || batches.lookup(&pid))	/* the last one's return never came */
+		ADD(block->diag[HVO_DIAG_MISSED_BATCH], 1);
+	if (dropped)
 		return;
 	batch.size_index = size_index;
 	emit(&r, 0);

@@ -7,6 +7,8 @@
 #define HVO_EVENT_H
 
 #define HVO_EVENT_VERSION 1
+/* In `ret`, of a failure whose errno was not read: MAX_ERRNO (include/linux/err.h), which is none. */
+#define HVO_ERRNO_UNKNOWN 4095
 
 enum hvo_kind {
 	HVO_OPTIMIZE_ENTER = 1,

@@ -37,6 +37,10 @@ struct operation {
 	u8 head_remapped;
 	u8 first_skipped;
 	u8 restoring;
+	u8 hook;	/* number of the function that began it, among those of the step */
+	u8 rolled_back;
+	u8 untold;	/* the return that knows the result was dropped */
+	u8 dropped;	/* and so was the one that ends it */
 #if HVO_STREAM
 	u32 records;	/* in its parcel */
 	u32 cpu;	/* of its last record */

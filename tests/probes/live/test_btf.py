@@ -5,10 +5,12 @@ import struct
 
 import pytest
 
-from probes.live.btf import Btf
-from probes.live.program import KernelFacts, kernel_facts
+from probes.live.btf import Btf, Prototype
+from probes.live.kernel_facts import FactsError, KernelFacts, from_btf
+from probes.live.plan import FULL, RANGE
 
-INT, PTR, ARRAY, STRUCT, UNION, FUNC, FUNC_PROTO, ENUM64 = 1, 2, 3, 4, 5, 12, 13, 19
+INT, PTR, ARRAY, STRUCT, UNION = 1, 2, 3, 4, 5
+TYPEDEF, CONST, FUNC, FUNC_PROTO, ENUM64 = 8, 10, 12, 13, 19
 
 
 class Blob:
@@ -17,6 +19,8 @@ class Blob:
     def __init__(self) -> None:
         self.strings = b"\0"
         self.types = b""
+        self.ids: dict[str, int] = {"": 0}
+        self.count = 0
 
     def name(self, text: str) -> int:
         if not text:
@@ -26,6 +30,25 @@ class Blob:
 
     def add(self, kind: int, name: str, size: int, tail: bytes = b"", count: int = 0) -> None:
         self.types += struct.pack("<III", self.name(name), kind << 24 | count, size) + tail
+        self.count += 1
+
+    def integer(self, name: str) -> None:
+        self.add(INT, name, 8, bytes(4))
+        self.ids[name] = self.count
+
+    def pointer_to_struct(self, name: str, *, typedef: bool = False) -> None:
+        """``const struct name *``; with ``typedef``, a typedef of a struct without a name."""
+        self.struct("" if typedef else name, 8)
+        if typedef:
+            self.add(TYPEDEF, name, self.count)
+        self.add(CONST, "", self.count)
+        self.add(PTR, "", self.count)
+        self.ids[f"*{name}"] = self.count
+
+    def function(self, name: str, parameters: list[str], *, returns: str) -> None:
+        tail = b"".join(struct.pack("<II", 0, self.ids[one]) for one in parameters)
+        self.add(FUNC_PROTO, "", self.ids[returns], tail, len(parameters))
+        self.add(FUNC, name, self.count)
 
     def struct(
         self, name: str, size: int, *members: tuple[str, int, int], kind: int = STRUCT
@@ -50,9 +73,14 @@ def kernel(walk_members: Members, zone_members: Members = ()) -> bytes:
     blob.struct("", 8, ("flags", 1, 0), kind=UNION)  # 5
     blob.struct("page", 64, ("", 5, 8))  # 6: flags within an anonymous union at 8
     blob.struct("vmemmap_remap_walk", 40, *walk_members)  # 7
-    blob.add(FUNC_PROTO, "", 1, bytes(3 * 8), 3)  # 8
-    blob.add(FUNC, "vmemmap_remap_range", 8)  # 9
-    blob.struct("zone", 1700, *zone_members)  # 10
+    blob.struct("zone", 1700, *zone_members)
+    blob.integer("long")
+    blob.add(PTR, "", 7)
+    blob.ids["*walk"] = blob.count
+    blob.add(PTR, "", 0)
+    blob.ids["*void"] = blob.count
+    blob.function("vmemmap_remap_range", ["long", "long", "*walk"], returns="long")
+    blob.function("vmemmap_remap_nothing", ["*void"], returns="")
     return blob.bytes()
 
 
@@ -66,7 +94,7 @@ FROM_7_1 = (("remap_pte", 1, 0), ("nr_walked", 1, 8), ("vmemmap_head", 1, 16))
 
 
 def test_the_facts_that_the_probes_need() -> None:
-    assert kernel_facts(Btf(kernel(UNTIL_7_0))) == KernelFacts(
+    assert from_btf(Btf(kernel(UNTIL_7_0)), RANGE) == KernelFacts(
         hstate_order=40,
         page_flags=8,
         struct_page_size=64,
@@ -79,15 +107,43 @@ def test_the_facts_that_the_probes_need() -> None:
 
 
 def test_the_walk_that_is_given_its_head() -> None:
-    facts = kernel_facts(Btf(kernel(FROM_7_1)))
+    facts = from_btf(Btf(kernel(FROM_7_1)), RANGE)
     assert (facts.walk_head, facts.walk_skips, facts.walk_reuse_addr) == (16, False, -1)
 
 
-def test_parameters_of_a_function() -> None:
+def test_the_walk_of_patch_v17_is_enough_where_its_count_is_not_asked_for() -> None:
+    btf = Btf(kernel((("remap_pte", 1, 0), ("reuse_page", 1, 8), ("reuse_addr", 1, 16))))
+    facts = from_btf(btf, FULL)
+    assert (facts.walk_nr_walked, facts.walk_head, facts.walk_reuse_addr) == (-1, 8, 16)
+    with pytest.raises(FactsError) as said:
+        from_btf(btf, RANGE)
+    assert str(said.value) == (
+        "range mode counts by vmemmap_remap_walk.nr_walked, which this kernel's BTF does not "
+        "describe: use --probe.mode full"
+    )
+
+
+def test_a_walk_without_its_head_is_not_counted_by() -> None:
+    btf = Btf(kernel((("remap_pte", 1, 0), ("nr_walked", 1, 8))))
+    assert from_btf(btf, FULL).walk_head == -1
+    with pytest.raises(FactsError, match=r"counts by vmemmap_remap_walk\.vmemmap_head"):
+        from_btf(btf, RANGE)
+
+
+def test_a_struct_without_its_member_is_one_line() -> None:
+    blob = Blob()
+    blob.struct("hstate", 8)
+    with pytest.raises(FactsError, match=r"^the kernel's BTF does not describe 'hstate\."):
+        from_btf(Btf(blob.bytes()), FULL)
+
+
+def test_the_prototype_of_a_function() -> None:
     btf = Btf(kernel(()))
-    assert btf.parameters("vmemmap_remap_range") == 3
+    walk = Prototype(("int", "int", "*vmemmap_remap_walk"), returns=True)
+    assert btf.prototype("vmemmap_remap_range") == walk
+    assert btf.prototype("vmemmap_remap_nothing") == Prototype(("*",), returns=False)
     with pytest.raises(KeyError, match="no_such_function"):
-        btf.parameters("no_such_function")
+        btf.prototype("no_such_function")
 
 
 def test_what_is_there_and_what_is_not() -> None:

@@ -14,7 +14,9 @@ FOLDER = Path(__file__).parents[2] / "data" / "kallsyms"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.txt"))
 
 
-def step(name: str, *hooks: tuple[str, Role], reason: str = "") -> StepPlan:
+def step(
+    name: str, *hooks: tuple[str, Role] | tuple[str, Role, bool], reason: str = ""
+) -> StepPlan:
     """A step with its hooks; a reason need only be part of the real one."""
     return StepPlan(name, tuple(Hook(*hook) for hook in hooks), reason)
 
@@ -38,7 +40,7 @@ class Expected:
 
 # The seed's names.
 _SEED_OPTIMIZE = step("optimize", ("free_huge_page_vmemmap", Role.OPTIMIZE))
-_SEED_RESTORE = step("restore", ("alloc_huge_page_vmemmap", Role.RESTORE))
+_SEED_RESTORE = step("restore", ("alloc_huge_page_vmemmap", Role.RESTORE, True))
 SEED = Expected(
     full=(_SEED_OPTIMIZE, REMAP_FREE, REMAP_PTE, _SEED_RESTORE, RESTORE_PTE),
     range=(_SEED_OPTIMIZE, REMAP_RANGE, _SEED_RESTORE),
@@ -46,7 +48,7 @@ SEED = Expected(
 
 # Linux 6.1: the range function is inlined, its callee is not.
 _OPTIMIZE_6_1 = step("optimize", ("hugetlb_vmemmap_optimize", Role.OPTIMIZE))
-_RESTORE_6_1 = step("restore", ("hugetlb_vmemmap_restore", Role.RESTORE))
+_RESTORE_6_1 = step("restore", ("hugetlb_vmemmap_restore", Role.RESTORE, True))
 LINUX_6_1 = Expected(
     full=(_OPTIMIZE_6_1, REMAP_RANGE, REMAP_PTE, _RESTORE_6_1, RESTORE_PTE),
     range=(_OPTIMIZE_6_1, REMAP_RANGE, _RESTORE_6_1),
@@ -61,8 +63,8 @@ NOT_INLINED_6_1 = Expected(
 
 # Linux 6.7 and later: folios, one by one and in batches.
 _BATCH = step("batch", ("hugetlb_vmemmap_optimize_folios", Role.BATCH))
-_OPTIMIZE_FOLIO = step("optimize", ("__hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE_ERRNO))
-_RESTORE_FOLIO = step("restore", ("__hugetlb_vmemmap_restore_folio", Role.RESTORE))
+_OPTIMIZE_FOLIO = step("optimize", ("__hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE, True))
+_RESTORE_FOLIO = step("restore", ("__hugetlb_vmemmap_restore_folio", Role.RESTORE, True))
 FOLIO = Expected(
     full=(_BATCH, _OPTIMIZE_FOLIO, REMAP_RANGE, REMAP_PTE, _RESTORE_FOLIO, RESTORE_PTE),
     range=(_BATCH, _OPTIMIZE_FOLIO, REMAP_RANGE, _RESTORE_FOLIO),
@@ -73,9 +75,9 @@ FOLIO_WITHOUT_DATA = Expected(FOLIO.full, FOLIO.range, switch=False)
 # Debian's 7.2: single pages go from the caller straight to .part.0, batches through the function.
 _OPTIMIZE_PART = step(
     "optimize",
-    ("__hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE_ERRNO),
+    ("__hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE, True),
     ("hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE),
-    ("__hugetlb_vmemmap_optimize_folio.part.0", Role.OPTIMIZE_RETURN),
+    ("__hugetlb_vmemmap_optimize_folio.part.0", Role.OPTIMIZE_RESULT, True),
 )
 FOLIO_PART = Expected(
     full=(_BATCH, _OPTIMIZE_PART, REMAP_RANGE, REMAP_PTE, _RESTORE_FOLIO, RESTORE_PTE),
@@ -95,7 +97,7 @@ _BATCH_LTO = step(
     "batch", ("__hugetlb_vmemmap_optimize_folios.llvm.17323972953111381055", Role.BATCH)
 )
 _RESTORE_LTO = step(
-    "restore", ("__hugetlb_vmemmap_restore_folio.llvm.17323972953111381055", Role.RESTORE)
+    "restore", ("__hugetlb_vmemmap_restore_folio.llvm.17323972953111381055", Role.RESTORE, True)
 )
 FOLIO_LTO = Expected(
     full=(_BATCH_LTO, _OPTIMIZE_FOLIO, REMAP_RANGE, REMAP_PTE, _RESTORE_LTO, RESTORE_PTE),

@@ -4,12 +4,10 @@ from pathlib import Path
 import pytest
 
 from probes.counters import BUCKETS_NS, DURATIONS, SLOTS, PageKey, Slot, bucket_of
-from probes.geometry import Geometry
 from probes.live.layout import DIAGNOSTICS, Layout, slot_name
 from tests.ctool import run_c
 
 LAYOUT = Layout(orders=(9, 18), nodes=2, cpus=3)
-GEOMETRY = Geometry(reserved_pages=1)
 
 
 def c_program(layout: Layout, statements: str) -> str:
@@ -17,7 +15,7 @@ def c_program(layout: Layout, statements: str) -> str:
         "#include <stdio.h>\n#include <stddef.h>\n"
         "typedef unsigned long long u64; typedef unsigned int u32;\n"
         "#undef __always_inline\n#define __always_inline inline __attribute__((unused))\n"
-        f"{layout.declare(GEOMETRY)}\nint main(void) {{ {statements} return 0; }}"
+        f"{layout.declare()}\nint main(void) {{ {statements} return 0; }}"
     )
 
 
@@ -45,12 +43,6 @@ def test_c_and_python_agree_on_buckets_and_sizes(tmp_path: Path) -> None:
     prints += 'printf("%d %d %d\\n", hvo_size_index(9), hvo_size_index(18), hvo_size_index(10));'
     lines = run_c(c_program(LAYOUT, prints), tmp_path)
     assert lines == [*(str(bucket_of(n)) for n in probes), "0 1 -1", ""]
-
-
-def test_sizes_without_a_frame_to_spare_are_not_optimizable(tmp_path: Path) -> None:
-    arm64 = Layout(orders=(4, 9), nodes=1, cpus=1)  # 64KB and 2MB on 4K pages
-    prints = 'printf("%d %d %d\\n", HVO_OPTIMIZABLE(4), HVO_OPTIMIZABLE(9), HVO_OPTIMIZABLE(18));'
-    assert run_c(c_program(arm64, prints), tmp_path)[0] == "0 1 0"
 
 
 def test_blocks_of_all_cpus_add_up_and_decode() -> None:

@@ -3,6 +3,7 @@ import pytest
 
 from probes.backend import STEPS
 from probes.counters import SLOTS, Slot
+from probes.live.btf import Btf
 from probes.live.plan import (
     CANDIDATES,
     FULL,
@@ -14,7 +15,9 @@ from probes.live.plan import (
     make_plan,
     observed_durations,
     observed_slots,
+    restores,
 )
+from tests.probes.live.test_btf import Blob
 
 SEED = {
     "free_huge_page_vmemmap",
@@ -96,9 +99,9 @@ def test_a_bypassed_function_is_followed_into_its_part() -> None:
         if plan.step == "optimize"
     )
     assert optimize.hooks == (
-        Hook("__hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE_ERRNO),
+        Hook("__hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE, returns=True),
         Hook("hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE),
-        Hook("__hugetlb_vmemmap_optimize_folio.part.0", Role.OPTIMIZE_RETURN),
+        Hook("__hugetlb_vmemmap_optimize_folio.part.0", Role.OPTIMIZE_RESULT, returns=True),
     )
 
 
@@ -141,7 +144,7 @@ def test_every_step_has_candidates() -> None:
 
 
 def test_roles_are_all_different() -> None:
-    assert len(Role.__members__) == len(set(Role)) == 9
+    assert len(Role.__members__) == len(set(Role)) == 8
 
 
 def test_has_hvo() -> None:
@@ -188,3 +191,93 @@ def test_a_range_that_is_watched_is_needed() -> None:
 def test_with_nothing_attached_nothing_is_observed() -> None:
     assert observed_slots([]) == frozenset()
     assert observed_durations([]) == frozenset()
+
+
+V17 = SEED - {"alloc_huge_page_vmemmap", "vmemmap_restore_pte", "vmemmap_remap_range"}
+
+
+def test_a_kernel_that_never_restores_has_no_such_steps() -> None:
+    assert hooks(V17) == {
+        "optimize": ["free_huge_page_vmemmap"],
+        "remap_range": ["vmemmap_remap_free"],
+        "remap_pte": ["vmemmap_remap_pte"],
+    }
+    assert restores(SEED)
+    assert not restores(V17)
+
+
+@pytest.mark.parametrize(
+    "left", ["alloc_huge_page_vmemmap.part.0", "vmemmap_restore_pte.isra.0", "vmemmap_restore_pte"]
+)
+def test_a_restore_that_can_not_be_hooked_is_said_not_left_out(left: str) -> None:
+    plans = {plan.step: plan for plan in make_plan({*V17, left})}
+    assert any(plans[step].reason for step in ("restore", "restore_pte"))
+
+
+def test_prototypes_say_what_returns_a_value() -> None:
+    in_v17, later = (
+        {hook.symbol: hook.returns for plan in make_plan(SEED, btf=btf) for hook in plan.hooks}
+        for btf in (prototypes(remap_free=False), prototypes(remap_free=True))
+    )
+    assert (in_v17["vmemmap_remap_free"], later["vmemmap_remap_free"]) == (False, True)
+    assert in_v17["alloc_huge_page_vmemmap"]
+    assert not in_v17["free_huge_page_vmemmap"]
+
+
+def test_without_btf_only_what_every_kernel_returns_is_read() -> None:
+    returns = {hook.symbol: hook.returns for plan in make_plan(SEED) for hook in plan.hooks}
+    assert {symbol for symbol, value in returns.items() if value} == {"alloc_huge_page_vmemmap"}
+
+
+def test_other_parameters_are_refused_in_one_line() -> None:
+    blob = prototype_blob()
+    blob.function("vmemmap_remap_pte", ["long", "*pte", "*vmemmap_remap_walk"], returns="")
+    plans = {plan.step: plan for plan in make_plan(SEED, btf=Btf(blob.bytes()))}
+    assert plans["remap_pte"].hooks == ()
+    assert plans["remap_pte"].reason == (
+        "vmemmap_remap_pte takes other parameters than expected: "
+        "(int, *, *vmemmap_remap_walk), not (*, int)"
+    )
+    assert plans["restore_pte"].hooks
+
+
+def test_too_few_parameters_are_refused() -> None:
+    blob = prototype_blob()
+    blob.function("free_huge_page_vmemmap", ["*hstate"], returns="")
+    plans = {plan.step: plan for plan in make_plan(SEED, btf=Btf(blob.bytes()))}
+    assert "(*hstate), not (*hstate, *folio|*page)" in plans["optimize"].reason
+
+
+def test_a_pte_function_that_may_fail_is_not_counted_at_its_entry() -> None:
+    blob = prototype_blob()
+    blob.function("vmemmap_remap_pte", ["*pte", "long", "*vmemmap_remap_walk"], returns="int")
+    plans = {plan.step: plan for plan in make_plan(SEED, btf=Btf(blob.bytes()))}
+    assert "returns a value" in plans["remap_pte"].reason
+
+
+def test_a_result_that_is_returned_needs_no_range() -> None:
+    blob = prototype_blob()
+    blob.function("__hugetlb_vmemmap_optimize_folio", ["*hstate", "*folio"], returns="")
+    names = [plan.step for plan in make_plan(FOLIOS, stream=False, btf=Btf(blob.bytes()))]
+    assert "remap_range" in names  # this one returns nothing
+    assert "remap_range" not in [plan.step for plan in make_plan(FOLIOS, stream=False)]
+
+
+def prototype_blob() -> Blob:
+    """The types that prototypes name."""
+    blob = Blob()
+    blob.integer("long")
+    blob.integer("int")
+    for name in ("hstate", "page", "folio", "pte", "vmemmap_remap_walk"):
+        blob.pointer_to_struct(name, typedef=name == "pte")
+    return blob
+
+
+def prototypes(*, remap_free: bool) -> Btf:
+    """The functions of 2021; ``vmemmap_remap_free`` returns an int, or nothing as in patch v17."""
+    blob = prototype_blob()
+    blob.function("free_huge_page_vmemmap", ["*hstate", "*page"], returns="")
+    returns = "int" if remap_free else ""
+    blob.function("vmemmap_remap_free", ["long", "long", "long"], returns=returns)
+    blob.function("alloc_huge_page_vmemmap", ["*hstate", "*page"], returns="int")
+    return Btf(blob.bytes())

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from probes.live.btf import Btf
+from probes.live.kernel_facts import KernelFacts, from_headers
 from probes.live.layout import Layout
 from probes.live.plan import MODES, Hook, Role, StepPlan
 from probes.live.program import (
-    SWITCH_MAP,
-    KernelFacts,
+    SETTINGS_MAP,
+    Setting,
     entry_points,
     ranges_entered,
     source,
@@ -19,50 +20,60 @@ from tests.probes.live.test_btf import FROM_7_1, kernel
 
 BTF = Btf(kernel(FROM_7_1))
 FACTS = KernelFacts(40, 8, 64, 10, 8, 16, False, -1)
-RANGE = StepPlan("remap_range", (Hook("vmemmap_remap_range", Role.REMAP_RANGE),))
+RANGE = StepPlan("remap_range", (Hook("vmemmap_remap_range", Role.REMAP_RANGE, returns=True),))
 FOLLOWED = StepPlan(
     "optimize",
     (
-        Hook("plain", Role.OPTIMIZE_ERRNO),
+        Hook("plain", Role.OPTIMIZE, returns=True),
         Hook("caller", Role.OPTIMIZE),
-        Hook("plain.part.0", Role.OPTIMIZE_RETURN),
+        Hook("plain.part.0", Role.OPTIMIZE_RESULT, returns=True),
     ),
 )
 
 
-def test_returns_before_entries_and_the_innermost_function_first() -> None:
+def test_the_entry_before_the_return_so_that_it_runs_after_it() -> None:
     points = entry_points(FOLLOWED, BTF, fentry=False)
     assert [(point.symbol, point.at_return) for point in points] == [
-        ("plain.part.0", True),
-        ("caller", True),
-        ("caller", False),
-        ("plain", True),
         ("plain", False),
+        ("plain", True),
+        ("caller", False),
+        ("caller", True),
+        ("plain.part.0", False),
+        ("plain.part.0", True),
     ]
 
 
 def test_kprobes_read_registers() -> None:
-    leave, enter = entry_points(RANGE, BTF, fentry=False)
+    enter, leave = entry_points(RANGE, BTF, fentry=False)
     assert enter.text == (
         "int remap_range_0_enter(struct pt_regs *ctx) { on_range_enter(PT_REGS_PARM1(ctx), "
-        "PT_REGS_PARM2(ctx), 0, PT_REGS_PARM3(ctx), 0); return 0; }"
+        "PT_REGS_PARM2(ctx), 0, PT_REGS_PARM3(ctx), 0, return_dropped(ctx)); return 0; }"
     )
     assert leave.text == (
         "int remap_range_0_return(struct pt_regs *ctx) "
-        "{ on_range_exit((int)PT_REGS_RC(ctx), PT_REGS_PARM3(ctx), 0); return 0; }"
+        "{ on_range_exit(1, (int)PT_REGS_RC(ctx), PT_REGS_PARM3(ctx), 0); return 0; }"
     )
 
 
 def test_trampolines_name_the_functions_own_parameters() -> None:
-    leave, enter = entry_points(RANGE, BTF, fentry=True)
+    enter, leave = entry_points(RANGE, BTF, fentry=True)
     assert enter.text == (
         "KFUNC_PROBE(vmemmap_remap_range, void *a0, void *a1, void *a2) "
-        "{ on_range_enter((u64)a0, (u64)a1, 0, (u64)a2, 1); return 0; }"
+        "{ on_range_enter((u64)a0, (u64)a1, 0, (u64)a2, 1, 0); return 0; }"
     )
     assert leave.text == (
         "KRETFUNC_PROBE(vmemmap_remap_range, void *a0, void *a1, void *a2, void *rc) "
-        "{ on_range_exit((int)(long)rc, (u64)a2, 1); return 0; }"
+        "{ on_range_exit(1, (int)(long)rc, (u64)a2, 1); return 0; }"
     )
+
+
+@pytest.mark.parametrize("fentry", [False, True])
+def test_of_a_void_function_no_return_value_is_read(fentry: bool) -> None:
+    void = StepPlan("remap_range", (Hook("vmemmap_remap_range", Role.REMAP_RANGE),))
+    _, leave = entry_points(void, BTF, fentry=fentry)
+    assert "on_range_exit(0, 0, " in leave.text
+    assert "PT_REGS_RC" not in leave.text
+    assert "rc" not in leave.text.partition("{")[0]
 
 
 def test_what_btf_does_not_describe_gets_a_kprobe() -> None:
@@ -103,5 +114,18 @@ def test_every_definition_that_the_program_asks_for_is_made(mode: str, probes: i
     made = set(re.findall(r"#define (HVO_\w+)", text)) | set(re.findall(r"\t(HVO_\w+) =", text))
     assert asked - made == set()
     assert f"#define HVO_PTE_PROBES ({probes})\n" in text
-    assert f"BPF_ARRAY({SWITCH_MAP}, u64, 1);" in text
+    assert f"BPF_ARRAY({SETTINGS_MAP}, u64, SETTINGS);" in text
+    names = ", ".join(f"SETTING_{setting.name}" for setting in Setting)
+    assert f"enum {{ {names}, SETTINGS }};" in text
+    assert "#define HVO_WALK_REUSE_ADDR (-1)\n" in text
+
+
+def test_what_btf_does_not_tell_the_compiler_reads_from_the_kernels_headers() -> None:
+    facts = from_headers("6.1.0-test #1 SMP", "full")
+    text = source(
+        facts, Layout((9,), 1, 1), 4096, (), mode="full", stream=False, ranges=True, steps=()
+    )
+    assert text.startswith("/* From the headers of 6.1.0-test #1 SMP. */\n#include <linux/")
+    assert "#define HVO_HSTATE_ORDER (__builtin_offsetof(struct hstate, order))\n" in text
+    assert "#define HVO_STRUCT_PAGE_SIZE (sizeof(struct page))\n" in text
     assert "#define HVO_WALK_REUSE_ADDR (-1)\n" in text

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in the guest: many tasks fault surplus pages at once, while every way to count watches.
+
+``python -m tests.kernel.crowd FOLDER`` writes crowd.json. It judges nothing.
+
+The per-page functions sleep, so that tasks pile up inside them: more than a return probe has
+instances for (max(10, 2 x CPUs)).
+"""
+
+import json
+import mmap
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from probes.accounting import Drift, KernelState
+from probes.geometry import MIB
+from probes.host import Host
+from probes.live.backend import LiveBackend
+from probes.operations import parse_operation
+from tests.kernel.modes import WAYS
+from tests.kernel.workload import MAP_HUGETLB, Notes, hooks_left, kernels_own, perform, plain
+
+TASKS, PAGES, ROUNDS = 96, 8, 4
+POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
+HUGE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_HUGETLB
+LIMIT = 4000
+"""Surplus pages allowed: more than all tasks want."""
+
+
+@contextmanager
+def one_page_held() -> Iterator[None]:
+    """One optimised page in use all the time.
+
+    Until Linux 7.0 the first and the last one patch the kernel's text (the static key
+    hugetlb_optimize_vmemmap_key), of which QEMU's threads hang where all CPUs run through it.
+    """
+    (POOL / "nr_hugepages").write_text("1")
+    with mmap.mmap(-1, 2 * MIB, flags=HUGE) as memory:
+        memory[0] = 1
+        yield
+
+
+def crowd() -> None:
+    """All tasks map, then touch all pages at the same moment, and end."""
+    ready_read, ready = os.pipe()
+    go, go_write = os.pipe()
+    children = [_child(ready, go, go_write) for _ in range(TASKS)]
+    os.close(ready)
+    os.close(go)
+    for _ in children:
+        os.read(ready_read, 1)
+    os.close(go_write)  # every child reads the end of the pipe now
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    os.close(ready_read)
+    assert set(codes) == {0}, codes
+
+
+def _child(ready: int, go: int, go_write: int) -> int:
+    child = os.fork()
+    if child:
+        return child
+    os.close(go_write)
+    memory = mmap.mmap(-1, PAGES * 2 * MIB, flags=HUGE)
+    os.write(ready, b"r")
+    os.read(go, 1)
+    for page in range(PAGES):
+        memory[page * 2 * MIB] = 1
+    os._exit(0)
+
+
+def observe() -> Notes:
+    """Count what the crowd does, every way at once."""
+    perform(parse_operation("hvo on"))
+    (POOL / "nr_overcommit_hugepages").write_text(str(LIMIT))
+    with ExitStack() as stack:
+        stack.enter_context(one_page_held())
+        watchers = {}
+        for mode, attach in WAYS:
+            backend = LiveBackend(mode=mode, attach=attach)
+            backend.start()
+            stack.callback(backend.stop)
+            drift = Drift(backend, KernelState(Host()))
+            drift.mark()
+            watchers[f"{mode} {attach}"] = (backend, drift)
+        for _ in range(ROUNDS):
+            crowd()
+            # Waits for the kworker that frees surplus pages (flush_free_hpage_work, Linux 5.14).
+            (POOL / "nr_hugepages").write_text("1")
+        counted = {
+            way: {
+                "totals": plain(backend.counters())["totals"],
+                "durations": plain(backend.counters())["durations"],
+                "drift": drift.frames(),
+                "missed": dict(backend.status().missed),
+                "map_errors": dict(backend.status().map_errors),
+            }
+            for way, (backend, drift) in watchers.items()
+        }
+    return {
+        "release": os.uname().release,
+        "cpus": os.cpu_count(),
+        "counted": counted,
+        "kernel": kernels_own(),
+        "hooks_left": hooks_left(),
+    }
+
+
+def main() -> None:
+    """Do all of it."""
+    (Path(sys.argv[1]) / "crowd.json").write_text(json.dumps(observe()))
+
+
+if __name__ == "__main__":
+    main()
