@@ -171,7 +171,7 @@ def encode(calls: Iterable[Call]) -> Steps:
             _STEP.pack(
                 what,
                 task.cpu,
-                call.dropped,
+                call.dropped | call.tail << 1,
                 call.now,
                 task.tgid << 32 | task.pid,
                 *(*call.arguments, 0, 0, 0, 0)[:4],

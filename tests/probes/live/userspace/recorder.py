@@ -24,6 +24,7 @@ from sim_backend.pagetable import VMEMMAP_START
 from sim_backend.tracing import Target, Task, Tracer
 from tests.probes.live.userspace.kernels import (
     BATCH,
+    DO_EXIT,
     HSTATE_ORDER,
     NODES_SHIFT,
     OPTIMIZE_FOLIO_PART,
@@ -101,6 +102,8 @@ class Call:
     writes: list[Write] = field(default_factory=list)
     dropped: bool = False
     """No kretprobe sees the return: the kernel had none to spare."""
+    tail: bool = False
+    """Jumped to by a function whose return is seen, so that it returns to the same trampoline."""
 
 
 @dataclass(slots=True)
@@ -206,8 +209,10 @@ class Recorder(FaultyTracer):
         self._leave_range(ret)
         if self._open[-1].symbol == REMAP_FREE:
             self._leave(REMAP_FREE, ret)
-        if self._kernel.parted and (self._walks or ret):
-            self._call(OPTIMIZE_FOLIO_PART, True, result=_int(ret))
+        if ret:
+            self._go_on()
+        if self._open[-1].symbol == OPTIMIZE_FOLIO_PART:
+            self._leave(OPTIMIZE_FOLIO_PART, ret)
         leave = self._leave(self._open[-1].symbol, ret)
         leave.writes += [self._switch, *self._dead_walks()]
         if self._open and self._open[-1].symbol == SINGLE_FOLIO:
@@ -251,9 +256,11 @@ class Recorder(FaultyTracer):
         for observer in self._observers.values():
             observer.vmemmap_remap_range(start, end, reuse_addr)
         self._leave_range(-self._error)  # one that is followed by another has failed
+        self._go_on()
         walk = self._walks_at[self._walks > 0]
         restoring = bool(self._open) and self._open[-1].symbol == self._kernel.restore
         entry = self._call(REMAP_RANGE, False, start, end, walk)
+        entry.dropped = self._drops()
         given = self._kernel.remaps_head and not self._walks and not restoring
         self._walk = _Range(entry, start, walk, given, undoes=self._walks > 0)
         if self._kernel.walk.reuse_addr >= 0:
@@ -306,6 +313,16 @@ class Recorder(FaultyTracer):
         self._switch = Write(self._arena.switch, int(on), 1)
         entry.writes += [Write(head + PAGE_FLAGS, flags), self._switch]
 
+    def _go_on(self) -> None:
+        """Into the part that GCC split off, past what it inlined, or left in a function before."""
+        entry = self._open[-1] if self._open else None
+        if not self._kernel.parted or entry is None or self._walks:
+            return
+        if entry.symbol in (self._kernel.optimize, SINGLE_FOLIO):
+            whole = entry.symbol == self._kernel.optimize
+            part = self._enters(OPTIMIZE_FOLIO_PART, *entry.arguments)
+            part.tail = whole and not entry.dropped
+
     def _enters(self, symbol: str, *arguments: int) -> Call:
         entry = self._call(symbol, False, *arguments)
         entry.dropped = self._drops()
@@ -320,18 +337,25 @@ class Recorder(FaultyTracer):
         leave.dropped = entry.dropped
         return leave
 
+    def end_task(self) -> None:
+        """The task ends."""
+        self._call(DO_EXIT, False, 0)
+
     def _leave_range(self, ret: int) -> None:
         done, self._walk = self._walk, None
         if done is None:
             return
         walk, given = self._kernel.walk, done.given
         page = self._arena.address
-        done.entry.writes.append(Write(done.walk + walk.nr_walked, 0))
+        leave = self._call(REMAP_RANGE, True, *done.entry.arguments)
+        leave.dropped = done.entry.dropped
+        if walk.nr_walked >= 0:
+            walked = done.ptes + (walk.skips and not given and done.ptes > 0)
+            done.entry.writes.append(Write(done.walk + walk.nr_walked, 0))
+            leave.writes.append(Write(done.walk + walk.nr_walked, walked))
         done.entry.writes.append(Write(done.walk + walk.head, page if given else 0))
-        walked = done.ptes + (walk.skips and not given and done.ptes > 0)
-        result = _int(0 if done.undoes else ret)
-        leave = self._call(REMAP_RANGE, True, *done.entry.arguments, result=result)
-        leave.writes.append(Write(done.walk + walk.nr_walked, walked))
+        if self._kernel.functions[REMAP_RANGE].returns:
+            leave.result = _int(0 if done.undoes else ret)
         if walk.skips:  # found on the way
             leave.writes.append(Write(done.walk + walk.head, page))
 

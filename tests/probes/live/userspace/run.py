@@ -8,19 +8,21 @@ from typing import NamedTuple
 
 from probes.counters import DURATIONS, PAGE_DURATIONS, Counters, PageKey, reduce
 from probes.events import Event, Kind, unpack_all
+from probes.live.kernel_facts import from_btf
 from probes.live.layout import Layout
 from probes.live.numbering import Numbering
 from probes.live.plan import MODES, RANGE, make_plan, observed_durations, observed_slots
 from probes.live.program import (
-    SWITCH_MAP,
+    SETTINGS_MAP,
     EntryPoint,
+    Setting,
     entry_points,
-    kernel_facts,
     ranges_entered,
     source,
+    task_exit,
 )
 from tests.probes.live.userspace.kernels import Kernel
-from tests.probes.live.userspace.library import Compiler, Library, Point, Steps
+from tests.probes.live.userspace.library import TRAMPOLINE, Compiler, Library, Point, Steps
 from tests.probes.live.userspace.recorder import Arena
 
 LAYOUT = Layout(orders=(4, 9, 13, 18), nodes=3, cpus=8)
@@ -53,6 +55,11 @@ class Lab:
 VARIANTS = tuple(Variant(*v) for v in product(MODES, (False, True), (False, True)))
 
 
+def variants(kernel: Kernel) -> tuple[Variant, ...]:
+    """The ways in which ``kernel`` can be watched."""
+    return tuple(variant for variant in VARIANTS if variant.mode in kernel.modes)
+
+
 @dataclass(frozen=True)
 class Program:
     """The text for a kernel, and where its functions are attached."""
@@ -78,14 +85,15 @@ def program_for(kernel: Kernel, variant: Variant) -> Program:
     """Choose hooks and write the text, as ``probes.live.loader`` does."""
     mode, stream, fentry = variant
     btf = kernel.btf
-    plan = make_plan(kernel.functions, mode, stream=stream)
+    plan = make_plan(kernel.functions, mode, stream=stream, btf=btf)
     assert all(step.hooks for step in plan)
-    facts = kernel_facts(btf)
+    facts = from_btf(btf, mode)
     points = {step.step: entry_points(step, btf, fentry) for step in plan}
     ranges = ranges_entered(mode, stream, facts, points.get("remap_range", ()))
     if "remap_range" in points and not ranges:
         points["remap_range"] = tuple(p for p in points["remap_range"] if p.at_return)
-    all_points = tuple(point for step in points.values() for point in step)
+    at_exit = task_exit(btf, fentry)
+    all_points = (*(point for step in points.values() for point in step), at_exit)
     text = source(
         facts,
         LAYOUT,
@@ -111,7 +119,7 @@ def play(
     """Play ``steps`` to ``program``, or to ``text`` in its stead."""
     library = ready(lab, text or program.text, *flags)
     if not switch_shown:
-        library.memory(SWITCH_MAP).cast("Q")[0] = 0
+        settings_of(library)[Setting.SWITCH] = 0
     library.play(steps, attached(program))
     return seen(program, library)
 
@@ -120,8 +128,16 @@ def ready(lab: Lab, text: str, *flags: str) -> Library:
     """Compile ``text``, empty its maps, and fill those that the loader fills."""
     library = lab.compiler.library(text, *flags)
     library.reset(lab.arena)
-    library.memory(SWITCH_MAP).cast("Q")[0] = lab.arena.switch
+    settings = settings_of(library)
+    settings[Setting.SWITCH] = lab.arena.switch
+    settings[Setting.RETURN_TRAMPOLINE] = TRAMPOLINE
+    settings[Setting.ARMED] = 1
     return library
+
+
+def settings_of(library: Library) -> memoryview:
+    """What the loader sets, by ``Setting``."""
+    return library.memory(SETTINGS_MAP).cast("Q")
 
 
 def attached(program: Program) -> list[Point]:
@@ -134,7 +150,7 @@ def attached(program: Program) -> list[Point]:
             (point.symbol, point.at_return),
             point.fentry,
             point.symbol in returns,
-            functions[point.symbol].parameters,
+            len(functions[point.symbol].parameters),
         )
         for point in program.points
     ]

@@ -63,7 +63,7 @@ MUTATIONS = (
     Mutation(
         "nodes of one size in another's row", "size_index * HVO_NODES + node", "size_index + node"
     ),
-    Mutation("size before the switch", "known && !on", "known && !on && HVO_OPTIMIZABLE(order)"),
+    Mutation("size before the switch", "known && !on", "known && !on && can_be_optimized(order)"),
     Mutation("a switch that is off not seen", "return HVO_REASON_OFF", "return HVO_REASON_OTHER"),
     Mutation("bucket's bound excluded", "if (ns <= ", "if (ns < "),
     Mutation("last bucket left out", "bucket >= HVO_BUCKETS", "bucket >= HVO_BUCKETS - 1"),
@@ -85,7 +85,7 @@ MUTATIONS = (
     ),
     Mutation("nested function ends it", "op->depth++;", ";", "7.2-nested"),
     Mutation("nested function begins another", "if (op && op->head == head", "if (0", "7.2-nested"),
-    Mutation("result of a nested function lost", "if (knows)\n\t\top->ret = ret;", "", "6.7"),
+    Mutation("result of a nested function lost", "if (knows)\n\t\top->ret = ret;", ";", "6.7"),
     Mutation("PTEs of the last one kept", "op->ptes = 0;", ";"),
     Mutation("failure of the last one kept", "op->ret = 0;", ";", "6.0", WALKS),
     Mutation("a place for two", "&place->claims == 1", "&place->claims >= 1"),

@@ -22,6 +22,7 @@ from tests.probes.live.userspace.run import (
     program_for,
     ready,
     seen,
+    variants,
 )
 from tests.probes.live.userspace.script import Page, Script, side_by_side
 
@@ -87,7 +88,7 @@ def test_operations_that_fail_anywhere(
             do(script, *arguments)  # type: ignore[operator]
         scripts.append(script)
     steps = encode(side_by_side(*scripts))
-    for variant in VARIANTS:
+    for variant in variants(kernel):
         program = program_for(kernel, variant)
         events = [e for script in scripts for e in script.recorder.events[variant.mode]]
         check(program, play(program, steps, lab), events)
@@ -98,7 +99,7 @@ def test_a_gigantic_page_that_fails_late(name: str, lab: Lab) -> None:
     kernel, page = KERNELS[name], Page(0, 18, 2)
     script = Script(kernel, lab.arena, errnos=(ENOTSUPP,)).optimize(page, fails_after=3001)
     script.optimize(page).restore(page)
-    for variant in VARIANTS:
+    for variant in variants(kernel):
         program = program_for(kernel, variant)
         found = play(program, encode(script.recorder.calls), lab)
         check(program, found, script.recorder.events[variant.mode])

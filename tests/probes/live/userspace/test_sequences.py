@@ -23,7 +23,14 @@ from sim_backend.kernel import SimKernel
 from tests.probes.live.userspace.kernels import KERNELS, Kernel
 from tests.probes.live.userspace.library import encode
 from tests.probes.live.userspace.recorder import Call, Recorder, record, wandering
-from tests.probes.live.userspace.run import LAYOUT, VARIANTS, Lab, check, play, program_for
+from tests.probes.live.userspace.run import (
+    LAYOUT,
+    Lab,
+    check,
+    play,
+    program_for,
+    variants,
+)
 from tests.sim_backend.strategies import NODES, SIZES, Workload, press, workloads
 
 OPERATIONS = (
@@ -63,7 +70,7 @@ def check_all(
 ) -> None:
     """In every way of watching: the same counters, durations and records."""
     steps = encode(calls)
-    for variant in VARIANTS:
+    for variant in variants(kernel):
         program = program_for(kernel, variant)
         events = list(chain(*(recorder.events[variant.mode] for recorder in recorders)))
         check(program, play(program, steps, lab, flags=flags), events)
@@ -182,7 +189,7 @@ def test_a_switch_that_is_not_shown(kernel: Kernel, lab: Lab) -> None:
         hidden = event.reason and event.order != 4
         return event._replace(reason=Reason.UNKNOWN) if hidden else event
 
-    for variant in VARIANTS:
+    for variant in variants(kernel):
         program = program_for(kernel, variant)
         events = [unknown(event) for event in recorder.events[variant.mode]]
         found = play(program, encode(recorder.calls), lab, switch_shown=False)

@@ -38,6 +38,11 @@ struct pt_regs {
 #define PT_REGS_PARM5(ctx) ((ctx)->r8)
 #define PT_REGS_PARM6(ctx) ((ctx)->r9)
 #define PT_REGS_RC(ctx) ((ctx)->ax)
+#ifdef CONFIG_X86
+#define PT_REGS_RET(ctx) ((ctx)->sp)	/* BCC's: where the return address is */
+#else
+#define PT_REGS_RET(ctx) ((ctx)->bp)	/* elsewhere the address itself, in a register */
+#endif
 #define PT_REGS_SP(ctx) ((ctx)->sp)
 #define PT_REGS_FP(ctx) ((ctx)->bp)
 #define PT_REGS_IP(ctx) ((ctx)->ip)
@@ -92,7 +97,7 @@ char *strstr(const char *text, const char *part);
 struct stub_step {
 	u32 what;	/* which function, and which of its ends; STUB_WRITE */
 	u16 cpu;
-	u16 dropped;	/* the kernel had no return probe to spare for this call */
+	u16 dropped;	/* STUB_DROPPED, STUB_TAIL */
 	u64 now;
 	u64 task;	/* thread below, process above */
 	u64 argument[4];	/* STUB_WRITE: address, value, bytes */
@@ -100,6 +105,8 @@ struct stub_step {
 	char comm[16];
 };
 #define STUB_WRITE 0xffffffffU
+#define STUB_DROPPED 1	/* the kernel had no return probe to spare for this call */
+#define STUB_TAIL 2	/* jumped to by a function whose return is seen: so is its trampoline */
 
 /* One BPF function, attached. */
 struct stub_point {
@@ -281,11 +288,13 @@ static void stub_kprobe(const struct stub_point *point, const struct stub_step *
 {
 	int (*function)(struct pt_regs *) = point->function;
 	struct pt_regs regs;
+	int held = (point->hooked_return && !(step->dropped & STUB_DROPPED)) ||
+		   step->dropped & STUB_TAIL;
 
 	for (size_t i = 0; i < sizeof(regs) / sizeof(unsigned long); i++)
 		((unsigned long *)&regs)[i] = STUB_POISON;
 	if (point->at_return) {
-		if (step->dropped)
+		if (step->dropped & STUB_DROPPED)
 			return;
 		regs.ax = step->result;
 	} else {
@@ -294,8 +303,9 @@ static void stub_kprobe(const struct stub_point *point, const struct stub_step *
 		regs.dx = step->argument[2];
 		regs.cx = step->argument[3];
 	}
-	stub_stack[0] = point->hooked_return && !step->dropped ? stub_world.trampoline : 0xffffffff81000000ULL;
+	stub_stack[0] = held ? stub_world.trampoline : 0xffffffff81000000ULL;
 	regs.sp = (u64)stub_stack;
+	regs.bp = stub_stack[0];
 	function(&regs);
 }
 
