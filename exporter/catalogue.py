@@ -56,8 +56,8 @@ TOTALS: dict[str, Metric] = {
         (
             "optimize_failures",
             ("error",),
-            "Optimisations that failed and were rolled back, by errno of vmemmap_remap_free; unknown "
-            "where no return value could be read.",
+            "Optimisations that failed and were rolled back, by errno of vmemmap_remap_free, or "
+            "unknown where no return value could be read.",
         ),
         (
             "ptes_remapped",

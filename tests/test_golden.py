@@ -22,6 +22,7 @@ from sim_backend.backend import SimBackend
 from sim_backend.kernel import SimKernel
 from tests import golden
 from tests.golden import TRACES, Golden, Setup
+from tests.kernel.recordings import RECORDED
 from tests.kernel.test_counts import EXPECTED
 
 OPERATIONS = (
@@ -71,7 +72,7 @@ def records(path: Path) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("leg", EXPECTED)
+@pytest.mark.parametrize("leg", RECORDED)
 def test_the_simulator_does_what_real_kernels_did(leg: str) -> None:
     trace = golden.load(TRACES / f"{leg}.hvot")
     assert trace.header.backend == "bcc"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from probes.backend import STEPS, BackendError, Info, ProbeStatus, Status
 from probes.counters import Counters
-from probes.host import Host, read_text
-from probes.live import perf_kprobe
-from probes.live.handover import AUTO, FENTRY, KPROBE, Handover, Request
+from probes.host import Host
+from probes.live import misses
+from probes.live.handover import AUTO, Handover, Request
 from probes.live.layout import Layout
 from probes.live.loader_process import LoaderProcess
 from probes.live.numbering import Numbering
@@ -166,38 +166,20 @@ class LiveBackend:
             ready=not detached,
             probes=probes,
             problem="; ".join(detached),
-            missed={
-                step: n
-                for step in STEPS
-                if step in self._attached() and (n := self._missed(step, seen)) is not None
-            },
+            missed=self._missed(seen),
             map_errors={"operations": seen["map_errors"]},
             lost={"ring": seen["stream_lost"]} if self._stream else {},
         )
 
-    def _missed(self, step: str, seen: Mapping[str, int]) -> int | None:
-        """Hits of a step that the kernel dropped; None where nothing counts them.
-
-        By the kernel itself, whole, for trampolines (Linux 5.12) and for kprobes since 6.7. Before,
-        the kernel tells nothing of kprobes; the program sees a return that is dropped, and of no
-        other function is a return needed.
-        """
-        trampolines = self._of_kernel(step, FENTRY)
-        kprobes = self._of_kernel(step, KPROBE)
-        if kprobes is None and self._handover.sees_dropped_returns:
-            kprobes = seen.get(f"missed_{step}")
-        return None if trampolines is None or kprobes is None else trampolines + kprobes
-
-    def _of_kernel(self, step: str, attach: str) -> int | None:
-        """What the kernel counted of a step's programs and links; None where it does not count."""
-        counts = []
-        for name, descriptor in self._handover.descriptors.items():
-            if name.startswith(f"program:{step}:{attach}:"):
-                counts.append(recursion_misses(self._host.proc, descriptor))
-            elif attach == KPROBE and name.startswith(f"link:{step}:{attach}:"):
-                counts.append(perf_kprobe.missed(descriptor))
-        known = [count for count in counts if count is not None]
-        return sum(known) if len(known) == len(counts) else None
+    def _missed(self, seen: Mapping[str, int]) -> Mapping[str, int]:
+        """Hits that the kernel dropped, of the attached steps where something counts them."""
+        handover, missed = self._handover, {}
+        for step in sorted(self._attached(), key=STEPS.index):
+            own = seen.get(f"missed_{step}") if handover.sees_dropped_returns else None
+            count = misses.of_step(step, handover.descriptors, own, self._host.proc)
+            if count is not None:
+                missed[step] = count
+        return missed
 
     def _attached(self) -> frozenset[str]:
         return frozenset(p.step for p in self._handover.probes if p.attached)
@@ -208,17 +190,6 @@ class LiveBackend:
                 return []
             with memoryview(self._memory) as view:
                 return self._layout.sum_blocks(view)
-
-
-def recursion_misses(proc: Path, program: int) -> int | None:
-    """Hits on which the kernel would not run a program; None before Linux 5.12.
-
-    ``program`` is a descriptor of this process (bpf_prog_show_fdinfo).
-    """
-    for line in (read_text(proc / f"self/fdinfo/{program}") or "").splitlines():
-        if line.startswith("recursion_misses:"):
-            return int(line.split()[1])
-    return None
 
 
 def _whole_pages(size: int) -> int:

@@ -17,6 +17,9 @@ from probes.host import Host
 AUTO, KPROBE, FENTRY = ATTACHES = ("auto", "kprobe", "fentry")
 """How to attach: ``auto`` is fentry where kernel, BTF and BCC can, kprobe elsewhere."""
 
+AT_RETURN = "_return"
+"""How the names of BPF functions end that run when a kernel function returns."""
+
 _LARGEST = 1 << 16
 _MAX_DESCRIPTORS = 64
 

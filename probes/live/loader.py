@@ -15,13 +15,11 @@ import time
 from collections.abc import Mapping
 
 from probes import preflight
-from probes.accounting import huge_page_sizes
-from probes.geometry import Geometry
-from probes.host import Host, possible_cpus, possible_nodes, read_text
 from probes.live.attach import Attacher, AttachError
 from probes.live.bcc_import import BccMissingError, bcc_version, import_bcc
 from probes.live.btf import Btf
 from probes.live.compiler import CompileError, compile_text
+from probes.live.compose import ComposeError, compose
 from probes.live.handover import (
     AUTO,
     FENTRY,
@@ -31,20 +29,10 @@ from probes.live.handover import (
     receive_request,
     send_handover,
 )
-from probes.live.kernel_facts import FactsError, KernelFacts, from_btf, from_headers
-from probes.live.layout import Layout
 from probes.live.libbcc import LibBcc
 from probes.live.object_code import ObjectCode
-from probes.live.plan import find_switch, make_plan
-from probes.live.program import (
-    SETTINGS_MAP,
-    STREAM_PAGES,
-    Setting,
-    entry_points,
-    ranges_entered,
-    source,
-    task_exit,
-)
+from probes.live.plan import find_switch
+from probes.live.program import SETTINGS_MAP, STREAM_PAGES, Setting
 from probes.live.program_cache import ProgramCache, key_of
 from probes.live.symbols import find_return_trampoline, has_trampolines
 from probes.preflight.facts import Facts
@@ -83,28 +71,15 @@ def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
 
     Raises ``LoadError``, and ``AttachError`` when a trampoline could not be attached.
     """
-    page_size = os.sysconf("SC_PAGE_SIZE")
     symbols, btf = facts.known_symbols, facts.btf if isinstance(facts.btf, Btf) else None
-    known = _kernel_facts(btf, request)
-    plan = make_plan(symbols, request.mode, stream=request.stream, btf=btf)
-    layout = _layout(request.host, page_size)
-    points = {step.step: entry_points(step, btf, fentry) for step in plan}
-    at_exit = task_exit(btf, fentry)
-    of_ranges = points.get("remap_range", ())
-    ranges = ranges_entered(request.mode, request.stream, known, of_ranges)
-    if of_ranges and not ranges:
-        points["remap_range"] = tuple(point for point in of_ranges if point.at_return)
-    text = source(
-        known,
-        layout,
-        page_size,
-        [*(point for step in points.values() for point in step), at_exit],
-        mode=request.mode,
-        stream=request.stream,
-        ranges=ranges,
-        steps=points.keys(),
-    )
-    program, origin = _program(text, facts, ProgramCache(facts.cache))
+    try:
+        made = compose(
+            request.host, symbols, btf, request.mode, stream=request.stream, fentry=fentry
+        )
+    except ComposeError as error:
+        raise LoadError(str(error)) from error
+    layout = made.layout
+    program, origin = _program(made.text, facts, ProgramCache(facts.cache))
     library = _library()
     settings = {
         Setting.SWITCH: find_switch(symbols),
@@ -116,15 +91,15 @@ def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
     handover.descriptors["counters"] = maps["counters"]
     if request.stream:
         handover.descriptors["events"] = maps["events"]
-        handover.stream_bytes = STREAM_PAGES * page_size
+        handover.stream_bytes = STREAM_PAGES * made.page_size
     attacher = Attacher(
         library, program, maps, request.host.sys / "bus/event_source/devices/kprobe"
     )
-    for step in plan:
-        handover.probes += attacher.attach(step, points[step.step], handover.descriptors)
+    for step in made.plan:
+        handover.probes += attacher.attach(step, made.points[step.step], handover.descriptors)
     # Without it, what was left unfinished goes only when the thread's number comes again.
-    attacher.attach_task_exit(at_exit, handover.descriptors)
-    library.set_u64(maps[SETTINGS_MAP], Setting.ARMED, 1)
+    attacher.attach_task_exit(made.task_exit, handover.descriptors)
+    _set(library, maps, {Setting.ARMED: 1})
     return handover
 
 
@@ -158,37 +133,18 @@ def _make_maps(
 ) -> dict[str, int]:
     try:
         maps = library.create_maps(program.maps)
-        for which, value in settings.items():
-            library.set_u64(maps[SETTINGS_MAP], which, value)
     except OSError as error:
         raise LoadError(f"{error.strerror or error}: it needs CAP_BPF, and memory") from error
+    _set(library, maps, settings)
     return maps
 
 
-def _layout(host: Host, page_size: int) -> Layout:
-    sizes = huge_page_sizes(host)
-    if not sizes:
-        raise LoadError(
-            f"{host.sys}/kernel/mm/hugepages lists no huge page size: "
-            "the kernel needs CONFIG_HUGETLBFS and a CPU with huge pages"
-        )
-    geometry = Geometry(page_size)
-    return Layout(
-        orders=tuple(geometry.order(size) for size in sizes),
-        nodes=max(possible_nodes(host)) + 1,
-        cpus=max(possible_cpus(host)) + 1,
-    )
-
-
-def _kernel_facts(btf: Btf | None, request: Request) -> KernelFacts:
-    host = request.host
+def _set(library: LibBcc, maps: Mapping[str, int], settings: Mapping[Setting, int]) -> None:
     try:
-        if btf is not None:
-            return from_btf(btf, request.mode)
-        version = read_text(host.proc / "sys/kernel/version") or ""
-        return from_headers(f"{host.release} {version}".strip(), request.mode)
-    except FactsError as error:
-        raise LoadError(str(error)) from error
+        for which, value in settings.items():
+            library.set_u64(maps[SETTINGS_MAP], which, value)
+    except OSError as error:
+        raise LoadError(f"the probes can't be armed ({error.strerror or error})") from error
 
 
 def main() -> None:

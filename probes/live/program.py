@@ -12,6 +12,7 @@ from importlib.resources import files
 
 from probes.events import RECORD
 from probes.live.btf import Btf
+from probes.live.handover import AT_RETURN
 from probes.live.kernel_facts import KernelFacts
 from probes.live.layout import Layout
 from probes.live.plan import FULL, RANGE, Hook, Role, StepPlan
@@ -88,11 +89,12 @@ def ranges_entered(
 ) -> bool:
     """Whether ranges must be seen to begin, or their end, at one of ``points``, is enough.
 
-    The stream shows where they begin. The walk's count needs to know whether the walk was given a
-    page to map: a trampoline still sees it at the return, where nothing took that page's place.
+    The stream shows where they begin, and a kprobe's return may be dropped: its entry tells. The
+    walk's count needs to know whether the walk was given a page to map: a trampoline still sees it
+    at the return, where nothing took that page's place.
     """
-    gone = facts.walk_skips or not all(point.fentry for point in points)
-    return stream or (mode == RANGE and gone)
+    kprobes = not all(point.fentry for point in points)
+    return stream or kprobes or (mode == RANGE and facts.walk_skips)
 
 
 def entry_points(step: StepPlan, btf: Btf | None, fentry: bool) -> tuple[EntryPoint, ...]:
@@ -175,7 +177,7 @@ def _of_hook(hook: Hook, number: int, step: str, btf: Btf | None) -> list[EntryP
     for body, at_return in zip(_BODIES[hook.role], (False, True), strict=True):
         if not body:
             continue
-        name = f"{step}_{number}_{'return' if at_return else 'enter'}"
+        name = f"{step}_{number}{AT_RETURN if at_return else '_enter'}"
         numbered = body.replace("{number}", str(number))
         if parameters is not None:
             text = _trampoline(hook.symbol, parameters, at_return, numbered, hook.returns)

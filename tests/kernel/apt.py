@@ -7,9 +7,12 @@ keyring, installs nothing, and needs no root.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +70,11 @@ class Apt:
     def candidate(self, package: str) -> str:
         """The version that this suite would install."""
         return self._field(package, "Version")
+
+    def names(self, prefix: str) -> list[str]:
+        """Names of all packages that begin with ``prefix`` and that the suite really has."""
+        self.refresh()
+        return run("apt-cache", [*self._command("apt-cache"), "pkgnames", prefix]).split()
 
     def depends(self, package: str) -> list[str]:
         """Names of the packages that this one needs; of alternatives, the first."""
@@ -156,6 +164,16 @@ def dependencies(field: str) -> list[str]:
         for part in field.split(",")
         if (found := re.match(r"\s*[a-z0-9.+-]+", part))
     ]
+
+
+def newest_version(versions: Iterable[str]) -> str:
+    """The newest of some package versions, by Debian's order: 7.3~rc7 comes before 7.3."""
+
+    def order(one: str, other: str) -> int:
+        later = subprocess.run(["dpkg", "--compare-versions", one, "gt", other], check=False)
+        return 1 if later.returncode == 0 else -1
+
+    return max(versions, key=functools.cmp_to_key(order))
 
 
 def mirror(archive: str, override: str) -> str:

@@ -15,11 +15,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kernel import debian, legs
+from tests.kernel import legs
 from tests.kernel.apt import Apt, Suite
+from tests.kernel.built import Recipe
 from tests.kernel.cache import Cache
 from tests.kernel.compiled import LTO_CONFIG, Build
+from tests.kernel.debian import Image
 from tests.kernel.kernels import Kernel
+from tests.kernel.legs import BOOKWORM, SID, TRIXIE, TRIXIE_BACKPORTS
 from tests.kernel.progress import CommandError
 from tests.kernel.qemu import run_in_guest
 
@@ -55,9 +58,9 @@ def leg(name: str, shell: str = _PLAIN) -> Capture:
     """What /proc/kallsyms says in a guest of a leg."""
 
     def capture(_: Path) -> Captured:
-        own = legs.LEGS[name]
-        package = "linux-image-cloud-amd64" if own.provide is debian.provide else "linux-source-6.1"
-        origin = f"leg {name}, {_origin(own.suite, package)}"
+        source = legs.LEGS[name].source
+        assert isinstance(source, Image | Recipe)
+        origin = f"leg {name}, {_origin(source.suite, source.package)}"
         return _boot(legs.provide(name), origin, shell)
 
     return capture
@@ -67,8 +70,9 @@ def image(suite: Suite, flavour: str) -> Capture:
     """What /proc/kallsyms says in a guest with another of Debian's kernels."""
 
     def capture(work: Path) -> Captured:
-        kernel = debian.provide(f"{suite.name}-{flavour}", suite, Cache(work), flavour=flavour)
-        return _boot(kernel, _origin(suite, f"linux-image-{flavour}"), _PLAIN)
+        own = Image(suite, flavour=flavour)
+        kernel = own.provide(f"{suite.name}-{flavour}", Cache(work), legs.NO_ZEROING)
+        return _boot(kernel, _origin(suite, own.package), _PLAIN)
 
     return capture
 
@@ -110,10 +114,7 @@ def trimmed(lines: Iterable[str]) -> list[str]:
     return [line for line in lines if len(words := line.split()) in (3, 4) and WANTED in words[2]]
 
 
-_BULLSEYE, _BOOKWORM, _TRIXIE = Suite("bullseye"), Suite("bookworm"), Suite("trixie")
 _BOOKWORM_BACKPORTS = Suite("bookworm-backports", security=False)
-_TRIXIE_BACKPORTS = Suite("trixie-backports", security=False)
-_SID = Suite("sid", security=False, check_valid_until=False)
 
 CAPTURES: dict[str, Capture] = {
     "patched": leg("patched"),
@@ -122,21 +123,21 @@ CAPTURES: dict[str, Capture] = {
     "debian-6.1": leg("debian-6.1"),
     "debian-6.1-hidden": leg("debian-6.1", _HIDDEN),
     "debian-6.1-traced": leg("debian-6.1", _TRACED),
-    "debian-6.1-rt": image(_BOOKWORM, "rt-amd64"),
+    "debian-6.1-rt": image(BOOKWORM, "rt-amd64"),
     "debian-6.12": leg("debian-6.12"),
     "debian-6.12-backport": image(_BOOKWORM_BACKPORTS, "amd64"),
-    "debian-6.12-rt": image(_TRIXIE, "rt-amd64"),
+    "debian-6.12-rt": image(TRIXIE, "rt-amd64"),
     "debian-7.2": leg("debian-sid"),
-    "debian-7.2-amd64": image(_SID, "amd64"),
-    "debian-7.3": image(_TRIXIE_BACKPORTS, "cloud-amd64"),
-    "debian-7.3-rt": image(_TRIXIE_BACKPORTS, "rt-amd64"),
+    "debian-7.2-amd64": image(SID, "amd64"),
+    "debian-7.3": image(TRIXIE_BACKPORTS, "cloud-amd64"),
+    "debian-7.3-rt": image(TRIXIE_BACKPORTS, "rt-amd64"),
     # What CONFIG_DEBUG_SECTION_MISMATCH compiles with.
     "gcc-6.1-not-inlined": build(
-        Build(_BOOKWORM, "linux-source-6.1", flags="-fno-inline-functions-called-once")
+        Build(BOOKWORM, "linux-source-6.1", flags="-fno-inline-functions-called-once")
     ),
     "gcc-6.12-all-inlined": build(
         Build(
-            _TRIXIE,
+            TRIXIE,
             "linux-source-6.12",
             flags="-fipa-cp-clone --param ipa-cp-eval-threshold=1 --param ipa-cp-unit-growth=1000"
             " --param ipa-cp-large-unit-insns=100000",
@@ -144,7 +145,7 @@ CAPTURES: dict[str, Capture] = {
     ),
     "gcc-6.12-cloned": build(
         Build(
-            _TRIXIE,
+            TRIXIE,
             "linux-source-6.12",
             flags="-O3 -fno-inline --param ipa-cp-eval-threshold=1"
             " --param ipa-cp-unit-growth=10000",
@@ -152,20 +153,20 @@ CAPTURES: dict[str, Capture] = {
     ),
     "gcc-7.3-cloned": build(
         Build(
-            _TRIXIE_BACKPORTS,
+            TRIXIE_BACKPORTS,
             "linux-source-7.3",
             flags="-O3 -fno-inline --param ipa-cp-eval-threshold=1"
             " --param ipa-cp-unit-growth=10000",
         )
     ),
-    "gcc-7.2-not-inlined": build(Build(_SID, "linux-source-7.2", flags="-fno-inline")),
-    "clang-6.1": build(Build(_BOOKWORM, "linux-source-6.1", llvm="14")),
-    "clang-7.3": build(Build(_TRIXIE_BACKPORTS, "linux-source-7.3", llvm="19")),
+    "gcc-7.2-not-inlined": build(Build(SID, "linux-source-7.2", flags="-fno-inline")),
+    "clang-6.1": build(Build(BOOKWORM, "linux-source-6.1", llvm="14")),
+    "clang-7.3": build(Build(TRIXIE_BACKPORTS, "linux-source-7.3", llvm="19")),
     "clang-6.1-lto": build(
-        Build(_BOOKWORM, "linux-source-6.1", llvm="14", config=LTO_CONFIG, whole=True)
+        Build(BOOKWORM, "linux-source-6.1", llvm="14", config=LTO_CONFIG, whole=True)
     ),
     "clang-7.3-lto": build(
-        Build(_TRIXIE_BACKPORTS, "linux-source-7.3", llvm="19", config=LTO_CONFIG, whole=True)
+        Build(TRIXIE_BACKPORTS, "linux-source-7.3", llvm="19", config=LTO_CONFIG, whole=True)
     ),
 }
 

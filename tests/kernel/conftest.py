@@ -22,7 +22,16 @@ from tests.kernel.qemu import Guest, GuestRun, Host, run_in_guest
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "leg" in metafunc.fixturenames:
         # For the session, so that a fixture of any scope can build on it.
-        metafunc.parametrize("leg", legs.under_test(), scope="session")
+        metafunc.parametrize("leg", legs.whole(), scope="session")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a guest go to one worker, and those of other guests run beside them."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        values = callspec.params.values() if callspec else ()
+        leg = next((value for value in values if isinstance(value, str) and value in legs.LEGS), "")
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {leg}"))
 
 
 @contextmanager

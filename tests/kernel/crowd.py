@@ -21,6 +21,7 @@ from probes.host import Host
 from probes.live.backend import LiveBackend
 from probes.operations import parse_operation
 from tests.kernel.modes import WAYS
+from tests.kernel.progress import say
 from tests.kernel.workload import MAP_HUGETLB, Notes, hooks_left, kernels_own, perform, plain
 
 TASKS, PAGES, ROUNDS = 96, 8, 4
@@ -85,7 +86,8 @@ def observe() -> Notes:
             drift = Drift(backend, KernelState(Host()))
             drift.mark()
             watchers[f"{mode} {attach}"] = (backend, drift)
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
+            say(f"round {number}")
             crowd()
             # Waits for the kworker that frees surplus pages (flush_free_hpage_work, Linux 5.14).
             (POOL / "nr_hugepages").write_text("1")

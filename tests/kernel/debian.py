@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.kernel import tools
-from tests.kernel.apt import Apt, Suite
+from tests.kernel.apt import Apt, Suite, newest_version
 from tests.kernel.cache import Cache
 from tests.kernel.kernels import Kernel
-from tests.kernel.progress import run, say
+from tests.kernel.progress import UnavailableError, run, say
 
 # It has all that a virtual machine needs and a quarter of the size of the others.
 _FLAVOUR = "cloud-amd64"
@@ -18,53 +21,137 @@ _FLAVOUR = "cloud-amd64"
 _OURS = tuple(f"linux-{part}-" for part in ("image", "base", "binary", "modules", "headers"))
 
 
-def provide(
-    name: str, suite: Suite, cache: Cache, append: str = "", flavour: str = _FLAVOUR
-) -> Kernel:
-    """The suite's newest kernel of a flavour, with its headers."""
-    apt = Apt(cache, suite)
-    version = apt.candidate(f"linux-image-{flavour}")
+@dataclass(frozen=True)
+class Image:
+    """A kernel of a suite, with headers for BCC."""
 
-    def make(into: Path) -> None:
-        apt.unpack(packages(apt, flavour), into)
-        release = _release(into)
-        run("depmod", [tools.require("depmod"), "-b", str(into), release])
-        say(f"{name}: {release} of Debian {suite.name}, {version}")
+    suite: Suite
+    series: str = ""
+    """`6.12`: the newest of these. Empty: what the suite installs today."""
+    below: str = ""
+    """`6.12.114`: only releases before it."""
+    headers: Suite | None = None
+    """Where headers come from, of whatever version, when the kernel's own are no longer there."""
+    flavour: str = _FLAVOUR
 
-    tree = cache.entry(f"{name}-{version}", make)
-    return _kernel(name, tree, append)
+    @property
+    def package(self) -> str:
+        """The package that always leads to the suite's newest kernel."""
+        return f"linux-image-{self.flavour}"
+
+    def provide(self, name: str, cache: Cache, append: str = "") -> Kernel:
+        """The kernel, downloaded if it is not in the cache."""
+        apt = Apt(cache, self.suite)
+        image = self._image(apt)
+        borrowed = Apt(cache, self.headers) if self.headers else None
+        lender = f"linux-headers-{self.flavour}"
+        wanted = packages(apt, [image] if borrowed else [image, image.replace("image", "headers")])
+        entry = f"{name}-{apt.candidate(image)}"
+        if borrowed:
+            entry += f"-headers-{borrowed.candidate(lender)}"
+
+        def make(into: Path) -> None:
+            apt.unpack(wanted, into)
+            if borrowed:
+                borrowed.unpack(packages(borrowed, [lender]), into)
+            release = vmlinuz_of(into)[0]
+            modules = into / "lib/modules" / release
+            if borrowed:
+                _link_headers(into, modules)
+            if (modules / "modules.builtin").exists():
+                run("depmod", [tools.require("depmod"), "-b", str(into), release])
+            say(f"{name}: {release} of Debian {self.suite.name}, {apt.candidate(image)}")
+
+        return _kernel(name, cache.entry(entry, make), append)
+
+    def _image(self, apt: Apt) -> str:
+        if not self.series:
+            return self.package
+        found = choose(apt.names("linux-image-"), self.flavour, self.series, self.below)
+        if not found:
+            wanted = f"{self.series}.x" + (f" before {self.below}" if self.below else "")
+            raise UnavailableError(f"Debian {self.suite.name} has no kernel {wanted}")
+        return found
 
 
-def packages(apt: Apt, flavour: str = _FLAVOUR) -> list[str]:
-    """The packages that hold files: all that the metapackages lead to."""
-    metapackages = [f"linux-{part}-{flavour}" for part in ("image", "headers")]
+@dataclass(frozen=True)
+class Newest:
+    """The newest kernel that any of some suites installs today."""
+
+    suites: tuple[Suite, ...]
+
+    def provide(self, name: str, cache: Cache, append: str = "") -> Kernel:
+        """As ``Image.provide``, of the suite whose version is the newest."""
+        return self.choose(cache).provide(name, cache, append)
+
+    def choose(self, cache: Cache) -> Image:
+        """The image with the newest version."""
+        images = [Image(suite) for suite in self.suites]
+        versions = {Apt(cache, image.suite).candidate(image.package): image for image in images}
+        return versions[newest_version(versions)]
+
+
+def choose(names: Iterable[str], flavour: str, series: str, below: str = "") -> str:
+    """The image package of the newest release of a series, and before ``below``; "" for none."""
+    form = re.compile(rf"linux-image-({re.escape(series)}\.\d+[+~][^-]*)-{re.escape(flavour)}$")
+    found = {
+        release_key(match[1]): name
+        for name in names
+        if (match := form.match(name)) and (not below or release_key(match[1]) < release_key(below))
+    }
+    return found[max(found)] if found else ""
+
+
+def release_key(release: str) -> tuple[int, ...]:
+    """`6.12.115+deb13.1` -> (6, 12, 115, 13, 1), which sorts as releases do."""
+    return tuple(int(number) for number in re.findall(r"\d+", release))
+
+
+def packages(apt: Apt, first: Iterable[str]) -> list[str]:
+    """The packages that hold a kernel's files: those given, and all that they lead to.
+
+    A suite that has moved on may keep an image and lose its modules: they are left out.
+    """
+    there = set(apt.names("linux-"))
     found: list[str] = []
-    ahead = list(metapackages)
+    ahead = list(first)
     while ahead:
         package = ahead.pop(0)
-        if package in found or not package.startswith(_OURS):
+        if package in found or package not in there or not package.startswith(_OURS):
             continue
         found.append(package)
         ahead += apt.depends(package)
-    return [package for package in found if package not in metapackages]
+    return found
 
 
-def _release(tree: Path) -> str:
-    """The kernel's release: the name of the only module tree there is."""
-    (built,) = tree.glob("lib/modules/*/modules.builtin")
-    return built.parent.name
+def vmlinuz_of(tree: Path) -> tuple[str, Path]:
+    """The release and the image of the only kernel in a tree of unpacked packages."""
+    places = [
+        *((p.name.removeprefix("vmlinuz-"), p) for p in tree.glob("boot/vmlinuz-*")),
+        *((p.parent.name, p) for p in tree.glob("lib/modules/*/vmlinuz")),  # since 7.x
+    ]
+    (found,) = places
+    return found
+
+
+def _link_headers(tree: Path, modules: Path) -> None:
+    """Point at headers of another version, as a package's own links would."""
+    modules.mkdir(parents=True, exist_ok=True)
+    folders = {h.name.endswith("-common"): h.name for h in (tree / "usr/src").iterdir()}
+    for common, link in ((False, "build"), (True, "source")):
+        (modules / link).unlink(missing_ok=True)
+        (modules / link).symlink_to(f"/usr/src/{folders[common]}")
 
 
 def _kernel(name: str, tree: Path, append: str) -> Kernel:
-    release = _release(tree)
+    release, vmlinuz = vmlinuz_of(tree)
     modules = tree / "lib/modules" / release
-    places = (tree / f"boot/vmlinuz-{release}", modules / "vmlinuz")  # the latter since 7.x
     headers = sorted((tree / "usr/src").iterdir())
     return Kernel(
         name=name,
         release=release,
-        vmlinuz=next(place for place in places if place.exists()),
-        modules=modules,
+        vmlinuz=vmlinuz,
+        modules=modules if (modules / "modules.dep").exists() else None,
         # build and source in the module tree point to the headers by these absolute paths.
         links=((f"/lib/modules/{release}", modules), *((f"/usr/src/{h.name}", h) for h in headers)),
         append=append,

@@ -44,7 +44,7 @@ def notes_of(leg: str, folder: Path) -> dict[str, Any]:
         notes: dict[str, Any] = json.loads(kept.read_text())
         return notes
     tools.require("bcc")
-    return observe(legs.provide(leg), folder / leg, cycles=1)
+    return observe(leg, legs.provide(leg), folder / leg, cycles=0)
 
 
 def row(leg: str, notes: dict[str, Any]) -> str:

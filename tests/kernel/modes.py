@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in the guest: every probe mode and attach type at once, over everything a pool can do.
 
-``python -m tests.kernel.modes FOLDER [CYCLES]`` writes modes.json. It judges nothing.
+``python -m tests.kernel.modes FOLDER CYCLES OPERATION...`` writes modes.json. It judges nothing.
+Without cycles of attaching and detaching, the operations are all that is done.
 """
 
 import json
@@ -9,10 +10,12 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from probes.accounting import Drift, KernelState
+from probes.backend import BackendError
 from probes.host import Host
 from probes.live.backend import LiveBackend
 from probes.live.handover import FENTRY, KPROBE
@@ -58,25 +61,41 @@ OPERATIONS = (
     "shrink 2MB 512",
 )
 
+COUNTS = OPERATIONS[:7]
+"""All sizes, once each way."""
+
 FRAMES_A_STRUCT_PAGE_FRAME = 64
 """A struct page has 64 bytes on every kernel that can do this."""
 
 FROM_CACHE = ("grow 2MB 23", "shrink 2MB 23")
 
 
-def count_every_way() -> Notes:
+def start_every_way(stack: ExitStack) -> tuple[dict[str, LiveBackend], dict[str, str]]:
+    """A backend for each way, and for the others the reason why it can't be."""
+    started, refused = {}, {}
+    for mode, attach in WAYS:
+        way, backend = f"{mode} {attach}", LiveBackend(mode=mode, attach=attach)
+        try:
+            backend.start()
+        except BackendError as error:
+            refused[way] = str(error)
+            continue
+        stack.callback(backend.stop)
+        started[way] = backend
+    return started, refused
+
+
+def count_every_way(operations: Sequence[str]) -> Notes:
     """All backends watch the same operations."""
     with ExitStack() as stack:
+        started, refused = start_every_way(stack)
         watchers = {}
-        for mode, attach in WAYS:
-            backend = LiveBackend(mode=mode, attach=attach)
-            backend.start()
-            stack.callback(backend.stop)
+        for way, backend in started.items():
             drift = Drift(backend, KernelState(Host()))
             drift.mark()
-            watchers[f"{mode} {attach}"] = (backend, drift)
+            watchers[way] = (backend, drift)
         steps = [{"op": "", "kernel": kernels_own()}]
-        for text in OPERATIONS:
+        for text in operations:
             perform(parse_operation(text))
             step: Notes = {"op": text, "kernel": kernels_own(), "counters": {}, "drift": {}}
             for way, (backend, drift) in watchers.items():
@@ -96,21 +115,16 @@ def count_every_way() -> Notes:
             }
             for way, (backend, _) in watchers.items()
         }
-    return {"steps": steps, "health": health, "hooks_left": hooks_left()}
+    return {"steps": steps, "health": health, "refused": refused, "hooks_left": hooks_left()}
 
 
-def count_from_cache() -> Notes:
+def count_from_cache(operations: Sequence[str]) -> Notes:
     """The same backends once more, on a host without headers: nothing can be compiled now."""
     with moved_away(headers()), ExitStack() as stack:
-        watchers = {}
-        for mode, attach in WAYS:
-            backend = LiveBackend(mode=mode, attach=attach)
-            backend.start()
-            stack.callback(backend.stop)
-            watchers[f"{mode} {attach}"] = backend
-        for text in FROM_CACHE:
+        started, _ = start_every_way(stack)
+        for text in operations:
             perform(parse_operation(text))
-        return {way: plain(backend.counters())["totals"] for way, backend in watchers.items()}
+        return {way: plain(backend.counters())["totals"] for way, backend in started.items()}
 
 
 def die(out: Path) -> Notes:
@@ -136,18 +150,17 @@ def start_and_stop(cycles: int) -> Notes:
 
 def main() -> None:
     """Do all of it and write modes.json."""
-    out = Path(sys.argv[1])
-    cycles = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    notes = {
-        "release": os.uname().release,
-        "count": count_every_way(),
-        "may_leave_heads": Facts(Host()).may_leave_heads,
-        "free_memory": look(Path("/proc"), FRAMES_A_STRUCT_PAGE_FRAME)._asdict(),
-        "from_cache": count_from_cache(),
-        "die": die(out),
-        "start_and_stop": start_and_stop(cycles),
-        "seconds": time.monotonic(),  # since the boot
-    }
+    out, cycles, operations = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    notes: Notes = {"release": os.uname().release, "count": count_every_way(operations)}
+    if cycles:
+        notes |= {
+            "may_leave_heads": Facts(Host()).may_leave_heads,
+            "free_memory": look(Path("/proc"), FRAMES_A_STRUCT_PAGE_FRAME)._asdict(),
+            "from_cache": count_from_cache([op for op in FROM_CACHE if op in operations]),
+            "die": die(out),
+            "start_and_stop": start_and_stop(cycles),
+        }
+    notes["seconds"] = time.monotonic()  # since the boot
     (out / "modes.json").write_text(json.dumps(notes))
 
 

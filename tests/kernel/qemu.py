@@ -4,20 +4,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from tests.kernel import busybox, guest, tools
+from tests.kernel import busybox, emulator, guest, tools
 from tests.kernel.cache import Cache
 from tests.kernel.kernels import Kernel
-from tests.kernel.progress import UnavailableError, run
+from tests.kernel.progress import UnavailableError, run, say
 
 # Software emulation only. The machines this runs on are often guests themselves, where /dev/kvm
 # opens but stock kernels die in it; and results must not depend on which machine it was.
@@ -33,10 +34,12 @@ _COUNTED = ("-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off")
 _COUNTED_CPU = f"{_CPU},erms=off,fsrm=off"
 _QUIET = ("-nodefaults", "-no-user-config", "-display", "none", "-monitor", "none", "-no-reboot")
 
-# A panic must end the machine, not hang it; zeroing each new page takes TCG seconds per GiB.
-_APPEND = "console=ttyS0 oops=panic panic=-1 init_on_alloc=0 loglevel=5"
+# A panic must end the machine, not hang it.
+_APPEND = "console=ttyS0 oops=panic panic=-1 loglevel=5"
 
 _POLL_S = 0.1
+START_S = 180.0
+"""A guest begins its command after three seconds, and on a busy machine after thirty."""
 _TAIL_LINES = 40
 _DEATHS = ("Kernel panic", "Oops: ", "BUG: ", "hvo-guest: cannot", "general protection fault")
 
@@ -69,6 +72,15 @@ class GuestError(RuntimeError):
 
 class GuestTimeoutError(GuestError):
     """The guest was still running when its time was over."""
+
+
+class EmulatorError(GuestError):
+    """The guest died of a fault of the emulator's."""
+
+    def __init__(self, reason: str, where: str) -> None:
+        """``reason`` is what ``emulator.death`` says, ``where`` the end of the guest's logs."""
+        super().__init__(f"the emulator killed the guest: {reason}\n{where}")
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,31 @@ Guest = Callable[..., GuestRun]
 """Takes a command and run_in_guest's options; see the fixture of this name."""
 
 
-def run_in_guest(
+def run_in_guest(kernel: Kernel, argv: Sequence[str], *, out: Path, **options: Any) -> GuestRun:
+    """As ``boot_once``, and once more if the guest died of the emulator."""
+    return retrying(boot_once, kernel, argv, out=out, **options)
+
+
+def retrying(
+    boot: Guest, kernel: Kernel, argv: Sequence[str], *, out: Path, **options: Any
+) -> GuestRun:
+    """Boot; after a death of the emulator's remove what that run left in ``out``, and boot again.
+
+    console-first.log in ``out`` is then what the first run said.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    before = set(out.iterdir())
+    try:
+        return boot(kernel, argv, out=out, **options)
+    except EmulatorError as error:
+        say(f"{kernel.name}: {error.reason}: a known fault of the emulator; booting once more")
+    first = (out / "console.log").read_bytes()
+    _remove_all(set(out.iterdir()) - before)
+    (out / "console-first.log").write_bytes(first)
+    return boot(kernel, argv, out=out, **options)
+
+
+def boot_once(
     kernel: Kernel,
     argv: Sequence[str],
     *,
@@ -146,7 +182,7 @@ def run_in_guest(
         ]
         log = stack.enter_context((scratch / "qemu.log").open("wb"))
         qemu = stack.enter_context(_process(command, log))
-        ended = _wait(qemu, begin + timeout_s, _Follower(out, watch))
+        ended = _wait(qemu, begin, timeout_s, _Follower(out, watch))
         said = "".join(_text(path) for path in sorted(scratch.glob("*.log")))
     return _result(out, ended, said, time.monotonic() - begin, timeout_s)
 
@@ -157,6 +193,14 @@ def _emptied(out: Path) -> Path:
     for name in ("console.log", "stdout.log", "stderr.log", "exit-code"):
         (out / name).unlink(missing_ok=True)
     return out
+
+
+def _remove_all(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def memory_arguments(memory_mib: int, cpus: int, nodes: int, bare_nodes: int = 0) -> Iterator[str]:
@@ -233,6 +277,11 @@ class _Follower:
         self._paths = {name: out / f"{name}.log" for name in ("console", "stdout", "stderr")}
         self._read = dict.fromkeys(self._paths, 0)
 
+    @property
+    def started(self) -> bool:
+        """The guest's command has begun."""
+        return self._paths["stdout"].exists()
+
     def poll(self) -> None:
         if self._watch is None:
             return
@@ -246,9 +295,13 @@ class _Follower:
                     self._watch(name, new)
 
 
-def _wait(qemu: subprocess.Popen[bytes], until: float, follower: _Follower) -> bool:
-    """True if the machine went off by itself in time."""
-    while time.monotonic() < until:
+def _wait(
+    qemu: subprocess.Popen[bytes], begin: float, timeout_s: float, follower: _Follower
+) -> bool:
+    """True if the machine went off by itself in time; its command must begin within `START_S`."""
+    while (taken := time.monotonic() - begin) < timeout_s:
+        if taken > START_S and not follower.started:
+            return False
         try:
             qemu.wait(_POLL_S)
         except subprocess.TimeoutExpired:
@@ -263,11 +316,17 @@ def _result(out: Path, ended: bool, said: str, wall_s: float, timeout_s: float) 
     console = _text(out / "console.log")
     tail = "\n".join(console.splitlines()[-_TAIL_LINES:])
     where = f"{said}\n--- end of {out / 'console.log'} ---\n{tail}"
-    if not ended:
-        raise GuestTimeoutError(f"guest killed after {timeout_s:g} s\n{where}")
     code = _text(out / "exit-code").strip()
-    if code:
+    if ended and code:
         return GuestRun(int(code), out, wall_s)
+    started = (out / "stdout.log").exists()
+    if fault := emulator.death(console, started=started, timed_out=not ended):
+        raise EmulatorError(fault, where)
+    if not ended:
+        when = (
+            f"{wall_s:.0f} s without beginning its command" if not started else f"{timeout_s:g} s"
+        )
+        raise GuestTimeoutError(f"guest killed after {when}\n{where}")
     deaths = [line for line in console.splitlines() if any(sign in line for sign in _DEATHS)]
     reason = deaths[0].strip() if deaths else "it went off without a word"
     raise GuestError(f"guest died: {reason}\n{where}")

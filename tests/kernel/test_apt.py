@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from tests.kernel import legs, tools
-from tests.kernel.apt import Apt, Suite, dependencies, pick_mirror
+from tests.kernel.apt import Apt, dependencies, newest_version, pick_mirror
 from tests.kernel.cache import Cache
-from tests.kernel.debian import packages
+from tests.kernel.debian import choose, packages
 from tests.kernel.progress import UnavailableError
 
 
@@ -31,6 +31,9 @@ class _FakeApt(Apt):
     def __init__(self, table: dict[str, list[str]]) -> None:
         self._table = table
 
+    def names(self, prefix: str) -> list[str]:
+        return [name for name in self._table if name.startswith(prefix)]
+
     def depends(self, package: str) -> list[str]:
         return self._table[package]
 
@@ -38,14 +41,12 @@ class _FakeApt(Apt):
 def test_packages_of_one_image() -> None:
     apt = _FakeApt(
         {
-            "linux-image-cloud-amd64": ["linux-image-6-cloud"],
-            "linux-headers-cloud-amd64": ["linux-headers-6-cloud"],
             "linux-image-6-cloud": ["kmod", "linux-base"],
             "linux-headers-6-cloud": ["linux-headers-6-common", "linux-kbuild-6", "gcc-12"],
             "linux-headers-6-common": [],
         }
     )
-    assert packages(apt) == [
+    assert packages(apt, ["linux-image-6-cloud", "linux-headers-6-cloud"]) == [
         "linux-image-6-cloud",
         "linux-headers-6-cloud",
         "linux-headers-6-common",
@@ -64,9 +65,56 @@ def test_packages_of_a_split_image() -> None:
             "linux-headers-7-cloud": [],
         }
     )
-    assert set(packages(apt)) == {
-        f"linux-{part}-7-cloud" for part in ("image", "base", "binary", "modules", "headers")
+    assert set(packages(apt, ["linux-image-cloud-amd64", "linux-headers-cloud-amd64"])) == {
+        *(f"linux-{part}-7-cloud" for part in ("image", "base", "binary", "modules", "headers")),
+        "linux-image-cloud-amd64",
+        "linux-headers-cloud-amd64",
     }
+
+
+def test_modules_that_the_suite_no_longer_has_are_left_out() -> None:
+    apt = _FakeApt(
+        {
+            "linux-image-7-cloud": ["linux-binary-7-cloud", "linux-modules-7-cloud"],
+            "linux-binary-7-cloud": [],
+        }
+    )
+    assert packages(apt, ["linux-image-7-cloud"]) == ["linux-image-7-cloud", "linux-binary-7-cloud"]
+
+
+IMAGES = [
+    f"linux-image-{release}-{flavour}"
+    for flavour in ("amd64", "cloud-amd64", "cloud-amd64-dbg", "cloud-amd64-unsigned")
+    for release in (
+        *("6.1.0-56", "6.12.9+deb13", "6.12.113+deb13", "6.12.115+deb13", "6.12.115+deb13.1"),
+        *("6.120.1+deb14", "7.0.13+deb13"),
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("series", "below", "release"),
+    [
+        ("6.12", "", "6.12.115+deb13.1"),
+        ("6.12", "6.12.115", "6.12.113+deb13"),
+        ("6.12", "6.12.113", "6.12.9+deb13"),
+        ("7.0", "", "7.0.13+deb13"),
+    ],
+)
+def test_the_newest_release_of_a_series(series: str, below: str, release: str) -> None:
+    chosen = choose(IMAGES, "cloud-amd64", series, below)
+    assert chosen == f"linux-image-{release}-cloud-amd64"
+
+
+@pytest.mark.parametrize(("series", "below"), [("6.13", ""), ("7.0", "7.0.13"), ("7", "")])
+def test_a_series_that_is_not_there_has_no_release(series: str, below: str) -> None:
+    assert choose(IMAGES, "cloud-amd64", series, below) == ""
+
+
+def test_a_release_is_newer_than_its_candidates() -> None:
+    versions = ["7.2.13-1", "7.3.4-1~bpo13+1", "7.3~rc7-1~exp1"]
+    assert newest_version(versions) == "7.3.4-1~bpo13+1"
+    assert newest_version(versions[::2]) == "7.3~rc7-1~exp1"
 
 
 def test_without_root_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,23 +128,36 @@ def test_without_root_the_missing_package_is_named(monkeypatch: pytest.MonkeyPat
 
 
 def test_legs_under_test() -> None:
-    assert legs.under_test(environ={}) == ["patched", "debian-6.1", "debian-6.12", "debian-sid"]
+    assert set(legs.under_test(environ={})) | set(legs.under_test(works=False, environ={})) == set(
+        legs.LEGS
+    )
     assert legs.under_test(works=False, environ={}) == ["debian-5.10", "patched-slob"]
     assert legs.under_test(environ={"HVOSCOPE_LEGS": "patched,debian-5.10"}) == ["patched"]
     with pytest.raises(ValueError, match=r"unknown legs \['nothing'\]"):
         legs.under_test(environ={"HVOSCOPE_LEGS": "patched,nothing"})
 
 
+def test_every_test_runs_on_the_main_legs_only() -> None:
+    assert legs.whole(environ={}) == [
+        *("v17", "patched", "debian-6.1", "debian-6.12", "debian-newest")
+    ]
+    assert legs.whole(environ={"HVOSCOPE_LEGS": "patched-no-btf,v17,debian-5.10"}) == ["v17"]
+
+
 def test_a_leg_passes_its_boot_parameters_on(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
 
-    def provide(*args: object) -> object:
-        seen.extend(args)
-        return args
+    class Made:
+        def provide(self, *args: object) -> object:
+            seen.extend(args)
+            return args
 
-    suite = Suite("x")
-    leg = legs.Leg("about", suite, provide, "hugepages=4")  # type: ignore[arg-type]
+    leg = legs.Leg("about", Made(), "hugepages=4")  # type: ignore[arg-type]
     monkeypatch.setitem(legs.LEGS, "mine", leg)
     cache = Cache.__new__(Cache)
     legs.provide("mine", cache)
-    assert seen == ["mine", suite, cache, "hugepages=4"]
+    assert seen == ["mine", cache, "hugepages=4"]
+
+
+def test_one_leg_boots_as_debian_does() -> None:
+    assert [name for name, leg in legs.LEGS.items() if not leg.append] == ["debian-6.12-stock"]

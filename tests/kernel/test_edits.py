@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel.built import missing_options
 from tests.kernel.edits import Edit, EditError, apply, apply_all
-from tests.kernel.patched import missing_options
 from tests.kernel.patched_edits import EDITS
 
 

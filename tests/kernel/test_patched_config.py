@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The options of the kernels that are built here."""
 
-from tests.kernel.patched import missing_options, option_of, override, requested_config
+from tests.kernel.built import missing_options, option_of, override, requested_config
 
 
 def test_the_option_of_a_line() -> None:

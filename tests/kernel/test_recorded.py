@@ -18,7 +18,7 @@ from probes.replay import AT_ONCE, ReplayBackend
 from probes.trace_file import TraceReader
 from tests import golden
 from tests.kernel.kernels import Kernels
-from tests.kernel.legs import under_test
+from tests.kernel.legs import whole
 from tests.kernel.predictions import new_tables
 from tests.kernel.recordings import Recorded, record, store
 from tests.kernel.test_counts import EXPECTED
@@ -34,7 +34,7 @@ _MEASURED = re.compile(r"hvo_\w+_duration_seconds_(bucket|sum)")
 """Two sets of probes time the same calls, each by itself."""
 
 
-@pytest.fixture(scope="module", params=[leg for leg in under_test() if leg in EXPECTED])
+@pytest.fixture(scope="module", params=whole())
 def recorded(
     request: pytest.FixtureRequest, kernels: Kernels, tmp_path_factory: pytest.TempPathFactory
 ) -> Recorded:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in the guest: drives the product on the running kernel and writes down what it saw.
 
-It judges nothing; the host's tests read its notes. ``python -m tests.kernel.workload FOLDER``.
+It judges nothing; the host's tests read its notes.
+``python -m tests.kernel.workload FOLDER OPERATION...``
 """
 
 import contextlib
@@ -53,7 +54,7 @@ Notes = dict[str, Any]
 
 def perform(operation: Operation) -> None:
     """Do one operation on the running kernel."""
-    pool = Path(f"/sys/kernel/mm/hugepages/hugepages-{operation.size // KIB}kB")
+    pool = pool_of(operation.size)
     match operation.verb:
         case "hvo":
             SWITCH.write_text("1" if operation.on else "0")
@@ -65,6 +66,11 @@ def perform(operation: Operation) -> None:
             (pool / "demote").write_text(str(operation.pages))
         case "overcommit":
             _overcommit(pool, operation)
+
+
+def pool_of(size: int) -> Path:
+    """The folder of the pool of huge pages of ``size`` bytes."""
+    return Path(f"/sys/kernel/mm/hugepages/hugepages-{size // KIB}kB")
 
 
 def _resize(pool: Path, change: int) -> None:
@@ -204,7 +210,7 @@ def hooks_left() -> str:
     return hooks()
 
 
-def count_exactly(out: Path) -> Notes:
+def count_exactly(out: Path, operations: Sequence[str]) -> Notes:
     """The main job: serve, operate, scrape, compare notes with the kernel's own."""
     notes: Notes = {"steps": []}
     with exporter(out / "serve.log") as process:
@@ -212,7 +218,7 @@ def count_exactly(out: Path) -> Notes:
         wait_for(lambda: get("/-/ready")[0] == 200)
         with recording(out / "events.bin") as recorder:
             notes["start"] = {"scrape": get("/metrics")[1], "kernel": kernels_own()}
-            for text in OPERATIONS:
+            for text in operations:
                 perform(parse_operation(text))
                 step = {"op": text, "scrape": get("/metrics")[1], "kernel": kernels_own()}
                 notes["steps"].append(step)
@@ -228,7 +234,7 @@ def count_exactly(out: Path) -> Notes:
     return notes
 
 
-def ask_trace(out: Path) -> Notes:
+def ask_trace(*, shrinks: bool) -> Notes:
     """``hvoscope trace`` as its user would: a few lines while the pool grows."""
     command = [HVOSCOPE, "trace", "--pte", "--count", "9"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -244,7 +250,8 @@ def ask_trace(out: Path) -> Notes:
             "stdout": (header + process.stdout.read()).decode(),
             "stderr": process.stderr.read().decode(),
         }
-    perform(Operation("shrink", 2 * MIB, grown))
+    if shrinks:
+        perform(Operation("shrink", 2 * MIB, grown))
     return notes
 
 
@@ -301,15 +308,16 @@ def refusal(out: Path, name: str, *prefix: str) -> Notes:
         "trace_stderr": trace.stderr,
         "log": log.read_text(),
         "hooks_left": hooks_left(),
+        "pool_2mb": int((pool_of(2 * MIB) / "nr_hugepages").read_text()),
         **served,
     }
 
 
 def main() -> None:
     """Do all of it and write notes.json."""
-    out = Path(sys.argv[1])
-    notes = {"release": os.uname().release, "counts": count_exactly(out)}
-    notes["trace"] = ask_trace(out)
+    out, operations = Path(sys.argv[1]), sys.argv[2:]
+    notes = {"release": os.uname().release, "counts": count_exactly(out, operations)}
+    notes["trace"] = ask_trace(shrinks=any(text.startswith("shrink") for text in operations))
     notes["refused"] = refused(out)
     (out / "notes.json").write_text(json.dumps(notes))
 

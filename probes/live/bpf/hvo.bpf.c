@@ -5,7 +5,8 @@
  *
  * An operation (optimise or restore one huge page) runs in one task from enter
  * to exit. Between the two, its state lives at the task's place; the totals are
- * committed at the exit, so a rolled-back attempt never looks like a saving.
+ * committed at the exit, so a rolled-back attempt never looks like a saving. Of
+ * an exit that the kernel will not tell of, the last PTE takes the place.
  *
  * No kernel struct is named here but pt_regs, whose layout is fixed.
  * probes/live/program.py puts it together: hvo_event.h, the definitions that it
@@ -301,7 +302,7 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped)
 	u8 reason;
 	struct report r;
 
-	if (!place)	/* never so, but for the verifier */
+	if (!place || !setting(SETTING_ARMED))
 		return;
 	if (dropped)
 		missed(restoring);
@@ -314,8 +315,6 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped)
 	}
 	if (op)	/* its end never came */
 		give_up(place, op, task);
-	if (!setting(SETTING_ARMED))
-		return;
 	if (size_index < 0 || node >= HVO_NODES) {
 		COUNT_DIAG(HVO_DIAG_MAP_ERRORS);
 		return;

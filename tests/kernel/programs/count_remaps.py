@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 _TEXT = "BPF_ARRAY(hits, u64, 1); int hit(void *ctx) { hits.increment(0); return 0; }"
+_SWITCH = Path("/proc/sys/vm/hugetlb_optimize_vmemmap")
 _POOLS = Path("/sys/kernel/mm/hugepages")
 
 
@@ -17,7 +18,8 @@ def main() -> None:
     # Warnings of newer kernels' headers, which this old compiler does not know.
     bpf = importlib.import_module("bcc").BPF(text=_TEXT, cflags=["-Wno-everything"])
     bpf.attach_kprobe(event="vmemmap_remap_pte", fn_name="hit")
-    Path("/proc/sys/vm/hugetlb_optimize_vmemmap").write_text("1")
+    if _SWITCH.exists():  # not in a kernel that always optimises
+        _SWITCH.write_text("1")
     found = {}
     for size_kb, pages in ((2048, 23), (1048576, 1)):
         before = bpf["hits"][0].value
