@@ -135,6 +135,13 @@ MUTATIONS = (
         "6.7",
         RECORDS,
     ),
+    Mutation(
+        "void function's register read",
+        "on_exit(0, 0, 0);",
+        "on_exit(0, 1, (int)PT_REGS_RC(ctx));",
+        "6.0",
+    ),
+    Mutation("every return taken for dropped", "address != trampoline", "address == trampoline"),
     Mutation("time from the last enter", "op->since_ns = bpf_ktime_get_ns();", ";"),
 )
 

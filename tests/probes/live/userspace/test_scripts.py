@@ -57,7 +57,7 @@ _DEEDS = st.lists(
 )
 
 
-@settings(max_examples=15, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=8, phases=(Phase.explicit, Phase.generate))
 @given(
     name=_FAILING,
     deeds=st.lists(_DEEDS, min_size=1, max_size=4),
