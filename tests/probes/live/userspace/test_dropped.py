@@ -2,6 +2,7 @@
 """Returns that the kernel drops, for want of return probes: no page is lost, and each is told."""
 
 from collections import Counter
+from collections.abc import Iterator
 from random import Random
 
 import pytest
@@ -133,7 +134,7 @@ def test_any_return_may_be_dropped(name: str, seed: int, stream: bool, lab: Lab)
 def test_a_walk_whose_return_is_dropped_is_not_guessed(kernel: Kernel, lab: Lab) -> None:
     """In range mode the count is read at a return: without it the page is missed, and told so."""
     page = Page(0, 9, 1)
-    drop = iter(())
+    drop: Iterator[bool] = iter(())
     script = Script(kernel, lab.arena, drops=lambda: next(drop, False))
     script.optimize(page).restore(page)
     whole = list(script.recorder.events[RANGE])
