@@ -32,12 +32,16 @@ _LOOK_SECONDS = 10.0
 """How often to see that the web side lives, where the service manager asks for nothing shorter."""
 
 
+_ENDED = 0
+"""Beside the numbers of signals: the web side has ended."""
+
+
 class _Terminated(BaseException):
     """A signal asked the daemon to end, whatever it was doing."""
 
 
 class WebDiedError(Exception):
-    """The web side ended by itself, which only a bug can do; what it died of is in the log."""
+    """The web side ended by itself; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,14 @@ def serve(backend: Backend, state: State, web: WebOptions, user: str = "") -> No
     heap.share()
     backend.prepare()
     privileges.drop(user)
-    server = Server(listeners, site_of(backend, state, drift, web), web_config, web.limits)
     hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
+    server = Server(
+        listeners,
+        site_of(backend, state, drift, web),
+        web_config,
+        web.limits,
+        when_ended=lambda: hangups.put(_ENDED),
+    )
     try:
         _catch_signals(hangups)  # first: whoever is answered may send one
         server.start()
@@ -112,7 +122,7 @@ def site_of(backend: Backend, state: State, drift: Drift, web: WebOptions) -> Si
             version("hvoscope"), backend.info, backend.status(), web.telemetry_path
         )
 
-    return make_site(registry, web.telemetry_path, readiness, landing_page)
+    return make_site(registry, web.telemetry_path, readiness, landing_page, registry)
 
 
 def _attach(backend: Backend) -> None:
@@ -150,13 +160,13 @@ def _stand_by(
     seconds = watchdog / 3 if watchdog else _LOOK_SECONDS
     while True:
         try:
-            hangups.get(timeout=seconds)
+            number = hangups.get(timeout=seconds)
         except queue.Empty:
             if server.turns(seconds):
                 notifier.alive(_verdict(backend))
-            elif server.has_ended():
-                raise WebDiedError("the web side has ended by itself") from None
             continue
+        if number == _ENDED:
+            raise WebDiedError(server.problem)
         log.info("SIGHUP")
         notifier.reloading()
         server.reload()

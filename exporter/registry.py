@@ -1,18 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a scrape of the daemon holds: the catalogue's metrics, and the process's own cost."""
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from collections.abc import Collection, Iterable
+
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
+from prometheus_client.registry import Collector
 
 from exporter.collector import DEFAULT_MAX_SERIES, HvoCollector
 from probes.accounting import Drift, State
 from probes.backend import Backend
 
 
+class Registry(CollectorRegistry):
+    """All that can be scraped, and parts of it by the collector's name."""
+
+    def __init__(self, hvo: HvoCollector) -> None:
+        """process_* metrics always describe this exporter, whichever kernel ``hvo`` is of."""
+        super().__init__()
+        self._hvo = hvo
+        self._process = ProcessCollector(registry=None)
+        self.register(hvo)
+        self.register(self._process)
+
+    @property
+    def collectors(self) -> Collection[str]:
+        """``catalogue.COLLECTORS``."""
+        return self._hvo.names
+
+    def part(self, collectors: Collection[str]) -> Collector:
+        """What these collect, and what this process costs."""
+        return _Part(self._hvo, collectors, self._process)
+
+
+class _Part(Collector):
+    def __init__(self, hvo: HvoCollector, names: Collection[str], rest: Collector) -> None:
+        self._hvo = hvo
+        self._names = names
+        self._rest = rest
+
+    def collect(self) -> Iterable[Metric]:
+        return [*self._hvo.collect_only(self._names), *self._rest.collect()]
+
+
 def make_registry(
     backend: Backend, state: State, drift: Drift, *, max_series: int = DEFAULT_MAX_SERIES
-) -> CollectorRegistry:
-    """Register all there is. The process is this one, of this /proc, whoever's the kernel is."""
-    registry = CollectorRegistry()
-    registry.register(HvoCollector(backend, state, drift, max_series=max_series))
-    ProcessCollector(registry=registry)
-    return registry
+) -> Registry:
+    """Register all there is."""
+    return Registry(HvoCollector(backend, state, drift, max_series=max_series))

@@ -59,8 +59,13 @@ def gap_row(gap: Gap) -> str:
 
 
 def json_line(event: Event, info: Info) -> str:
-    """The whole record under its field names, with kind, reason, size and comm spelled out."""
+    """The whole record under its field names, with kind, reason, size and comm spelled out.
+
+    Addresses are hexadecimal strings, ``0x0`` where the step has none: programs that read JSON's
+    numbers as doubles round them beyond 2**53.
+    """
     record = {k: v for k, v in event._asdict().items() if k not in ("order", "version")}
+    record |= {name: hex(record[name]) for name in ("start", "end", "reuse")}
     record |= {
         "kind": Kind(event.kind).name.lower(),
         "reason": Reason(event.reason).name.lower(),

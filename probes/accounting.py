@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernel's own state: pools, the switch, memmap pages. Needs no probe and no privilege.
 
-What a kernel does not show is None or left out, never 0. A file that is there and says something
-else than it should is a ``ValueError`` with its name.
+What a kernel does not show is None or left out, never 0; a node's missing file is never answered
+with the whole machine's. A count that the kernel took below zero is negative (``parse_count``). A
+file that is there and says something else than it should is a ``ValueError`` with its name, a
+folder that may not be listed an ``OSError``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +14,16 @@ from typing import NamedTuple, Protocol
 
 from probes.counters import Counters
 from probes.geometry import KIB
-from probes.host import Host, online_nodes, read_number, read_text
+from probes.host import (
+    Host,
+    has_numa,
+    online_nodes,
+    parse_count,
+    parse_digits,
+    read_count,
+    read_number,
+    read_text,
+)
 from probes.memmap import MemmapSavings
 
 _POOL_FILES: Mapping[str, str] = {
@@ -21,6 +32,9 @@ _POOL_FILES: Mapping[str, str] = {
     "surplus": "surplus_hugepages",
 }
 """Per node (Documentation/admin-guide/mm/hugetlbpage.rst). Reserved pages belong to no node."""
+
+_NODE_BITS = 32
+"""Counts of a node are unsigned int, those of the machine unsigned long (struct hstate)."""
 
 _MEMMAP_COUNTERS: Mapping[str, str] = {
     "nr_memmap_boot_pages": "boot",
@@ -49,7 +63,7 @@ class State(Protocol):
         """Huge pages promised to mappings but not yet used, by size; they belong to no node."""
 
     def overcommit(self) -> Mapping[int, int]:
-        """Most surplus huge pages that the pool may have, by size."""
+        """Most surplus huge pages that the pool may have, by size; absent where it is no limit."""
 
     def enabled(self) -> bool | None:
         """The HVO switch; None where the kernel has none."""
@@ -62,7 +76,10 @@ class State(Protocol):
 
 
 def huge_page_sizes(host: Host) -> tuple[int, ...]:
-    """Huge page sizes that the kernel has, in bytes, ascending; empty without hugetlbfs."""
+    """Huge page sizes that the kernel has, in bytes, ascending; empty without hugetlbfs.
+
+    Raises ``OSError`` where they may not be listed.
+    """
     return tuple(sorted(_sizes_in(host.sys / "kernel/mm/hugepages")))
 
 
@@ -149,25 +166,30 @@ class KernelState:
         self._savings = MemmapSavings(host, page_size)
 
     def pools(self) -> Iterator[Pool]:
-        """Counts of each node, or of the whole machine as node 0 on a kernel without NUMA."""
+        """Counts of each node that has a pool.
+
+        Before Linux 6.1 a node without memory has none (mm/hugetlb.c, hugetlb_register_all_nodes).
+        On a kernel without NUMA the whole machine is node 0.
+        """
+        if not has_numa(self._host):
+            yield from _pools_in(self._machine, node=0, bits=64)
+            return
         nodes = self._host.sys / "devices/system/node"
         for node in online_nodes(self._host):
-            folder = nodes / f"node{node}/hugepages"
-            if not folder.is_dir():
-                folder = self._host.sys / "kernel/mm/hugepages"
-            for size in sorted(_sizes_in(folder)):
-                for state, name in _POOL_FILES.items():
-                    pages = read_number(folder / f"hugepages-{size // KIB}kB/{name}")
-                    if pages is not None:
-                        yield Pool(size, node, state, pages)
+            yield from _pools_in(nodes / f"node{node}/hugepages", node, _NODE_BITS)
+
+    def totals(self) -> Mapping[int, int]:
+        """Huge pages of each size on the whole machine, whichever nodes show theirs."""
+        return self._of_sizes("nr_hugepages")
 
     def reserved(self) -> Mapping[int, int]:
         """resv_hugepages of each size."""
         return self._of_sizes("resv_hugepages")
 
     def overcommit(self) -> Mapping[int, int]:
-        """nr_overcommit_hugepages of each size."""
-        return self._of_sizes("nr_overcommit_hugepages")
+        """nr_overcommit_hugepages of each size; half of what it can hold is no limit at all."""
+        limits = self._of_sizes("nr_overcommit_hugepages")
+        return {size: pages for size, pages in limits.items() if pages >= 0}
 
     def enabled(self) -> bool | None:
         """The sysctl (Linux 5.19 and later); None where there is none."""
@@ -184,27 +206,47 @@ class KernelState:
         for line in (read_text(path) or "").splitlines():
             name, _, value = line.partition(" ")
             if name in _MEMMAP_COUNTERS:
-                if not value.isdecimal():
-                    raise ValueError(f"{path} has no number here: {line[:40]!r}")
-                found[_MEMMAP_COUNTERS[name]] = int(value)
+                try:
+                    found[_MEMMAP_COUNTERS[name]] = parse_count(value)
+                except ValueError:
+                    raise ValueError(f"{path} has no number here: {line[:40]!r}") from None
         return found
 
     def saved_bytes(self) -> int | None:
         """See ``probes.memmap``, which also says when it is None."""
         return self._savings.saved_bytes(self.memmap_pages())
 
+    @property
+    def _machine(self) -> Path:
+        return self._host.sys / "kernel/mm/hugepages"
+
     def _of_sizes(self, name: str) -> Mapping[int, int]:
-        pools = self._host.sys / "kernel/mm/hugepages"
         found = {}
         for size in huge_page_sizes(self._host):
-            pages = read_number(pools / f"hugepages-{size // KIB}kB/{name}")
+            pages = read_count(self._machine / f"hugepages-{size // KIB}kB/{name}")
             if pages is not None:
                 found[size] = pages
         return found
 
 
+def _pools_in(folder: Path, node: int, bits: int) -> Iterator[Pool]:
+    for size in sorted(_sizes_in(folder)):
+        for state, name in _POOL_FILES.items():
+            pages = read_count(folder / f"hugepages-{size // KIB}kB/{name}", bits)
+            if pages is not None:
+                yield Pool(size, node, state, pages)
+
+
 def _sizes_in(folder: Path) -> Iterator[int]:
-    for entry in folder.glob("hugepages-*kB"):
-        digits = entry.name.removeprefix("hugepages-").removesuffix("kB")
-        if digits.isdecimal():
-            yield int(digits) * KIB
+    try:
+        names = [entry.name for entry in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in names:
+        if name.startswith("hugepages-") and name.endswith("kB"):
+            try:
+                size = parse_digits(name.removeprefix("hugepages-").removesuffix("kB"))
+            except ValueError:
+                continue
+            if size:
+                yield size * KIB

@@ -52,6 +52,8 @@ class Geometry:
     struct_page_size: int = 64
     reserved_pages: int = 2
     """vmemmap pages that stay mapped to frames of their own: 2 in the seed, 1 from 5.18 on."""
+    vmemmap_by_pmds: bool | None = None
+    """Whether boot maps struct pages by huge pmds; None: with 4 KB pages only."""
 
     def __post_init__(self) -> None:
         """Refuse what no kernel has: ``ValueError``."""
@@ -74,10 +76,10 @@ class Geometry:
     def maps_vmemmap_with_pmds(self) -> bool:
         """Whether boot maps struct pages by huge pmds, which the first HVO page in each splits.
 
-        With 4 KB pages only: on larger ones arm64 goes through vmemmap_populate_basepages, so
-        that there is nothing to split (arch/arm64/mm/mmu.c, vmemmap_populate).
+        On larger pages arm64 goes through vmemmap_populate_basepages, so that there is nothing to
+        split (arch/arm64/mm/mmu.c, vmemmap_populate).
         """
-        return self.page_size == 4 * KIB
+        return self.page_size == 4 * KIB if self.vmemmap_by_pmds is None else self.vmemmap_by_pmds
 
     @property
     def pmd_size(self) -> int:
@@ -125,3 +127,21 @@ ARCHITECTURES: Mapping[str, Mapping[int, tuple[int, ...]]] = {
     },
 }
 """The seed's table: architecture -> base page size -> huge page sizes, in bytes."""
+
+LATER_ARCHITECTURES: Mapping[str, Mapping[int, tuple[int, ...]]] = {
+    # arch/riscv/mm/hugetlbpage.c; 64 KB with the Svnapot extension
+    "riscv64": {4 * KIB: (64 * KIB, 2 * MIB, 1 * GIB)},
+    # HPAGE_SIZE of arch/loongarch/include/asm/page.h; 16 KB pages are the usual ones
+    "loongarch64": {16 * KIB: (32 * MIB,), 4 * KIB: (2 * MIB,), 64 * KIB: (512 * MIB,)},
+}
+"""Architectures that got HVO after the seed: the usual base page first."""
+
+EVERY_ARCHITECTURE = {**ARCHITECTURES, **LATER_ARCHITECTURES}
+
+
+def vmemmap_by_pmds(architecture: str) -> bool | None:
+    """``Geometry.vmemmap_by_pmds``: loongarch has them with every page (arch/loongarch/mm/init.c).
+
+    There it takes a kernel of three levels of page tables or more, as the usual ones are.
+    """
+    return True if architecture == "loongarch64" else None

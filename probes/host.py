@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import digits, hexdigits
 
+OS_RELEASE = Path("/etc/os-release")
+
 _MOST_IDS = 1 << 16
 """Of CPUs or nodes: beyond any kernel's NR_CPUS and MAX_NUMNODES."""
 
@@ -22,14 +24,29 @@ class Host:
     release: str = field(default_factory=lambda: os.uname().release)
     machine: str = field(default_factory=lambda: os.uname().machine)
     boot: Path = Path("/boot")
+    os_release: Path = OS_RELEASE
+
+
+def read_or_error(path: Path) -> str | OSError:
+    """Contents of a small file, stripped, or why it can't be read.
+
+    For readers to whom a missing file means something: see ``is_missing``.
+    """
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError as error:
+        return error
+
+
+def is_missing(found: object) -> bool:
+    """Whether ``found`` is the error of a file that does not exist, not of an unreadable one."""
+    return isinstance(found, FileNotFoundError | NotADirectoryError)
 
 
 def read_text(path: Path) -> str | None:
     """Contents of a small file, stripped; None when it can't be read."""
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return None
+    text = read_or_error(path)
+    return None if isinstance(text, OSError) else text
 
 
 def read_number(path: Path, base: int = 10) -> int | None:
@@ -44,6 +61,36 @@ def read_number(path: Path, base: int = 10) -> int | None:
         return parse_digits(text.removeprefix("0x") if base == 16 else text, base)
     except ValueError:
         raise ValueError(f"{path} is no number: {text[:40]!r}") from None
+
+
+def read_count(path: Path, bits: int = 64) -> int | None:
+    """The kernel's count that is all of a small file, as ``parse_count`` reads it.
+
+    None when the file can't be read. Raises ``ValueError``, with the file's name, when it is
+    something else.
+    """
+    text = read_text(path)
+    if text is None:
+        return None
+    try:
+        return parse_count(text, bits)
+    except ValueError:
+        raise ValueError(f"{path} is no number: {text[:40]!r}") from None
+
+
+def parse_count(text: str, bits: int = 64) -> int:
+    """A kernel counter of ``bits`` bits, which it prints unsigned: one below 0 is read as such.
+
+    HugePages_Rsvd of 18446744073709551615 is -1: the kernel took one away too many. Raises
+    ``ValueError`` for what no counter of 64 bits can be.
+    """
+    value = parse_digits(text)
+    if value >> 64:
+        raise ValueError(f"not a counter of 64 bits: {text[:40]!r}")
+    if value >> 63:
+        return value - (1 << 64)
+    # An unsigned int is widened without its sign before it is printed as unsigned long.
+    return value - (1 << bits) if bits < 64 and value >> (bits - 1) == 1 else value
 
 
 def parse_digits(text: str, base: int = 10) -> int:
@@ -72,15 +119,40 @@ def parse_id_list(text: str) -> tuple[int, ...]:
 
 
 def possible_nodes(host: Host) -> tuple[int, ...]:
-    """NUMA nodes that may ever exist; (0,) on a kernel without NUMA."""
-    text = read_text(host.sys / "devices/system/node/possible")
-    return parse_id_list(text) if text else (0,)
+    """NUMA nodes that may ever exist; (0,) on a kernel without NUMA.
+
+    Where the list can't be read: the nodes that have a folder. Raises ``ValueError`` and
+    ``OSError``.
+    """
+    return _nodes(host, "possible")
 
 
 def online_nodes(host: Host) -> tuple[int, ...]:
-    """NUMA nodes that are there now; (0,) on a kernel without NUMA."""
-    text = read_text(host.sys / "devices/system/node/online")
-    return parse_id_list(text) if text else (0,)
+    """NUMA nodes that are there now; (0,) on a kernel without NUMA. Otherwise as above."""
+    return _nodes(host, "online")
+
+
+def has_numa(host: Host) -> bool:
+    """Whether the kernel has NUMA (drivers/base/node.c), be it with one node. ``OSError``."""
+    return (host.sys / "devices/system/node").is_dir()
+
+
+def _nodes(host: Host, which: str) -> tuple[int, ...]:
+    if not has_numa(host):
+        return (0,)
+    folder = host.sys / "devices/system/node"
+    text = read_text(folder / which)
+    if text is None:
+        return _node_folders(folder)
+    try:
+        return parse_id_list(text)
+    except ValueError as error:
+        raise ValueError(f"{folder / which}: {error}") from None
+
+
+def _node_folders(folder: Path) -> tuple[int, ...]:
+    names = [entry.name.removeprefix("node") for entry in folder.iterdir()]
+    return tuple(sorted(int(name) for name in names if name.isascii() and name.isdecimal()))
 
 
 def possible_cpus(host: Host) -> tuple[int, ...]:

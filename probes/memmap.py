@@ -16,6 +16,8 @@ Not known, and then absent rather than wrong:
 - device memory (ZONE_DEVICE), which has struct pages, but no blocks that could be counted;
 - page_ext tables (page_owner=on and the like), which the kernel adds to nr_memmap_pages;
 - blocks of many sections with holes, unless the firmware's map of memory tells which are there;
+- memory that takes less than no frames, or zones with less than no pages: the kernel then counted
+  wrong (one of the two counters alone may be below zero: their sum is what counts);
 - less than nothing: boot-time memory was taken out (the kernel forgot to subtract it until 6.18),
   or a list of huge pages is just being optimised, and its new heads are there already.
 """
@@ -26,7 +28,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from probes.geometry import MIB
-from probes.host import Host, read_number, read_text
+from probes.host import Host, parse_count, read_number, read_text
 from probes.live.btf import struct_sizes
 
 _SECTION_BITS: Mapping[str, int] = {
@@ -78,10 +80,11 @@ class MemmapSavings:
         if self._may_have_page_ext(accounted["runtime"], zones.present):
             return None
         sections, size = self._sections(zones.present), self._sizes.get("page")
-        if sections is None or size is None:
+        taken = sum(accounted.values())
+        if sections is None or size is None or taken < 0:
             return None
         frames_per_section = -(-self._section_pages * size // self._page_size)
-        saved = sections * frames_per_section - sum(accounted.values())
+        saved = sections * frames_per_section - taken
         return saved * self._page_size if saved >= 0 else None
 
     @cached_property
@@ -139,8 +142,15 @@ class MemmapSavings:
         for name, what, pages in _ZONE_LINE.findall(text):
             if name:
                 zone = name
-            elif what == "present":
-                present += int(pages)
+                continue
+            try:
+                count = parse_count(pages)
+            except ValueError as error:
+                raise ValueError(f"{self._host.proc}/zoneinfo: {error}") from None
+            if count < 0:
+                return None
+            if what == "present":
+                present += count
             elif zone == "Device":
-                device_spanned += int(pages)
+                device_spanned += count
         return _Zones(present, device_spanned) if present else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
-from probes.geometry import ARCHITECTURES, Geometry, is_power_of_two, size_label
+from probes.geometry import EVERY_ARCHITECTURE, Geometry, is_power_of_two, size_label
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def check_possible(geometry: Geometry) -> None:
 
 def check_architecture(architecture: str, geometry: Geometry, sizes: Iterable[int]) -> None:
     """Raise ``ValueError`` for a page or huge page size that ``architecture`` does not have."""
-    pages = ARCHITECTURES[architecture]
+    pages = EVERY_ARCHITECTURE[architecture]
     if geometry.page_size not in pages:
         raise ValueError(
             f"{architecture} has pages of {_list(pages)}, not {size_label(geometry.page_size)}"

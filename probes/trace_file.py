@@ -13,6 +13,7 @@ is whole up to its last whole block wherever its writer is stopped. It is read a
 front to back: both ends may be pipes.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -32,6 +33,7 @@ VERSION = 1
 BLOCK_RECORDS = 16_384
 """Records to put into a block: 1.5 MB, little enough for a CPU's cache."""
 
+_STANDARD_INPUT = Path("/dev/stdin")
 _MAGIC = b"HVOTRACE"
 _START = Struct("<8sI")
 _HEAD, _DATA, _DONE = b"HEAD", b"DATA", b"DONE"
@@ -151,9 +153,12 @@ class TraceReader:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open the file at ``path`` and read its header."""
+        """Open the file at ``path`` and read its header.
+
+        Standard input is read where it stands, and need not be one that can be opened again.
+        """
         try:
-            file = path.open("rb")
+            file = os.fdopen(os.dup(0), "rb") if path == _STANDARD_INPUT else path.open("rb")
         except OSError as error:
             raise TraceFileError(f"{path}: {error.strerror}") from error
         try:

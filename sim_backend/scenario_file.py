@@ -77,13 +77,13 @@ def shipped() -> tuple[str, ...]:
 
 
 def load(name_or_file: str) -> Scenario:
-    """Read a scenario of the package by name, or any other by its file.
+    """Read a scenario of the package by name, or any other by its file; ``-``: standard input.
 
     Raises ``TomlError``, which names file and line.
     """
     if name_or_file in shipped():
         return read_scenario(_FOLDER / f"{name_or_file}{_SUFFIX}")
-    path = Path(name_or_file)
+    path = Path("/dev/stdin" if name_or_file == "-" else name_or_file)
     if path.suffix != _SUFFIX and not path.exists():
         raise TomlError(
             f"no scenario is called {name_or_file!r} (there are {', '.join(shipped())}; "

@@ -20,7 +20,8 @@ EXIT_NOT_READY = 1
 def check_command(*, as_json: bool, proc: Path, sys_: Path) -> None:
     """Say what will work on this machine, what will not, and how to mend it.
 
-    Reads files only, and needs no root; what it can't read it calls unknown.
+    Needs no root; what it can't read it calls unknown. It reads files, and asks the kernel to load
+    a program of two instructions, which is never attached.
 
     \b
     Exit codes:

@@ -2,6 +2,7 @@
 """Options that several commands share, and how their values are read."""
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,39 @@ def parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
             raise click.BadParameter(str(error)) from error
 
     return callback
+
+
+STANDARD_INPUT, STANDARD_OUTPUT = Path("/dev/stdin"), Path("/dev/stdout")
+
+
+def dash_is(standard: Path) -> Callable[..., Path | None]:
+    """A callback of an option of ``click.Path()``: ``-`` is ``standard``, ``./-`` a file."""
+
+    def callback(_context: click.Context, _param: click.Parameter, text: str | None) -> Path | None:
+        if text == "-":
+            return standard
+        return Path(text) if text else None
+
+    return callback
+
+
+def refuse_terminal(what: str) -> None:
+    """Keep binary data off a terminal. Raises ``click.UsageError``."""
+    if sys.stdout.isatty():
+        raise click.UsageError(f"{what} is binary, and standard output a terminal: redirect it")
+
+
+class Finite(click.FloatRange):
+    """A number in a range, and not infinite or not a number at all."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        """As click's, with an error for ``inf`` and ``nan``."""
+        number: float = super().convert(value, param, context)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, context)
+        return number
 
 
 def parse_time_scale(text: str) -> float:
@@ -64,8 +98,9 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--replay.file",
             "replay_file",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="The recording to play, made by hvoscope record.",
+            type=click.Path(dir_okay=False),
+            callback=dash_is(STANDARD_INPUT),
+            help="The recording to play, made by hvoscope record; -: standard input.",
         ),
         click.option(
             "--sim.seed",
@@ -84,7 +119,7 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
             "scenario",
             callback=parsed(lambda text: text and load(text)),
             metavar="NAME|FILE",
-            help="What to simulate; see hvoscope simulate --list-scenarios. "
+            help="What to simulate, -: standard input; see hvoscope simulate --list-scenarios. "
             "[default: pools that breathe, for ever]",
         ),
         click.option(
@@ -131,7 +166,11 @@ def path_options(command: Callable[..., None]) -> Callable[..., None]:
             "--path.sysfs", "sys_", type=click.Path(path_type=Path), default="/sys", help="/sys."
         ),
         click.option(
-            "--path.procfs", "proc", type=click.Path(path_type=Path), default="/proc", help="/proc."
+            "--path.procfs",
+            "proc",
+            type=click.Path(path_type=Path, exists=True, file_okay=False),
+            default="/proc",
+            help="/proc.",
         ),
     ):
         command = option(command)

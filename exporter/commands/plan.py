@@ -11,7 +11,7 @@ import click
 from exporter.commands.options import parsed, path_options
 from exporter.plan import explain, report
 from exporter.plan.machine import Given, Subject, described, running
-from probes.geometry import ARCHITECTURES, parse_size
+from probes.geometry import EVERY_ARCHITECTURE, parse_size
 from probes.host import Host
 from probes.savings import Demand, savings
 
@@ -43,14 +43,14 @@ def _optional_size(text: str | None) -> int | None:
 @click.option(
     "--arch",
     "architecture",
-    type=click.Choice(list(ARCHITECTURES)),
+    type=click.Choice(list(EVERY_ARCHITECTURE)),
     help="Architecture that --size belongs to; x86-64 if left out.",
 )
 @click.option(
     "--page-size",
     callback=parsed(_optional_size),
     metavar="SIZE",
-    help="Base page of that architecture, as 64K; 4K if left out.",
+    help="Base page of that architecture, as 64K; its usual one if left out.",
 )
 @click.option(
     "--struct-page",
@@ -83,8 +83,8 @@ def plan_command(
     """Say what HVO will save, before it is on.
 
     For the huge pages that this machine has now, or for those of --size and --count: frames and
-    bytes, less the page tables that it takes, how much slower allocating and freeing get, how to
-    switch it on, and what to know before.
+    bytes, less the page tables that it takes, what others measured of allocating and freeing, how
+    to switch it on, and what to know before.
 
     \b
     Examples:
@@ -106,6 +106,8 @@ def plan_command(
         found = savings(subject.geometry, subject.demands)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from error
     click.echo((report.to_json if as_json else report.to_text)(subject, found))
 
 

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """``hvoscope record``."""
 
-from io import FileIO
+from io import FileIO, UnsupportedOperation
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import click
 
-from exporter.commands.options import path_options, source_options
+from exporter.commands.options import (
+    STANDARD_OUTPUT,
+    Finite,
+    dash_is,
+    path_options,
+    refuse_terminal,
+    source_options,
+)
 from exporter.progress import progress_shown
 from exporter.record import Limits, Recorder, make_header
 from exporter.sources import Choice, Source, make_source
@@ -18,9 +25,11 @@ EXIT_FILE_FAILED = 1
 
 
 @click.command("record")
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument(
+    "path", metavar="FILE", type=click.Path(dir_okay=False), callback=dash_is(STANDARD_OUTPUT)
+)
 @source_options
-@click.option("--duration", type=click.FloatRange(min=0, min_open=True), help="Seconds to record.")
+@click.option("--duration", type=Finite(min=0, min_open=True), help="Seconds to record.")
 @click.option("--count", type=click.IntRange(min=1), help="Stop after this many events.")
 @click.option("--force", is_flag=True, help="Overwrite FILE if it is there.")
 @path_options
@@ -34,7 +43,7 @@ def record_command(
     sys_: Path,
     **choice: Any,
 ) -> None:
-    """Record events to a file, until Ctrl-C or SIGTERM.
+    """Record events to a file, until Ctrl-C or SIGTERM. FILE is - for standard output.
 
     The file also has, once a second and at its end, all that a scrape would show. Play it with
     hvoscope trace --file FILE, or with --backend replay --replay.file FILE. A recorder that is
@@ -42,7 +51,7 @@ def record_command(
 
     \b
     Exit codes:
-      0  recorded, until told to stop
+      0  recorded, until told to stop, or because nobody reads standard output any more
       1  FILE could not take it all; what it holds is whole
       2  wrong usage, or nothing could be recorded
 
@@ -50,9 +59,12 @@ def record_command(
     Examples:
       hvoscope record boot.hvot
       hvoscope record boot.hvot --duration 60 --force
+      hvoscope record - --duration 60 | ssh archive "cat > boot.hvot"
       hvoscope record sim.hvot --backend sim --count 100000
     """
-    special = path.exists() and not path.is_file()  # a pipe or a device
+    if path == STANDARD_OUTPUT:
+        refuse_terminal("a recording")
+    special = path == STANDARD_OUTPUT or (path.exists() and not path.is_file())  # pipe or device
     if path.exists() and not (special or force):
         raise click.ClickException(f"{path} is there already: name another file, or give --force")
     host = Host(proc=proc, sys=sys_)
@@ -62,13 +74,24 @@ def record_command(
         with _opened(path, "wb" if special or force else "xb") as file:
             _record(source, file, host, Limits(duration, count))
     except OSError as error:
+        if path == STANDARD_OUTPUT and isinstance(error, BrokenPipeError):
+            return  # its reader has enough
         click.echo(f"hvoscope: error: {path}: {error.strerror}: what it holds is whole", err=True)
         raise click.exceptions.Exit(EXIT_FILE_FAILED) from error
     finally:
         source.backend.stop()
 
 
+class _StandardOutput(FileIO):
+    """What is written there may not be ours alone: nothing is cut off."""
+
+    def truncate(self, _size: int | None = None) -> int:
+        raise UnsupportedOperation("standard output is not cut off")
+
+
 def _opened(path: Path, mode: Literal["wb", "xb"]) -> FileIO:
+    if path == STANDARD_OUTPUT:
+        return _StandardOutput(1, "wb", closefd=False)
     try:
         return path.open(mode, buffering=0)
     except OSError as error:

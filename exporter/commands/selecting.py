@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from exporter.commands.options import parsed
+from exporter.commands.options import Finite, parsed
 from exporter.selection import Selection
 from probes.backend import STEPS
 from probes.geometry import parse_size
@@ -65,7 +65,7 @@ _OPTIONS = (
     click.option("--failed", is_flag=True, help="Only what failed."),
     click.option(
         *("--min-latency", "min_latency_us"),
-        type=click.FloatRange(min=0),
+        type=Finite(min=0),
         default=0,
         metavar="US",
         help="Only what took at least so many microseconds.",

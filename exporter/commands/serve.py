@@ -73,7 +73,7 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
         daemon.serve(source.backend, source.state, web, user)
     except ListenError as error:
         raise click.ClickException(f"{error}: choose another with --web.listen-address") from error
-    except (ConfigError, PrivilegeError) as error:
+    except (ConfigError, PrivilegeError, daemon.WebDiedError) as error:
         raise click.ClickException(str(error)) from error
 
 

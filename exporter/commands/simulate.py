@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """``hvoscope simulate``."""
 
+import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
+from prometheus_client.core import Metric
 
 from exporter import simulate
-from exporter.commands.options import parsed
+from exporter.commands.options import parsed, refuse_terminal
+from exporter.stopping import lost_output_ends
 from probes.geometry import ARCHITECTURES, parse_size
 from probes.operations import Operation, parse_operation
 from sim_backend.actions import Step
@@ -70,7 +74,7 @@ def _list_scenarios(context: click.Context, _param: click.Parameter, wanted: boo
     "--scenario",
     callback=parsed(lambda text: text and load(text)),
     metavar="NAME|FILE",
-    help="Instead of --op: a scenario that comes with hvoscope, or a file of your own.",
+    help="Instead of --op: a scenario that comes with hvoscope, or a file of your own (-: stdin).",
 )
 @click.option(
     "--steps",
@@ -118,7 +122,11 @@ def _list_scenarios(context: click.Context, _param: click.Parameter, wanted: boo
     help="Base page, with --op: arm64 has 4K, 16K and 64K.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--events", type=click.File("wb"), help="Write the raw event records to this file.")
+@click.option(
+    "--events",
+    type=click.File("wb"),
+    help="Write the raw event records to this file; -: to standard output, the counters to stderr.",
+)
 @click.option(
     "--files",
     type=click.Path(path_type=Path, file_okay=False),
@@ -140,12 +148,21 @@ def simulate_command(
     wish = _Wish(**options)
     if sum(map(bool, (wish.operations, wish.scenario, wish.steps))) != 1:
         raise click.UsageError("give one of --op (once or more), --scenario and --steps")
+    to_stdout = events is sys.stdout.buffer
+    if to_stdout:
+        refuse_terminal("the event stream")
+    found: list[Metric] = []
+    output: AbstractContextManager[None] = lost_output_ends() if to_stdout else nullcontext()
     try:
         kernel, steps = wish.story()
         loses = wish.scenario is not None and wish.scenario.loses
-        families = simulate.run(kernel, steps, events, loses=loses)
+        with output:
+            found = simulate.run(kernel, steps, events, loses=loses)
+            if events:
+                events.flush()
         if files:
             MachineFiles(kernel, files)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(simulate.to_json(families) if as_json else simulate.to_table(families))
+    if found:
+        click.echo(simulate.to_json(found) if as_json else simulate.to_table(found), err=to_stdout)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from exporter.commands.options import path_options, source_options
+from exporter.commands.options import Finite, path_options, source_options
 from exporter.sources import Choice, make_source
 from exporter.stopping import lost_output_ends
 from exporter.top import history, terminal
@@ -28,7 +28,7 @@ EXIT_TERMINATED = 128 + signal.SIGTERM
 @source_options
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.1),
+    type=Finite(min=0.1),
     default=1.0,
     show_default=True,
     metavar="SECONDS",

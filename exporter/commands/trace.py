@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from exporter import trace
-from exporter.commands.options import source_options
+from exporter.commands.options import STANDARD_INPUT, Finite, dash_is, source_options
 from exporter.commands.selecting import selection_options
 from exporter.losses import GapFinder
+from exporter.possible import ImpossibleError, check_possible
 from exporter.selection import Selection
 from exporter.sources import Choice, Source, make_source
 from exporter.stopping import lost_output_ends, set_by_signals
@@ -27,15 +28,14 @@ from probes.replay import AT_ONCE, ReplayBackend
 @click.option(
     "--file",
     "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Print this recording: --backend replay --replay.speed max.",
+    type=click.Path(dir_okay=False),
+    callback=dash_is(STANDARD_INPUT),
+    help="Print this recording (-: standard input): --backend replay --replay.speed max.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @selection_options
 @click.option("--count", type=click.IntRange(min=1), help="Stop after this many events.")
-@click.option(
-    "--duration", type=click.FloatRange(min=0, min_open=True), help="Stop after so many seconds."
-)
+@click.option("--duration", type=Finite(min=0, min_open=True), help="Stop after so many seconds.")
 def trace_command(
     *,
     file: Path | None,
@@ -48,13 +48,14 @@ def trace_command(
     """Print events as they happen: a table, or JSON lines.
 
     Times are the kernel's monotonic clock, as in dmesg. Options that select may be given more than
-    once: --node 0 --node 1 is either. Where events are lost, a line says so in their place.
+    once: --node 0 --node 1 is either. Where events are lost, a line says so in their place. In
+    JSON, addresses are hexadecimal strings.
 
     \b
     Exit codes:
       0  ended by --count, --duration, Ctrl-C, or because nobody reads the output any more
       1  the output could not be written
-      2  wrong usage, a damaged recording, or nothing to attach to
+      2  wrong usage, a damaged recording, nothing to attach to, or a selection of what is not there
 
     \b
     Examples:
@@ -63,14 +64,21 @@ def trace_command(
       hvoscope trace --failed --json
       hvoscope trace --pte --comm 'kworker*' --count 1000
       hvoscope trace --file boot.hvot --step restore
+      hvoscope record - --duration 60 | hvoscope trace --file - --failed
       hvoscope trace --backend sim --count 20
     """
     if file is not None:
         choice |= {"backend": "replay", "replay_file": file, "replay_speed": AT_ONCE}
-    source = make_source(Choice(**choice), Host(), stream=True)
+    host = Host()
+    source = make_source(Choice(**choice), host, stream=True)
+    source.backend.start()
+    try:
+        check_possible(selection, source, host)
+    except ImpossibleError as error:
+        source.backend.stop()
+        raise click.UsageError(str(error)) from error
     for line in _about(source):
         click.echo(f"hvoscope: {line}", err=True)
-    source.backend.start()
     try:
         with lost_output_ends(), set_by_signals() as stop:
             _print_events(source, as_json, selection, count, _over(stop, duration))

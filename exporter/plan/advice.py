@@ -17,12 +17,17 @@ from probes.savings import Saving
 SYSCTL = "sysctl -w vm.hugetlb_optimize_vmemmap=1"
 AT_BOOT = f"{BOOT_PARAMETER}=on"
 
-_NOW = f"{SYSCTL}: for huge pages allocated from then on (Linux 5.19 and later)"
-_BOOT = f"{AT_BOOT} on the kernel's command line: from boot on (Linux 5.14 and later)"
+_OPTION = "CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP"
 _KEEP = f"{AT_BOOT} on the kernel's command line, to have it on after the next boot too"
-_NO_HVO = (
-    "this kernel has no HVO: take one from 5.14 on, built with CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP"
-)
+
+_KERNELS = {
+    "x86-64": ("Linux 5.19 and later", "Linux 5.14 and later"),
+    "arm64": ("Linux 5.19 to 6.2", "Linux 5.19 to 6.2"),
+    "riscv64": ("Linux 6.4 and later", "Linux 6.4 and later"),
+}
+"""Which releases take the sysctl and the boot parameter, as far as Linux itself goes."""
+
+_TAKE = {"x86-64": "take one from 5.14 on, built", "riscv64": "take one from 6.4 on, built"}
 
 
 def switch(subject: Subject, savings: Sequence[Saving]) -> tuple[str, ...]:
@@ -30,20 +35,38 @@ def switch(subject: Subject, savings: Sequence[Saving]) -> tuple[str, ...]:
     facts = subject.facts
     if not _anything(savings):
         return ()
-    if facts is None or isinstance(facts.symbols, OSError):
-        return _NOW, _BOOT
-    if not facts.has_hvo:
-        return (_NO_HVO,)
-    return _switch_of(facts)
+    now, boot = (
+        f"{line} ({kernels})" if kernels else line
+        for line, kernels in zip(
+            (_now(), _boot()), _KERNELS.get(subject.architecture, ("", "")), strict=True
+        )
+    )
+    if facts is None:
+        return now, boot
+    if facts.has_hvo:
+        return _switch_of(facts)
+    if isinstance(facts.symbols, OSError):
+        path = facts.symbols.filename
+        return f"whether this kernel has HVO is not known, as {path} is hidden", now, boot
+    take = _TAKE.get(subject.architecture, "take one that is built")
+    return (f"this kernel has no HVO: {take} with {_OPTION}",)
+
+
+def _now() -> str:
+    return f"{SYSCTL}: for huge pages allocated from then on"
+
+
+def _boot() -> str:
+    return f"{AT_BOOT} on the kernel's command line: from boot on"
 
 
 def _switch_of(facts: Facts) -> tuple[str, ...]:
-    boot = () if facts.on_from_boot else (_KEEP,)
+    keep = () if facts.on_from_boot else (_KEEP,)
     if facts.sysctl == "1":
-        return ("HVO is on already", *boot)
+        return ("HVO is on already", *keep)
     if facts.is_before_sysctl:
-        return ("HVO is on already",) if facts.on_from_boot else (_BOOT,)
-    return _NOW, *boot
+        return ("HVO is on already",) if facts.on_from_boot else (_boot(),)
+    return _now(), *keep
 
 
 def warnings(subject: Subject, savings: Sequence[Saving]) -> tuple[str, ...]:
@@ -59,10 +82,7 @@ def _anything(savings: Sequence[Saving]) -> bool:
 
 def _warnings(subject: Subject, largest: Saving) -> Iterator[str]:
     if subject.architecture == "arm64":
-        yield (
-            "arm64 kernels have HVO from 5.19 to 6.2 only: 6.3 took it out (commit 060a2c92d1b6), "
-            "and so did stable updates before it"
-        )
+        yield from _on_arm64(subject.facts)
     yield "huge pages that are in the pool already stay as they are: empty it, and fill it again"
     frames = units.memory(largest.frames_freed_per_page * largest.page_size)
     yield (
@@ -86,6 +106,20 @@ def _warnings(subject: Subject, largest: Saving) -> Iterator[str]:
     if not _memmap_on_memory_is_off(subject.facts):
         yield (
             "memory that was hot-added with memory_hotplug.memmap_on_memory on can't be optimised"
+        )
+
+
+def _on_arm64(facts: Facts | None) -> Iterator[str]:
+    """What this kernel has decides; only where that is not known, what Linux has had so far."""
+    if facts is None or not facts.has_hvo or facts.gives_live_ptes_frames is None:
+        yield (
+            "Linux took HVO out of arm64 in 6.3 and in stable updates before it (commit "
+            f"060a2c92d1b6): a kernel after that has it only where its configuration has {_OPTION}"
+        )
+    elif facts.gives_live_ptes_frames:
+        yield (
+            "this kernel gives live PTEs other frames, which arm64 forbids (taken out by commit "
+            "060a2c92d1b6): update it, and leave HVO off until then"
         )
 
 

@@ -6,7 +6,7 @@ from itertools import chain
 
 from exporter.plan import pictures
 from exporter.plan.machine import SEED_RESERVED, Given, described
-from probes.geometry import ARCHITECTURES, PTE_SIZE, Geometry, size_label
+from probes.geometry import ARCHITECTURES, EVERY_ARCHITECTURE, PTE_SIZE, Geometry, size_label
 
 _TABLE_ROW = "| {:<12} | {:<9} | {:<7} | {:<7} | {:<7} | {:<7} |"
 _SUMS_ROW = "{:<12} {:>5} {:>6} {:>12} {:>13} {:>10} {:>10}"
@@ -27,7 +27,7 @@ def to_text(given: Given) -> str:
         (),
     )
     geometry = subject.geometry
-    sizes = ARCHITECTURES[subject.architecture][geometry.page_size]
+    sizes = EVERY_ARCHITECTURE[subject.architecture][geometry.page_size]
     parts = (
         ["Huge pages of the architectures:", "", *_architectures(ARCHITECTURES)],
         [f"{subject.architecture} with {_page(geometry)} pages:", "", *_formulas(geometry, sizes)],

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What to plan for: the machine that hvoscope runs on, or one that the user describes."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from probes.accounting import KernelState, huge_page_sizes
-from probes.geometry import ARCHITECTURES, Geometry
+from probes.geometry import EVERY_ARCHITECTURE, Geometry, size_label, vmemmap_by_pmds
 from probes.host import Host
 from probes.preflight.facts import Facts
 from probes.savings import Demand, check_architecture, check_possible
 
 _ARCHITECTURE_OF = {"x86_64": "x86-64", "aarch64": "arm64"}
-"""What uname calls the machine -> what the seed's table calls it."""
+"""What uname calls the machine -> what the tables call it, where that is not the same."""
 
 USUAL_STRUCT_PAGE = 64
 """sizeof(struct page) of nearly every 64-bit kernel, in bytes."""
@@ -19,6 +20,9 @@ SEED_RESERVED = 2
 """vmemmap pages that stay, from the seed to Linux 5.17."""
 USUAL_RESERVED = 1
 """The same from Linux 5.18 on (commit e7d324850bfc)."""
+
+_NO_NODE = -1
+"""Where the node of a huge page is not shown."""
 
 _EMPTY = "no huge page is allocated here: plan for some with --size and --count"
 
@@ -63,9 +67,10 @@ def described(given: Given, demands: Sequence[Demand]) -> Subject:
     """
     architecture = given.architecture or "x86-64"
     geometry = Geometry(
-        given.page_size or min(ARCHITECTURES[architecture]),
+        given.page_size or next(iter(EVERY_ARCHITECTURE[architecture])),
         given.struct_page or USUAL_STRUCT_PAGE,
         given.reserved or USUAL_RESERVED,
+        vmemmap_by_pmds(architecture),
     )
     check_possible(geometry)
     check_architecture(architecture, geometry, [demand.size for demand in demands])
@@ -75,29 +80,58 @@ def described(given: Given, demands: Sequence[Demand]) -> Subject:
 def running(host: Host, page_size: int, given: Given) -> Subject:
     """The running machine and the huge pages that it has now, node by node.
 
-    Raises ``ValueError`` where it has no huge page sizes, or ``given`` is impossible.
+    Raises ``ValueError`` where it has no huge page sizes, or ``given`` is impossible; ``OSError``
+    where they may not be listed.
     """
     sizes = huge_page_sizes(host)
     if not sizes:
         folder = host.sys / "kernel/mm/hugepages"
-        raise ValueError(f"{folder} lists no huge page size: give --size and --count")
+        gone = "" if host.sys.is_dir() else f"{host.sys} does not exist: "
+        raise ValueError(f"{gone}{folder} lists no huge page size: give --size and --count")
     facts = Facts(host)
     struct_page, notes = _struct_page(facts, given)
     reserved, notes_too = _reserved(facts, given)
-    geometry = Geometry(page_size, struct_page, reserved)
+    architecture = _ARCHITECTURE_OF.get(host.machine, host.machine)
+    geometry = Geometry(page_size, struct_page, reserved, vmemmap_by_pmds(architecture))
     if given.struct_page:
         check_possible(geometry)
     state = KernelState(host, page_size)
-    pools = {(p.size, p.node): p.pages for p in state.pools() if p.state == "total"}
-    empty = () if any(pools.values()) else (_EMPTY,)
+    demands, notes_on_pools = _demands(state)
     return Subject(
-        _ARCHITECTURE_OF.get(host.machine, host.machine),
+        architecture,
         geometry,
-        [Demand(size, pages, node) for (size, node), pages in pools.items()],
+        demands,
         facts,
-        (*empty, *notes, *notes_too),
+        (*notes_on_pools, *notes, *notes_too),
         state.saved_bytes(),
     )
+
+
+def _demands(state: KernelState) -> tuple[list[Demand], tuple[str, ...]]:
+    """The huge pages that there are, node by node, and a line for each count that is in doubt."""
+    demands, notes = [], []
+    known: Counter[int] = Counter()
+    for pool in state.pools():
+        if pool.state != "total":
+            continue
+        if pool.pages < 0:
+            notes.append(
+                f"{size_label(pool.size)}: node {pool.node} is left out, as the kernel counts "
+                f"{pool.pages} huge pages there"
+            )
+            continue
+        demands.append(Demand(pool.size, pool.pages, pool.node))
+        known[pool.size] += pool.pages
+    for size, pages in state.totals().items():
+        rest = pages - known[size]
+        if rest > 0:
+            demands.append(Demand(size, rest, _NO_NODE))
+            notes.append(f"{size_label(size)}: no node shows {rest:,} of {pages:,} huge pages")
+        elif size not in known and pages == 0:
+            demands.append(Demand(size, 0, _NO_NODE))
+    if not any(demand.count for demand in demands):
+        notes.insert(0, _EMPTY)
+    return demands, tuple(notes)
 
 
 def _struct_page(facts: Facts, given: Given) -> tuple[int, tuple[str, ...]]:
@@ -119,5 +153,10 @@ def _reserved(facts: Facts, given: Given) -> tuple[int, tuple[str, ...]]:
         return SEED_RESERVED, (
             f"{SEED_RESERVED} vmemmap pages of each huge page are taken to stay, as in Linux 5.14 "
             "to 5.17; in 5.18 it is one (--reserved 1)",
+        )
+    if isinstance(facts.symbols, OSError) and facts.sysctl is None:
+        return USUAL_RESERVED, (
+            f"{USUAL_RESERVED} vmemmap page of each huge page is taken to stay, as from Linux 5.18 "
+            f"on: {facts.symbols.filename} can't be read (--reserved)",
         )
     return USUAL_RESERVED, ()

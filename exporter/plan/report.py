@@ -16,7 +16,7 @@ _ROW = "{:>6} {:>9} {:>14} {:>11} {:>13} {:>7} {:>12}"
 _HEADER = _ROW.format(
     "SIZE", "COUNT", "VMEMMAP PAGES", "FREED EACH", "FRAMES FREED", "TABLES", "NET SAVED"
 )
-_FIGURE_ROW = "{:>6} {:<8}  {:<6} {:>5} {:>9}  {}"
+_FIGURE_ROW = "{:>6} {:<8}  {:<6} {:>7} {:>9} {:>9}  {}"
 _WIDTH = 80
 
 
@@ -35,8 +35,7 @@ def to_json(subject: Subject, savings: Sequence[Saving]) -> str:
             "bytes_saved_now": subject.saved_now,
             "sizes": sizes,
             "slowdown": [
-                figure._asdict()
-                | {"size": size_label(figure.size), "factor": round(figure.factor, 2)}
+                figure._asdict() | {"size": size_label(figure.size)}
                 for figure in _figures(subject, savings)
             ],
             "switch": advice.switch(subject, savings),
@@ -58,7 +57,7 @@ def to_text(subject: Subject, savings: Sequence[Saving]) -> str:
         *_tables_note(subject, savings),
         *_saved_now(subject),
     ]
-    lines += _section("Slow-down to expect, as published", _slowdown(subject, savings))
+    lines += _section("Published timings, without HVO and with it", _slowdown(subject, savings))
     lines += _section("To switch it on", advice.switch(subject, savings))
     lines += _section("Before you do", advice.warnings(subject, savings))
     return "\n".join(lines)
@@ -163,20 +162,19 @@ def _figures(subject: Subject, savings: Sequence[Saving]) -> list[Figure]:
 
 
 def _slowdown(subject: Subject, savings: Sequence[Saving]) -> Iterator[str]:
-    """Published figures, what they come to for the pages planned, and who measured them."""
+    """Published figures, and who measured them."""
     figures = _figures(subject, savings)
     sources = list(dict.fromkeys(figure.source for figure in figures))
-    counts = {saving.size: saving.count for saving in savings}
     if figures:
-        yield _FIGURE_ROW.format("SIZE", "TO", "LINUX", "TIMES", "IN ALL", "MEASURED")
+        yield _FIGURE_ROW.format("SIZE", "TO", "LINUX", "PAGES", "WITHOUT", "WITH", "SOURCE")
     for figure in figures:
         yield _FIGURE_ROW.format(
             size_label(figure.size),
             figure.what,
             figure.kernels,
-            f"{figure.factor:.1f}",
-            _more(figure, counts[figure.size]),
-            f"{figure.pages} pages {figure.off_seconds:g} -> {figure.on_seconds:g} s "
+            figure.pages,
+            f"{figure.off_seconds:g} s",
+            f"{figure.on_seconds:g} s",
             f"[{sources.index(figure.source) + 1}]",
         )
     for number, source in enumerate(sources, 1):
@@ -186,10 +184,6 @@ def _slowdown(subject: Subject, savings: Sequence[Saving]) -> Iterator[str]:
         if saving.frames_freed_per_page and saving.size not in timed:
             label = size_label(saving.size)
             yield f"{label}: no time to allocate or free one is published; serve and top show it"
-
-
-def _more(figure: Figure, pages: int) -> str:
-    return f"{figure.more_seconds(pages):+.2g} s" if pages else units.UNKNOWN
 
 
 def _section(title: str, items: Iterable[str]) -> Iterator[str]:

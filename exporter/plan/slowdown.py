@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What HVO costs when huge pages are made and given back, as far as anybody has published it."""
+"""What HVO costs when huge pages are made and given back, as far as anybody has published it.
+
+Other people's machines: the figures are cited as they are, and nothing is worked out from them.
+"""
 
 from typing import NamedTuple
 
@@ -27,15 +30,6 @@ class Figure(NamedTuple):
     def kernels(self) -> str:
         """The kernels that it speaks for, in short."""
         return "6.7 on" if self.in_batches else "to 6.6"
-
-    @property
-    def factor(self) -> float:
-        """How many times as long it takes with HVO; below 1, less long."""
-        return self.on_seconds / self.off_seconds
-
-    def more_seconds(self, pages: int) -> float:
-        """How much longer ``pages`` huge pages would take on the machine that was measured."""
-        return (self.on_seconds - self.off_seconds) / self.pages * pages
 
 
 FIGURES: tuple[Figure, ...] = (

@@ -7,14 +7,18 @@ UNIX_PREFIX = "unix:"
 
 
 class TcpAddress(NamedTuple):
-    """A host, by name or number, and a port; port 0 is any free one."""
+    """A host, by name or number, and a port; port 0 is any free one.
+
+    A link-local IPv6 address has its zone behind a ``%``: ``fe80::1%eth0`` (RFC 4007).
+    """
 
     host: str
     port: int
 
     def url(self, scheme: str) -> str:
-        """For people: with brackets around an IPv6 host."""
-        return f"{scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        """For people: with brackets around an IPv6 host, and its zone as in RFC 6874."""
+        host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}"
 
     def __str__(self) -> str:
         return f"{self.host} port {self.port}"

@@ -10,10 +10,15 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 
+from exporter.web import formats
 from exporter.web.compression import compressed
 from exporter.web.messages import Request, Response
+from exporter.web.query import Parts, QueryError, read_query, selected
+
+_ALLOW = (("Allow", "GET, HEAD, OPTIONS"),)
+_WHOLE_SERVER = "*"
+"""The target of ``OPTIONS *`` (RFC 9110, 9.3.7)."""
 
 
 class Readiness(NamedTuple):
@@ -34,9 +39,10 @@ class Site(NamedTuple):
 
     def answer(self, request: Request) -> Response:
         """Answer from any thread: 404 and 405 are answers too."""
-        if request.method not in ("GET", "HEAD"):
-            allow = (("Allow", "GET, HEAD"),)
-            return Response(HTTPStatus.METHOD_NOT_ALLOWED, b"GET or HEAD\n", headers=allow)
+        if request.method == "OPTIONS" and request.path in (*self.pages, _WHOLE_SERVER):
+            return Response(HTTPStatus.OK, b"", headers=_ALLOW)  # HAProxy's health check
+        if request.method not in ("GET", "HEAD", "OPTIONS"):
+            return Response(HTTPStatus.METHOD_NOT_ALLOWED, b"GET or HEAD\n", headers=_ALLOW)
         page = self.pages.get(request.path)
         if not page:
             return Response(HTTPStatus.NOT_FOUND, b"no such page\n")
@@ -48,12 +54,21 @@ def make_site(
     telemetry_path: str,
     readiness: Callable[[], Readiness],
     landing_page: Callable[[], str],
+    parts: Parts | None = None,
 ) -> Site:
-    """Build the site: metrics, landing page, ``/-/healthy``, ``/-/ready``."""
+    """Build the site: metrics, landing page, ``/-/healthy``, ``/-/ready``.
+
+    Without ``parts``, ``registry`` can be had as a whole only.
+    """
 
     def metrics(request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(HTTPStatus.OK, encode(registry), content_type)
+        try:
+            wanted = selected(registry, parts, read_query(request.query))
+        except QueryError as error:
+            return Response(HTTPStatus.BAD_REQUEST, f"{error}\n".encode())
+        chosen = formats.choose(request.headers.get("accept", ""))
+        vary = (("Vary", "Accept"),)
+        return Response(HTTPStatus.OK, chosen.encode(wanted), chosen.content_type, vary)
 
     def ready(_: Request) -> Response:
         state = readiness()

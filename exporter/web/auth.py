@@ -53,15 +53,45 @@ class Users:
         return True
 
 
-def is_hash(text: str) -> bool:
-    """Whether it has the shape of a bcrypt hash: ``$2y$``, a cost from 04 to 31, 53 characters."""
-    shape = re.fullmatch(r"\$2[abxy]?\$(\d\d)\$[./A-Za-z0-9]{53}", text, re.ASCII)
-    return shape is not None and 4 <= int(shape[1]) <= 31
+_SHAPE = re.compile(r"(?P<prefix>\$2[abxy]?\$)(?P<cost>\d\d)\$(?P<salt>.{22})(?P<hash>.{31})", re.A)
+_DIGITS = re.compile(r"[./A-Za-z0-9]{30}[.CGKOSWaeimquy26]")
+"""31 digits of 6 bits for 23 bytes: the last digit has four bits of them, and then zeros."""
+
+_LEAST_COST = 4
+MOST_COST = 20
+"""Of this cost, to try one password takes minutes, and one is tried at a time."""
+SLOW_COST = 15
+"""From here on, it takes seconds."""
+
+
+def cost_of(text: str) -> int:
+    """The cost of a bcrypt hash that can be used. Raises ``ValueError`` with the reason.
+
+    The library itself decides about prefix and salt, by hashing with them at the least cost: which
+    it takes differs between its releases.
+    """
+    shape = _SHAPE.fullmatch(text)
+    if not shape or not _DIGITS.fullmatch(shape["hash"]):
+        raise ValueError("is no bcrypt hash")
+    cost = int(shape["cost"])
+    if not _LEAST_COST <= cost <= MOST_COST:
+        raise ValueError(f"is a bcrypt hash of cost {cost}: use {_LEAST_COST} to {MOST_COST}")
+    start = f"{shape['prefix']}{_LEAST_COST:02}${shape['salt']}".encode()
+    try:
+        usable = bcrypt.hashpw(b"", start).startswith(start)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(f"is a {shape['prefix']} hash that this bcrypt does not take")
+    return cost
 
 
 def _matches(password: bytes, hashed: bytes) -> bool:
-    # bcrypt looks at 72 bytes, as every implementation does; this one refuses to be given more.
-    return bcrypt.checkpw(password[:72], hashed)
+    try:
+        # bcrypt looks at 72 bytes, as every implementation does; this one refuses more.
+        return bcrypt.checkpw(password[:72], hashed)
+    except ValueError:  # before bcrypt 4: a password with a zero byte
+        return False
 
 
 def _credentials(authorization: str) -> tuple[str, bytes]:
@@ -74,4 +104,7 @@ def _credentials(authorization: str) -> tuple[str, bytes]:
     except ValueError:
         return "", b""
     name, _, password = decoded.partition(b":")
-    return name.decode("utf-8", errors="replace"), password
+    try:
+        return name.decode(), password
+    except UnicodeDecodeError:
+        return "", b""

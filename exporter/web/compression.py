@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gzip for whoever accepts it (RFC 9110, section 12.5.3)."""
+"""gzip for clients that accept it (RFC 9110, section 12.5.3)."""
 
 import gzip
 
 from exporter.web.messages import Response
+from exporter.web.weighted import alternatives
 
 LEVEL = 1
 """The fastest: it makes a scrape six times smaller; higher levels cost more than they save."""
@@ -16,7 +17,7 @@ def compressed(response: Response, accept_encoding: str) -> Response:
     """The response as gzip where the client accepts that and it is worth it."""
     if len(response.body) < SMALLEST:
         return response
-    headers = (*response.headers, ("Vary", "Accept-Encoding"))
+    headers = (("Vary", "Accept-Encoding"), *response.headers)
     if not accepts_gzip(accept_encoding):
         return response._replace(headers=headers)
     body = gzip.compress(response.body, LEVEL, mtime=0)
@@ -24,19 +25,15 @@ def compressed(response: Response, accept_encoding: str) -> Response:
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Whether the header names gzip, or else ``*``, with a weight above 0."""
+    """Whether the client takes gzip, and does not like an unencoded response better.
+
+    Where it takes neither, it gets an unencoded one (RFC 9110, 12.5.3).
+    """
     weights: dict[str, float] = {}
-    for part in accept_encoding.lower().split(","):
-        coding, _, parameter = part.partition(";")
-        weights[coding.strip()] = _weight(parameter)
-    return weights.get("gzip", weights.get("*", 0.0)) > 0
-
-
-def _weight(parameter: str) -> float:
-    name, _, value = parameter.partition("=")
-    if name.strip() != "q":
-        return 1.0
-    try:
-        return float(value)
-    except ValueError:
-        return 0.0
+    for coding in alternatives(accept_encoding):
+        name = coding.value.removeprefix("x-")  # 8.4.1.3: x-gzip is gzip
+        weights[name] = max(coding.weight, weights.get(name, 0.0))
+    rest = weights.get("*", 0.0)
+    return weights.get("gzip", rest) > 0 and weights.get("gzip", rest) >= weights.get(
+        "identity", rest
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter.web import yaml_file
-from exporter.web.auth import is_hash
+from exporter.web.auth import SLOW_COST, cost_of
 from exporter.web.bucket import RateLimit
 from exporter.web.tls_config import TlsConfig, read_tls
 from exporter.web.yaml_file import Value
@@ -28,6 +28,10 @@ _HEADERS: Mapping[str, tuple[str, ...]] = {
 _UNITS: Mapping[str, float] = {
     "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0
 }  # fmt: skip
+
+
+_LONGEST = 2**63 / 1e9
+"""Seconds; beyond them a duration is none of Go's."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def read_config(path: Path) -> WebConfig:
     headers = (
         tuple(_http(top["http_server_config"], warnings)) if "http_server_config" in top else ()
     )
-    users = dict(_users(top["basic_auth_users"])) if "basic_auth_users" in top else {}
+    users = dict(_users(top["basic_auth_users"], warnings)) if "basic_auth_users" in top else {}
     if users and not tls:
         warnings.append(
             top["basic_auth_users"].note("without tls_server_config, passwords travel in the clear")
@@ -78,12 +82,19 @@ def _http(section: Value, warnings: list[str]) -> Iterator[tuple[str, str]]:
         yield name, text
 
 
-def _users(section: Value) -> Iterator[tuple[str, bytes]]:
+def _users(section: Value, warnings: list[str]) -> Iterator[tuple[str, bytes]]:
     for name, value in section.mapping().items():
         if not name or ":" in name:
             raise value.wrong("a user's name can't be empty or have a colon")
-        if not is_hash(value.text()):
-            raise value.wrong("is no bcrypt hash (make one with: htpasswd -nBC 10 NAME)")
+        try:
+            name.encode()
+            cost = cost_of(value.text())
+        except UnicodeEncodeError:
+            raise value.wrong("a user's name must be text that UTF-8 has") from None
+        except ValueError as error:
+            raise value.wrong(f"{error} (make one with: htpasswd -nBC 10 NAME)") from error
+        if cost >= SLOW_COST:
+            warnings.append(value.note(f"cost {cost}: to try a password takes seconds or minutes"))
         yield name, value.text().encode()
 
 
@@ -106,4 +117,7 @@ def _duration(value: Value) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise value.wrong(f"{text!r} is no duration (write it like 1s, 500ms or 1m30s)")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if seconds >= _LONGEST:
+        raise value.wrong(f"{text!r} is more than 292 years")
+    return seconds

@@ -2,6 +2,7 @@
 """HTTP/1.1 with one client, parsed and written by h11."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from http import HTTPStatus
@@ -15,6 +16,10 @@ from exporter.web.stream import Stream
 
 _LINGER_BYTES = 256 * 1024
 _LINGER_SECONDS = 2.0
+
+_TARGET = re.compile(
+    r"(?P<site>[A-Za-z][A-Za-z0-9+.-]*://[^/?]*)?(?P<path>[^?]*)(?:\?(?P<query>.*))?"
+)
 
 Respond = Callable[[Request], Awaitable[Response | None]]
 """None: the connection may no longer be used, say nothing more on it."""
@@ -107,11 +112,13 @@ def _request(event: h11.Request) -> Request:
     for raw_name, raw_value in event.headers:
         name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return Request(event.method.decode("ascii"), _path(event.target.decode("latin-1")), headers)
+    path, query = _path_and_query(event.target.decode("latin-1"))
+    return Request(event.method.decode("ascii"), path, headers, query)
 
 
-def _path(target: str) -> str:
-    """The path of ``/path?query``, or of the whole URL that a proxy sends (RFC 9112, 3.2)."""
-    if not target.startswith("/"):
-        target = "/" + target.partition("://")[2].partition("/")[2]
-    return unquote(target.partition("?")[0])
+def _path_and_query(target: str) -> tuple[str, str]:
+    """Split ``/path?query``, the whole URL that a proxy sends, or ``*`` (RFC 9112, 3.2)."""
+    found = _TARGET.fullmatch(target)
+    if not found:
+        return target, ""
+    return unquote(found["path"]) or ("/" if found["site"] else ""), found["query"] or ""

@@ -18,6 +18,7 @@ _PAGES = 64
 """Pages other than the metrics, at once: they cost next to nothing."""
 
 _RETRY = (("Retry-After", "1"),)
+_FAILED = Response(HTTPStatus.INTERNAL_SERVER_ERROR, b"failed; the log has the reason\n")
 _CHALLENGE = (("WWW-Authenticate", 'Basic realm="hvoscope", charset="UTF-8"'),)
 
 
@@ -34,7 +35,11 @@ class Gate:
 
     async def respond(self, request: Request, rules: Rules) -> Response:
         """Answer, whatever happens."""
-        response = await self._refusal(request, rules) or await self._page(request)
+        try:
+            response = await self._refusal(request, rules) or await self._page(request)
+        except Exception as error:  # a bug must cost one response, and not the connection
+            self._once.error("%s failed: %s: %s", request.path, type(error).__name__, error)
+            response = _FAILED
         return response._replace(headers=(*response.headers, *rules.config.headers))
 
     async def _refusal(self, request: Request, rules: Rules) -> Response | None:
@@ -59,9 +64,6 @@ class Gate:
         except TimeoutError:
             self._once.error("%s took more than %g s", request.path, self._limits.page_seconds)
             return _busy("it took too long")
-        except Exception as error:  # a page with a bug must not take down the rest
-            self._once.error("%s failed: %s: %s", request.path, type(error).__name__, error)
-            return Response(HTTPStatus.INTERNAL_SERVER_ERROR, b"failed; the log has the reason\n")
 
 
 def _busy(reason: str) -> Response:

@@ -16,6 +16,8 @@ class Request(NamedTuple):
     """Without the query."""
     headers: Mapping[str, str]
     """By name in lower case; several of one name joined with commas."""
+    query: str = ""
+    """What follows the ``?``, still percent-encoded."""
 
 
 class Response(NamedTuple):

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from exporter.web import sockets
 from exporter.web.app import Site
 from exporter.web.conversation import Conversation
 from exporter.web.gate import Gate
@@ -29,9 +30,16 @@ log = logging.getLogger("hvoscope")
 _GRACE_SECONDS = 1.0
 """For responses under way when the server is to stop."""
 
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_RESOURCES_SECONDS = 0.5
-"""Before the next try to accept where there is no descriptor or memory left for it."""
+_BROKEN = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EACCES, errno.EFAULT)
+"""Errors of accept(2) that are the listening socket's own, or a security module's: no other try
+will go better. All others are one connection's, or pass (no descriptor or memory left)."""
+
+_LEAST_PAUSE, _MOST_PAUSE = 0.001, 0.5
+"""Seconds before the next try; doubled as long as it fails."""
+
+
+class BrokenListenerError(Exception):
+    """A listening socket will accept nothing any more; the message is one line."""
 
 
 class Server:
@@ -43,8 +51,10 @@ class Server:
         site: Site,
         web_config: WebConfigFile,
         limits: Limits = DEFAULT,
+        *,
+        when_ended: Callable[[], object] = lambda: None,
     ) -> None:
-        """Nothing is accepted before ``start``."""
+        """Nothing is accepted before ``start``. ``when_ended`` is called in the server's thread."""
         self._listeners = listeners
         self._web_config = web_config
         self._limits = limits
@@ -55,6 +65,9 @@ class Server:
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._has_loop = threading.Event()
         self._stopping = asyncio.Event()
+        self._when_ended = when_ended
+        self.problem = ""
+        """Why it ended by itself, one line; empty as long as it serves, and after ``stop``."""
 
     def start(self) -> None:
         """Accept from now on."""
@@ -91,8 +104,16 @@ class Server:
             self._loop.call_soon_threadsafe(action)
 
     def _run(self) -> None:
-        with asyncio.Runner(loop_factory=self._new_loop) as runner:
-            runner.run(self._serve())
+        try:
+            with asyncio.Runner(loop_factory=self._new_loop) as runner:
+                runner.run(self._serve())
+        except BrokenListenerError as error:
+            self.problem = str(error)
+        except BaseException:
+            self.problem = "the web side has ended by itself"
+            log.exception("the web side has ended by itself")
+        finally:
+            self._when_ended()
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         self._loop = asyncio.new_event_loop()
@@ -124,16 +145,23 @@ class Server:
         await _cancel(list(self._clients))
 
     async def _accept(self, listener: socket.socket) -> None:
+        address = sockets.address_of(listener)
         listener.setblocking(False)
         loop = asyncio.get_running_loop()
+        pause = _LEAST_PAUSE
         while True:
             try:
                 client, _ = await loop.sock_accept(listener)
             except OSError as error:
-                if error.errno in _OUT_OF_RESOURCES:
-                    self._once.error("can't accept a connection: %s", error.strerror)
-                    await asyncio.sleep(_RESOURCES_SECONDS)
-                continue  # else the client is gone again already
+                if error.errno in _BROKEN:
+                    raise BrokenListenerError(
+                        f"can't accept connections on {address} any more: {error.strerror}"
+                    ) from error
+                self._once.error("can't accept a connection: %s", error.strerror)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _MOST_PAUSE)
+                continue
+            pause = _LEAST_PAUSE
             self._make_room()
             self._welcome(client)
             await asyncio.sleep(0)  # a burst of newcomers must not keep the loop to itself

@@ -52,7 +52,9 @@ def address_of(listener: socket.socket) -> Address:
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         return UnixAddress(name)
-    return TcpAddress(name[0], name[1])
+    host, port, *scope = name
+    zone = scope[-1] if scope else 0
+    return TcpAddress(f"{host}%{_interface(zone)}" if zone else host, port)
 
 
 def close(listeners: Sequence[socket.socket]) -> None:
@@ -76,9 +78,15 @@ def _listen_on(address: Address) -> socket.socket:
     host = "0.0.0.0" if every and not dual else address.host  # noqa: S104  asked for by its user
     found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, where = found[0]
-    return socket.create_server(
-        (str(where[0]), address.port), family=family, backlog=BACKLOG, dualstack_ipv6=dual
-    )
+    # The whole of it: an IPv6 address is its flow information and scope, too.
+    return socket.create_server(where, family=family, backlog=BACKLOG, dualstack_ipv6=dual)
+
+
+def _interface(index: int) -> str:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:  # gone, and the number is as good a zone
+        return str(index)
 
 
 def _listen_on_path(path: str) -> socket.socket:

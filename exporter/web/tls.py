@@ -28,8 +28,9 @@ def make_context(config: TlsConfig) -> ssl.SSLContext:
     else:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     _load_certificate(context, config)
-    _load_client_ca(context, config)
     _choose_algorithms(context, config)
+    _try_handshake(context, config)
+    _load_client_ca(context, config)
     return context
 
 
@@ -37,13 +38,16 @@ def is_allowed(certificate: Mapping[str, Any], allowed_sans: tuple[str, ...]) ->
     """Whether one of the certificate's alternative names (SSLSocket.getpeercert) is allowed."""
     if not allowed_sans:
         return True
-    names = {_name(kind, name) for kind, name in certificate.get("subjectAltName", ())}
-    return not names.isdisjoint(allowed_sans)
+    names = {_same(name) for _, name in certificate.get("subjectAltName", ())}
+    return not names.isdisjoint(map(_same, allowed_sans))
 
 
-def _name(kind: str, name: str) -> str:
-    """A name as it is written in the file; OpenSSL spells IPv6 addresses in a way of its own."""
-    return str(ip_address(name.strip())) if kind == "IP Address" else name
+def _same(name: str) -> str:
+    """One spelling of an IP address (OpenSSL has its own for IPv6); any other name as it is."""
+    try:
+        return str(ip_address(name.strip()))
+    except ValueError:
+        return name
 
 
 def _load_certificate(context: ssl.SSLContext, config: TlsConfig) -> None:
@@ -62,6 +66,7 @@ def _load_client_ca(context: ssl.SSLContext, config: TlsConfig) -> None:
     context.check_hostname = False
     context.verify_mode = _VERIFY[config.client_auth]
     if config.client_ca is None:
+        _load_system_cas(context, config)
         return
     with _file(config, config.client_ca) as path:
         try:
@@ -69,8 +74,66 @@ def _load_client_ca(context: ssl.SSLContext, config: TlsConfig) -> None:
         except OSError as error:
             reason = f"client CA {_called(config.client_ca)}: {_reason(error)}"
             raise config.source.wrong(reason) from error
-    if not context.get_ca_certs():
-        raise config.source.wrong(f"client CA {_called(config.client_ca)}: no CA's certificate")
+    if not context.cert_store_stats()["x509"]:
+        raise config.source.wrong(f"client CA {_called(config.client_ca)}: no certificate in it")
+
+
+def _load_system_cas(context: ssl.SSLContext, config: TlsConfig) -> None:
+    """Verify against the CAs that the system trusts, as Go does where no CA is named."""
+    if config.client_auth == NONE:
+        return
+    context.set_default_verify_paths()
+    if config.client_auth == REQUIRED and not (
+        context.cert_store_stats()["x509"] or any(map(_may_have_files, _system_folders()))
+    ):
+        raise config.source.wrong(
+            f"{REQUIRED} needs client_ca_file here: this system has no CA certificates"
+        )
+
+
+def _system_folders() -> Iterator[Path]:
+    """Folders of CA certificates, which OpenSSL reads when a client comes."""
+    paths = ssl.get_default_verify_paths()
+    yield from map(Path, os.environ.get(paths.openssl_capath_env, paths.openssl_capath).split(":"))
+
+
+def _may_have_files(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+
+
+def _try_handshake(context: ssl.SSLContext, config: TlsConfig) -> None:
+    """Let a client connect that takes everything, in memory.
+
+    OpenSSL accepts what no client can use, as suites for another kind of key than there is.
+    """
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.set_ciphers("ALL:@SECLEVEL=0")
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        client.wrap_bio(to_client, to_server),
+        context.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    for _ in range(_MOST_FLIGHTS):
+        for end in ends:
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLError as error:
+                raise config.source.wrong(f"no client could connect: {_reason(error)}") from error
+    if ends[1].version() is None:
+        raise config.source.wrong("no client could connect")
+
+
+_MOST_FLIGHTS = 5
+"""Of messages from one side; a handshake has three at most."""
 
 
 def _choose_algorithms(context: ssl.SSLContext, config: TlsConfig) -> None:

@@ -69,6 +69,7 @@ class TlsConfig:
     cert: Pem
     key: Pem
     client_ca: Pem | None = None
+    """None: the system's CAs, where ``client_auth`` verifies at all."""
     client_auth: str = NONE
     allowed_sans: tuple[str, ...] = ()
     min_version: str = TLS12
@@ -106,7 +107,7 @@ def read_tls(section: Value, warnings: list[str]) -> TlsConfig | None:
         cert=cert,
         key=key,
         client_ca=_pem(found, "client_ca"),
-        client_auth=_client_auth(section, found),
+        client_auth=_client_auth(section, found, warnings),
         allowed_sans=tuple(_texts(found, "client_allowed_sans")),
         min_version=low,
         max_version=high,
@@ -126,7 +127,7 @@ def _pem(found: Mapping[str, Value], name: str) -> Pem | None:
     return file.path.parent / path if file and path else inline or None
 
 
-def _client_auth(section: Value, found: Mapping[str, Value]) -> str:
+def _client_auth(section: Value, found: Mapping[str, Value], warnings: list[str]) -> str:
     value = found.get("client_auth_type")
     chosen = (value.text() if value else "") or NONE
     if value and chosen in _UNVERIFIED:
@@ -137,9 +138,12 @@ def _client_auth(section: Value, found: Mapping[str, Value]) -> str:
     if has_ca and chosen == NONE:
         raise section.wrong(f"has a client CA, so it needs client_auth_type: {REQUIRED}")
     if value and not has_ca and chosen != NONE:
-        raise value.wrong("needs client_ca_file: the CA that signs the clients' certificates")
-    if "client_allowed_sans" in found and chosen != REQUIRED:
-        raise found["client_allowed_sans"].wrong(f"needs client_auth_type: {REQUIRED}")
+        warnings.append(value.note("without client_ca_file, any CA that the system trusts will do"))
+    sans = found.get("client_allowed_sans")
+    if sans and chosen != REQUIRED:
+        raise sans.wrong(f"needs client_auth_type: {REQUIRED}")
+    if sans and not any(True for _ in sans.items()):
+        raise sans.wrong("is empty, so that no client could come in: name one, or leave it out")
     return chosen
 
 
@@ -166,7 +170,7 @@ def _ciphers(found: Mapping[str, Value], low: str, warnings: list[str]) -> Seque
             chosen.append(CIPHERS[name])
         else:
             raise item.wrong(f"unknown or unsafe cipher {name!r}")
-    if warnings and not chosen and low == TLS12:
+    if not chosen and low == TLS12 and any(True for _ in found["cipher_suites"].items()):
         raise found["cipher_suites"].wrong(f"has none for TLS 1.2: add min_version: {TLS13}")
     return chosen
 

@@ -78,12 +78,15 @@ class Value:
         return found
 
     def section(self, *known: str) -> dict[str, "Value"]:
-        """Values by key, of which no other than ``known`` may be there."""
+        """Values by key, of which no other than ``known`` may be there.
+
+        A key with nothing behind it is left out: Go's reader keeps the default.
+        """
         found = self.mapping()
         for key, value in found.items():
             if key not in known:
                 raise value.wrong(f"unknown key (known here: {', '.join(known)})")
-        return found
+        return {key: value for key, value in found.items() if value._node.tag != _NULL}
 
 
 def read(path: Path) -> Value:

@@ -94,6 +94,10 @@ class Btf:
         """sizeof(struct) in bytes; ``KeyError`` when the kernel has no such struct."""
         return self._words[self._begins[self._find(self._structs, struct_name)] + 2]
 
+    def function_id(self, function: str) -> int:
+        """Type id of a function; ``KeyError`` when BTF does not describe it."""
+        return self._find(self._functions, function)
+
     def offset(self, struct_name: str, member: str) -> int:
         """offsetof(struct, member) in bytes; ``KeyError`` when there is no such member."""
         return self._member(struct_name, member).offset

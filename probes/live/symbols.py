@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernel's symbol table, as far as HVO is concerned."""
 
+import errno
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -22,11 +23,14 @@ def read_symbols(kallsyms: Path) -> Mapping[str, int]:
     """Read name -> address of what HVO and its probes are about from a kallsyms file.
 
     Addresses are 0 where the kernel hides them (kptr_restrict). Symbols of modules and lines that
-    are no symbols are passed over. Raises ``OSError``.
+    are no symbols are passed over. Raises ``OSError``; where the file is empty, of ENODATA: no
+    kernel has no symbols, so that something hides them from this process.
     """
     found: dict[str, int] = {}
+    empty = True
     with kallsyms.open(encoding="ascii", errors="replace", newline="\n") as lines:
         for line in lines:
+            empty = False
             if not _WANTED.search(line):  # of 200,000 lines a hundred are
                 continue
             words = line.split()
@@ -37,6 +41,8 @@ def read_symbols(kallsyms: Path) -> Mapping[str, int]:
             except ValueError:
                 continue
             found.setdefault(words[2], address)
+    if empty:
+        raise OSError(errno.ENODATA, "the file is empty", str(kallsyms))
     return found
 
 

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What will work on this machine, what will not, and how to mend it.
 
-Needs no privilege, and changes nothing: everything here reads files.
+Needs no privilege, and changes nothing: it reads files, and asks the kernel to load a program that
+does nothing and is let go at once.
 """
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from probes.host import Host
-from probes.live.bcc_import import DISTRO_PACKAGES
 from probes.preflight import attach, hvo, kernel
 from probes.preflight.facts import Facts
 from probes.preflight.finding import Finding, Verdict
 from probes.preflight.free_memory import free_memory
+from probes.preflight.headers import headers
+from probes.preflight.trial import Trial
 
 __all__ = [
     "Finding",
@@ -40,20 +43,24 @@ _ATTACHING: tuple[Check, ...] = (
     attach.lockdown,
     attach.kprobes,
     attach.btf,
-    attach.headers,
+    headers,
     attach.bcc,
     attach.privileges,
 )
 
 
 def examine(
-    host: Host, distro_packages: Path = DISTRO_PACKAGES, cache: Path | None = None
+    host: Host,
+    distro_packages: Path | None = None,
+    cache: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    try_load: Trial | None = None,
 ) -> tuple[Finding, ...]:
     """Run every check, in the order in which they read best.
 
     ``cache`` is the folder of compiled programs (``probes.live.program_cache``).
     """
-    facts = Facts(host, distro_packages, cache)
+    facts = Facts(host, distro_packages, cache, environ, try_load)
     found = _run((*_BUILT, *_SAVING, *_ATTACHING, attach.addresses), facts)
     return (*found, *attach.steps(facts))
 
@@ -74,7 +81,7 @@ def obstacles(facts: Facts) -> list[Finding]:
 
 def headers_missing(facts: Facts) -> Finding | None:
     """Why nothing can be compiled, even if something was before; None when it can be."""
-    finding = attach.headers(facts)
+    finding = headers(facts)
     return None if finding.verdict is Verdict.OK else finding
 
 

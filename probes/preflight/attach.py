@@ -2,18 +2,22 @@
 """Checks on attaching probes: the kernel's means, the tools, and the right to use them."""
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
-from probes.host import read_text
+from probes.distribution import install_bcc
+from probes.host import is_missing, read_or_error, read_text
 from probes.live.bcc_import import bcc_version, find_bcc
 from probes.live.btf import Btf
 from probes.live.plan import SWITCHES, make_plan, restores
-from probes.live.program_cache import has_programs
-from probes.preflight.facts import Facts
+from probes.preflight.facts import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, Facts
 from probes.preflight.finding import Finding, Verdict
+from probes.preflight.headers import headers
 
-CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 21, 38, 39
+_FENTRY, _KPROBE = "fentry programs", "kprobe programs"
+
+_NO_PRIVILEGE = Finding(
+    "privileges", Verdict.PROBLEM, "no privilege to attach probes", "run as root"
+)
 
 _BCC_WITH_RING_BUFFERS = (0, 16)
 """The release after bcc pull requests 2969 and 2989, in the summer of 2020."""
@@ -21,9 +25,10 @@ _BCC_WITH_RING_BUFFERS = (0, 16)
 
 def lockdown(facts: Facts) -> Finding:
     """Whether the kernel keeps its memory secret even from root."""
-    text = read_text(facts.host.sys / "kernel/security/lockdown")
-    if text is None:
-        if _exists(facts.host.sys / "kernel/security/lsm"):  # securityfs is there, lockdown not
+    text = read_or_error(facts.host.sys / "kernel/security/lockdown")
+    if isinstance(text, OSError):
+        lsm = read_or_error(facts.host.sys / "kernel/security/lsm")
+        if is_missing(text) and not is_missing(lsm):  # securityfs is there, lockdown not
             return Finding("lockdown", Verdict.OK, "not in this kernel")
         if facts.config and "CONFIG_SECURITY_LOCKDOWN_LSM" not in facts.config.options:
             return Finding("lockdown", Verdict.OK, "not in this kernel")
@@ -44,19 +49,31 @@ def lockdown(facts: Facts) -> Finding:
 
 
 def kprobes(facts: Facts) -> Finding:
-    """Whether kernel functions can be probed."""
+    """Whether kernel functions can be probed: by kprobes, or by fentry, which does without."""
     host = facts.host
     # Without this PMU (Linux 4.17), BCC would fall back to tracefs, whose probes outlive a crash.
-    if not _exists(host.sys / "bus/event_source/devices/kprobe/type"):
+    pmu = read_or_error(host.sys / "bus/event_source/devices/kprobe/type")
+    if isinstance(pmu, OSError) and not is_missing(pmu):
+        what = f"{pmu.filename} can't be read ({pmu.strerror})"
+        return Finding("kprobes", Verdict.UNKNOWN, what)
+    if isinstance(pmu, OSError) and not facts.does_without_kprobes:
         fix = "use a kernel with CONFIG_KPROBES and CONFIG_KPROBE_EVENTS"
         return Finding("kprobes", Verdict.PROBLEM, "this kernel has no kprobes", fix)
-    # A probe at a function's entry rests on ftrace: attached, but never hit while that is off
-    # (Documentation/trace/ftrace.rst, ftrace_enabled).
+    # A probe at a function's entry, and fentry too, rests on ftrace: attached, but never hit while
+    # that is off (Documentation/trace/ftrace.rst, ftrace_enabled).
     if read_text(host.proc / "sys/kernel/ftrace_enabled") == "0":
         what = "ftrace is switched off, so probes would never be hit"
         return Finding("kprobes", Verdict.PROBLEM, what, "sysctl kernel.ftrace_enabled=1")
-    enabled = host.sys / "kernel/debug/kprobes/enabled"
+    if isinstance(pmu, OSError):
+        return Finding("kprobes", Verdict.OK, "not in this kernel; fentry does without them")
+    return _switch_of_kprobes(facts)
+
+
+def _switch_of_kprobes(facts: Facts) -> Finding:
+    enabled = facts.host.sys / "kernel/debug/kprobes/enabled"
     state = read_text(enabled)
+    if state == "0" and facts.does_without_kprobes:
+        return Finding("kprobes", Verdict.OK, "switched off; fentry does without them")
     if state == "0":
         what = "kprobes are switched off, so probes would never be hit"
         return Finding("kprobes", Verdict.PROBLEM, what, f"echo 1 > {enabled}")
@@ -78,23 +95,9 @@ def btf(facts: Facts) -> Finding:
     return Finding("btf", Verdict.WARNING, what, "use a kernel with CONFIG_DEBUG_INFO_BTF")
 
 
-def headers(facts: Facts) -> Finding:
-    """Whether there are kernel headers for BCC."""
-    host, release = facts.host, facts.host.release
-    for path in (host.modules / release / "build", host.sys / "kernel/kheaders.tar.xz"):
-        if _exists(path):
-            return Finding("headers", Verdict.OK, str(path))
-    what = f"no kernel headers for {release}"
-    fix = f"apt install linux-headers-{release} (Fedora: dnf install kernel-devel-{release})"
-    if facts.cache is not None and has_programs(facts.cache):
-        what += ": only probes compiled before can be attached"
-        return Finding("headers", Verdict.WARNING, what, fix)
-    return Finding("headers", Verdict.PROBLEM, what, fix)
-
-
 def bcc(facts: Facts) -> Finding:
     """Whether BCC is installed and which; it is not imported, since that would load LLVM."""
-    install = "apt install python3-bpfcc (Fedora: dnf install python3-bcc); never from pip"
+    install = f"{install_bcc(facts.host.os_release)}; never from pip"
     if not find_bcc(facts.distro_packages):
         return Finding("bcc", Verdict.PROBLEM, "BCC is not installed", install)
     version = bcc_version(facts.distro_packages)
@@ -107,18 +110,21 @@ def bcc(facts: Facts) -> Finding:
 
 
 def privileges(facts: Facts) -> Finding:
-    """Whether this process may attach probes; nothing after that needs a privilege."""
-    host = facts.host
-    effective = _capabilities(read_text(host.proc / "self/status") or "")
-    if not (CAP_SYS_ADMIN in effective or {CAP_PERFMON, CAP_BPF} <= effective):
-        return Finding(
-            "privileges", Verdict.PROBLEM, "no privilege to attach probes", "run as root"
-        )
+    """Whether this process may attach probes; nothing after that needs a privilege.
+
+    The kernel is asked, by a trial. Where it can't be, capabilities have to do.
+    """
+    host, has = facts.host, facts.capabilities
     if _is_mapped(read_text(host.proc / "self/uid_map") or ""):
         what = "root in a user namespace only (a rootless container)"
         return Finding("privileges", Verdict.PROBLEM, what, "run as the machine's own root")
-    if CAP_SYS_ADMIN in effective:
-        return Finding("privileges", Verdict.OK, "CAP_SYS_ADMIN")
+    refused = _trials(facts)
+    if not_granted := _refused(facts, refused) if refused else _not_inferred(facts):
+        return not_granted
+    is_admin = has is not None and CAP_SYS_ADMIN in has
+    granted = Finding("privileges", Verdict.OK, _granted(refused, is_admin=is_admin))
+    if is_admin or (_FENTRY in refused and not refused[_FENTRY]):
+        return granted
     # Debian's and Ubuntu's own levels above 2 ask for CAP_SYS_ADMIN in perf_event_open; the
     # kernel as released knows no such levels, and CAP_PERFMON is enough.
     level = read_text(host.proc / "sys/kernel/perf_event_paranoid") or ""
@@ -126,12 +132,74 @@ def privileges(facts: Facts) -> Finding:
         what = f"kernel.perf_event_paranoid={level} may ask for more than CAP_PERFMON"
         fix = "sysctl kernel.perf_event_paranoid=2 (or run as root)"
         return Finding("privileges", Verdict.WARNING, what, fix)
-    return Finding("privileges", Verdict.OK, "CAP_BPF and CAP_PERFMON")
+    return granted
+
+
+def _granted(refused: Mapping[str, OSError | None], *, is_admin: bool) -> str:
+    if not refused:
+        return "CAP_SYS_ADMIN" if is_admin else "CAP_BPF and CAP_PERFMON"
+    return "; ".join(
+        f"the kernel refuses {kind} ({error.strerror})" if error else f"the kernel loads {kind}"
+        for kind, error in refused.items()
+    )
+
+
+def _trials(facts: Facts) -> dict[str, OSError | None]:
+    """Programs of the kinds that can be attached here, and why the kernel did not take each.
+
+    Empty where nothing can be tried.
+    """
+    if facts.trial is None:
+        return {}
+    wanted: dict[str, int | None] = {}
+    if facts.fentry_functions:
+        wanted[_FENTRY] = next(iter(facts.fentry_functions.values()))
+    has_kprobes = not is_missing(
+        read_or_error(facts.host.sys / "bus/event_source/devices/kprobe/type")
+    )
+    if has_kprobes or not wanted:
+        wanted[_KPROBE] = None
+    refused: dict[str, OSError | None] = {}
+    for kind, function in wanted.items():
+        try:
+            facts.trial(function)
+            refused[kind] = None
+        except OSError as error:
+            refused[kind] = error
+    return refused
+
+
+def _refused(facts: Facts, refused: Mapping[str, OSError | None]) -> Finding | None:
+    """None where the kernel took one kind of program."""
+    if not all(refused.values()):
+        return None
+    if facts.capabilities is not None and not _may_attach(facts):
+        return _NO_PRIVILEGE
+    said = ", ".join(f"{kind}: {error.strerror}" for kind, error in refused.items() if error)
+    return Finding(
+        "privileges",
+        Verdict.PROBLEM,
+        f"the kernel refuses a BPF program of two instructions ({said})",
+        "run where nothing forbids it (seccomp filter, security module, a sandbox's own kernel)",
+    )
+
+
+def _not_inferred(facts: Facts) -> Finding | None:
+    """None where the capabilities are enough."""
+    if facts.capabilities is None:
+        what = f"{facts.host.proc}/self/status does not say which capabilities this process has"
+        return Finding("privileges", Verdict.UNKNOWN, what)
+    return None if _may_attach(facts) else _NO_PRIVILEGE
+
+
+def _may_attach(facts: Facts) -> bool:
+    has = facts.capabilities or frozenset()
+    return CAP_SYS_ADMIN in has or {CAP_PERFMON, CAP_BPF} <= has
 
 
 def addresses(facts: Facts) -> Finding | None:
     """Whether HVO's switch can be watched: its address tells why a page was skipped."""
-    if not facts.has_hvo:
+    if not facts.known_symbols or not facts.has_hvo:
         return None
     level = read_text(facts.host.proc / "sys/kernel/kptr_restrict")
     if level is None:
@@ -152,7 +220,7 @@ def addresses(facts: Facts) -> Finding | None:
 
 def steps(facts: Facts) -> Iterator[Finding]:
     """The function that stands for each step, or why none can."""
-    if not facts.has_hvo:
+    if isinstance(facts.symbols, OSError) or not facts.has_hvo:
         return
     btf = facts.btf if isinstance(facts.btf, Btf) else None
     if not restores(facts.known_symbols):
@@ -166,22 +234,6 @@ def steps(facts: Facts) -> Iterator[Finding]:
         fix = "report this kernel to hvoscope: its functions belong in probes/live/plan.py"
         verdict = Verdict.WARNING if step.step == "batch" else Verdict.PROBLEM
         yield Finding(step.step, verdict, step.reason, fix)
-
-
-def _exists(path: Path) -> bool:
-    """Whether it is there for all we can see, even where a folder above can't be entered."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
-def _capabilities(status: str) -> frozenset[int]:
-    mask = 0
-    for line in status.splitlines():
-        if line.startswith("CapEff:"):
-            mask = int(line.split()[1], 16)
-    return frozenset(cap for cap in (CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF) if mask >> cap & 1)
 
 
 def _is_mapped(uid_map: str) -> bool:

@@ -24,6 +24,8 @@ from probes.preflight.finding import Finding, Verdict
 Pread = Callable[[int, int, int], bytes]
 """os.pread, or what a test has in its place."""
 
+_BUG = "the restore bug of Debian's 6.12.115 to .118"
+
 _BUDDY = 1 << 10
 _MARKED = _BUDDY | 1 << 17
 """KPF_BUDDY, and KPF_HUGE with it, of include/uapi/linux/kernel-page-flags.h."""
@@ -48,7 +50,8 @@ def free_memory(facts: Facts) -> Finding | None:
     if seen and seen.marked:
         return _danger(
             f"{seen.marked:,} of {seen.free:,} frames looked at bear the mark of a huge page that"
-            " is gone: this kernel hangs where it splits a transparent huge page that lies there"
+            f" is gone ({_BUG}): this kernel hangs where it splits a transparent huge page that"
+            " lies there"
         )
     if facts.may_leave_heads:
         return _danger(
@@ -57,7 +60,7 @@ def free_memory(facts: Facts) -> Finding | None:
         )
     if not seen:
         return None
-    what = f"no mark of a huge page on any of {seen.free:,} frames looked at"
+    what = f"no trace of {_BUG} on {seen.free:,} free frames looked at"
     return Finding("free memory", Verdict.OK, what)
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 
 from probes.accounting import KernelState, huge_page_sizes
 from probes.geometry import size_label
-from probes.host import read_text
+from probes.host import is_missing, read_or_error
 from probes.preflight.facts import BOOT_PARAMETER, Facts
 from probes.preflight.finding import Finding, Verdict
 
@@ -46,16 +46,22 @@ def boot_parameter(facts: Facts) -> Finding | None:
     """What the kernel was told about HVO when it started."""
     if not facts.can_optimise:
         return None
-    given = facts.boot_parameter
-    if given is None:
+    values = facts.boot_parameters
+    if isinstance(values, OSError):
+        what = f"{values.filename} can't be read ({values.strerror})"
+        return Finding("boot", Verdict.UNKNOWN, what)
+    if not values:
         default = {True: "on", False: "off", None: "unknown"}[facts.on_from_boot]
         what = f"{BOOT_PARAMETER}= is not given; the default is {default}"
-    elif facts.on_from_boot is None:
-        what = f"{BOOT_PARAMETER}={given} means nothing to the kernel"
+        return Finding("boot", Verdict.OK, what)
+    last = values[-1]
+    what = f"{BOOT_PARAMETER} without a value" if last is None else f"{BOOT_PARAMETER}={last}"
+    if facts.ignores(last):
+        return Finding("boot", Verdict.WARNING, f"{what} means nothing to the kernel", _ON_AT_BOOT)
+    if facts.on_from_boot is None:
+        what += " means something to some kernels only"
         return Finding("boot", Verdict.WARNING, what, _ON_AT_BOOT)
-    else:
-        what = f"{BOOT_PARAMETER}={given}"
-    return Finding("boot", Verdict.OK, what)
+    return Finding("boot", Verdict.OK, f"{what}, which means on" if last is None else what)
 
 
 def switch(facts: Facts) -> Finding | None:
@@ -66,7 +72,8 @@ def switch(facts: Facts) -> Finding | None:
     if not facts.can_optimise:
         return None
     if not facts.is_before_sysctl:
-        return Finding("switch", Verdict.UNKNOWN, f"{_SYSCTL} can't be read")
+        what = "is not there" if facts.is_sysctl_missing else "can't be read"
+        return Finding("switch", Verdict.UNKNOWN, f"{_SYSCTL} {what}")
     if facts.on_from_boot is None:
         return Finding("switch", Verdict.UNKNOWN, "neither boot parameter nor kernel config tells")
     return _switch(
@@ -85,13 +92,17 @@ def hotplug(facts: Facts) -> Finding | None:
     """Whether memory added later keeps its struct pages in itself, where they can't be remapped."""
     if not facts.can_optimise:
         return None
-    value = read_text(facts.host.sys / "module/memory_hotplug/parameters/memmap_on_memory")
-    if value in (None, "N"):  # else Y, or force
+    path = facts.host.sys / "module/memory_hotplug/parameters/memmap_on_memory"
+    value = read_or_error(path)
+    if isinstance(value, OSError) and not is_missing(value):
+        what = f"{path} can't be read ({value.strerror})"
+        return Finding("hotplug", Verdict.UNKNOWN, what)
+    if isinstance(value, OSError) or value == "N":  # else Y, or force
         return Finding("hotplug", Verdict.OK, "memory_hotplug.memmap_on_memory is off")
     if facts.is_before_sysctl:  # the two exclude each other, and HVO goes first
         return Finding("hotplug", Verdict.OK, "memory_hotplug.memmap_on_memory gives way to HVO")
     what = "memmap_on_memory is on: hot-added memory can't be optimised"
-    if facts.sysctl is None:  # Linux 5.19
+    if facts.is_sysctl_missing:  # Linux 5.19
         what = f"memmap_on_memory is on, and takes {_SYSCTL} away"
     fix = "boot with memory_hotplug.memmap_on_memory=off"
     return Finding("hotplug", Verdict.WARNING, what, fix)
@@ -135,8 +146,11 @@ def _allocated(facts: Facts, filled: str) -> Finding:
 
 
 def _filled_pools(facts: Facts) -> str:
+    state = KernelState(facts.host)
     pages: Counter[int] = Counter()
-    for pool in KernelState(facts.host).pools():
+    for pool in state.pools():
         if pool.state == "total":
             pages[pool.size] += pool.pages
-    return ", ".join(f"{n} of {size_label(size)}" for size, n in sorted(pages.items()) if n)
+    for size, total in state.totals().items():
+        pages[size] = max(total, pages[size])  # not every node need show its own
+    return ", ".join(f"{n} of {size_label(size)}" for size, n in sorted(pages.items()) if n > 0)

@@ -121,7 +121,11 @@ def test_exit_code_and_last_line_agree_on_this_machine() -> None:
 
 @pytest.mark.parametrize(
     ("argument", "said"),
-    [("--jsn", "No such option '--jsn'"), ("kernel", "unexpected extra argument (kernel)")],
+    [
+        ("--jsn", "No such option '--jsn'"),
+        ("kernel", "unexpected extra argument (kernel)"),
+        ("--path.procfs=/nowhere", "'--path.procfs': Directory '/nowhere' does not exist"),
+    ],
 )
 def test_wrong_usage_is_exit_code_2(argument: str, said: str) -> None:
     ran = check(argument)

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from probes.counters import reduce
 from probes.events import Event, Kind, unpack_all
-from probes.trace_file import TraceReader
+from probes.trace_file import Done, TraceReader
 from tests.exporter.test_cli import HVOSCOPE, REPOSITORY, hvoscope
 
 RECORD = [*HVOSCOPE, "record", "--backend", "sim"]
@@ -35,6 +37,92 @@ def read(path: Path) -> tuple[list[Event], TraceReader]:
 
 def kinds(text: str) -> list[str]:
     return [json.loads(line)["kind"] for line in text.splitlines()]
+
+
+def test_a_recording_by_a_pipe(tmp_path: Path) -> None:
+    """Standard output and standard input, and no file called ``-``."""
+    shell = shlex.join(HVOSCOPE)
+    script = f"{shell} record - --backend sim --count 1009 | {shell} trace --file - --pte --json"
+    ran = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert ran.returncode == 0
+    assert len(kinds(ran.stdout)) == 1009
+    assert "replay of /dev/stdin: v17-enabled (sim, simulated)" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def through_a_shell(script: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        ["bash", "-c", script, *HVOSCOPE],
+        capture_output=True, timeout=60, check=False, cwd=REPOSITORY,
+    )  # fmt: skip
+
+
+def test_standard_output_is_a_whole_recording_behind_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "both"
+    path.write_bytes(b"precious")
+    ran = through_a_shell(f'"$0" "$@" record - --backend sim --count 23 >> {path}')
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+    assert path.read_bytes().startswith(b"preciousHVOTRACE")
+    path.write_bytes(path.read_bytes().removeprefix(b"precious"))
+    events, reader = read(path)
+    assert (len(events), reader.done) == (23, Done(23, "23 events"))
+
+
+def test_a_reader_that_has_enough_of_a_recording_is_no_error() -> None:
+    ran = through_a_shell(
+        '"$0" "$@" record - --backend sim | head -c 8; echo "${PIPESTATUS[0]}" >&2'
+    )
+    assert (ran.stdout, ran.stderr) == (b"HVOTRACE", b"0\n")
+
+
+def test_a_recording_to_a_full_standard_output_is_one_line() -> None:
+    ran = through_a_shell('"$0" "$@" record - --backend sim > /dev/full')
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        b"hvoscope: error: /dev/stdout: No space left on device: what it holds is whole\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("record", "-", "--backend", "sim"), ("simulate", "--steps", "1", "--events", "-")],
+)
+def test_binary_data_is_kept_off_a_terminal(arguments: tuple[str, ...]) -> None:
+    ours, theirs = os.openpty()
+    try:
+        ran = subprocess.run(
+            [*HVOSCOPE, *arguments],
+            stdout=theirs, stderr=subprocess.PIPE, timeout=60, check=False, cwd=REPOSITORY,
+        )  # fmt: skip
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert ran.returncode == 2
+    assert ran.stderr.endswith(b" is binary, and standard output a terminal: redirect it\n")
+
+
+def test_events_of_a_simulation_to_standard_output() -> None:
+    ran = through_a_shell('"$0" "$@" simulate --op "grow 2MB 23" --events -')
+    assert ran.returncode == 0
+    assert reduce(unpack_all(ran.stdout)).total("frames_freed") == 138
+    assert b"hvo_frames_freed_total               size=2MB node=0" in ran.stderr
+    few = through_a_shell('"$0" "$@" simulate --op "grow 2MB 2309" --events - | head -c 96')
+    assert (len(few.stdout), few.stderr) == (96, b"")
+
+
+def test_a_recording_and_a_scenario_from_standard_input(trace: Path) -> None:
+    ran = through_a_shell(f'"$0" "$@" top --backend replay --replay.file - --count 1 < {trace}')
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert ran.stdout
+    scenario = "sim_backend/scenarios/leak.toml"
+    ran = through_a_shell(f'"$0" "$@" simulate --scenario - < {scenario}')
+    assert ran.stdout.decode() == hvoscope("simulate", "--scenario", "leak").stdout
+    ran = through_a_shell('echo "x =" | "$0" "$@" simulate --scenario -')
+    assert (ran.returncode, ran.stdout) == (2, b"")
+    assert b"'--scenario': /dev/stdin:1: " in ran.stderr
 
 
 def test_a_recording_is_printed(trace: Path) -> None:

@@ -11,6 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from exporter.cli import cli
+from exporter.plan.advice import switch, warnings
+from exporter.plan.machine import Given, running
+from probes.savings import savings
 from tests.probes.capture_tree import restored
 from tests.probes.live.test_btf import FROM_7_1, UNTIL_7_0, kernel
 from tests.probes.preflight_host import BTF, SYMBOLS_5_15, SYSCTL, btf, kallsyms, machine
@@ -119,7 +122,8 @@ def test_a_size_that_can_not_be_optimised_says_why() -> None:
         ("--size 512MB", "x86-64 with 4KB pages has huge pages of 2MB, 1GB, not 512MB"),
         ("--size 2MB --page-size 64K", "x86-64 has pages of 4KB, not 64KB"),
         ("--size 2MB --page-size 3K", "page size 3072 is no power of two"),
-        ("--size 2MB --arch sparc", "'sparc' is not one of 'x86-64', 'arm64'"),
+        ("--size 2MB --arch sparc", "'sparc' is not one of 'x86-64', 'arm64', 'riscv64', "),
+        ("--size 1GB --arch loongarch64", "16KB pages has huge pages of 32MB, not 1GB"),
         ("--size 2TB", "not a size: '2TB'"),
         ("--size 2MB --count 0", "0 is not in the range"),
         ("--size 2MB --count -23", "-23 is not in the range"),
@@ -204,10 +208,13 @@ def test_without_btf_64_bytes_are_an_assumption(tmp_path: Path) -> None:
     [
         ({SYSCTL: "1\n"}, "HVO is on already"),
         ({SYSCTL: "0\n"}, "sysctl -w vm.hugetlb_optimize_vmemmap=1: for huge pages allocated"),
-        ({"proc/kallsyms": kallsyms("kfree")}, "this kernel has no HVO"),
+        ({"proc/kallsyms": kallsyms("kfree"), SYSCTL: None}, "this kernel has no HVO"),
+        ({"proc/kallsyms": "", SYSCTL: "1\n"}, "HVO is on already"),
+        ({"proc/kallsyms": "", SYSCTL: "0\n"}, "sysctl -w vm.hugetlb_optimize_vmemmap=1: for "),
+        ({"proc/kallsyms": "", SYSCTL: None}, "whether this kernel has HVO is not known, as "),
     ],
 )
-def test_what_to_set(tmp_path: Path, changes: Mapping[str, str], first: str) -> None:
+def test_what_to_set(tmp_path: Path, changes: Mapping[str, str | None], first: str) -> None:
     assert on_machine(tmp_path, {**TWO_NODES, **changes})["switch"][0].startswith(first)
 
 
@@ -242,14 +249,86 @@ def test_arm64_is_told_that_its_kernels_lost_it() -> None:
     assert not any("arm64" in line for line in as_json("--size", "2MB")["warnings"])
 
 
+OPTION = "CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sysctl", "boot"),
+    [
+        ("x86-64", " (Linux 5.19 and later)", " (Linux 5.14 and later)"),
+        ("arm64", " (Linux 5.19 to 6.2)", " (Linux 5.19 to 6.2)"),
+        ("riscv64", " (Linux 6.4 and later)", " (Linux 6.4 and later)"),
+        ("loongarch64", "", ""),
+    ],
+)
+def test_each_architecture_has_its_own_releases(architecture: str, sysctl: str, boot: str) -> None:
+    found = as_json("--arch", architecture, "--size", "32MB" if "loong" in architecture else "2MB")
+    assert found["switch"] == [
+        f"sysctl -w vm.hugetlb_optimize_vmemmap=1: for huge pages allocated from then on{sysctl}",
+        f"hugetlb_free_vmemmap=on on the kernel's command line: from boot on{boot}",
+    ]
+
+
+SYMBOLS_6_7 = ("hugetlb_vmemmap_optimize_folios", "__hugetlb_vmemmap_optimize_folio")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "this kernel gives live PTEs other frames, which arm64 forbids"),  # Linux 6.1
+        ({"proc/kallsyms": kallsyms(*SYMBOLS_6_7)}, ""),
+        ({"proc/kallsyms": "x", SYSCTL: None}, f"only where its configuration has {OPTION}"),
+        ({"proc/kallsyms": ""}, f"only where its configuration has {OPTION}"),
+    ],
+)
+def test_an_arm64_kernel_is_judged_by_what_it_has(
+    tmp_path: Path, changes: Mapping[str, str | None], says: str
+) -> None:
+    host = machine(tmp_path, {**TWO_NODES, **changes}, "aarch64")
+    subject = running(host, 4096, Given())
+    told = warnings(subject, savings(subject.geometry, subject.demands))
+    assert any(says in line for line in told)
+    assert any("060a2c92d1b6" in line for line in told) is bool(says)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("riscv64", f"take one from 6.4 on, built with {OPTION}"),
+        ("s390x", f"take one that is built with {OPTION}"),
+    ],
+)
+def test_what_to_take_instead(tmp_path: Path, kind: str, says: str) -> None:
+    changes = {**TWO_NODES, "proc/kallsyms": "x", SYSCTL: None}
+    subject = running(machine(tmp_path, changes, kind), 4096, Given())
+    found = savings(subject.geometry, subject.demands)
+    assert switch(subject, found) == (f"this kernel has no HVO: {says}",)
+
+
+@pytest.mark.parametrize(
+    ("options", "per_page", "tables"),
+    [
+        # struct_size: pages of the huge page * 64 / page size, less the one that stays; tables: one
+        # for each pmd that the struct pages of 1009 huge pages lie in.
+        ("--arch riscv64 --size 2MB", 7, 16),  # 1009 * 32 KB / 2 MB
+        ("--arch riscv64 --size 1GB", 4095, 8 * 1009),
+        ("--arch riscv64 --size 64KB", 0, 0),
+        ("--arch loongarch64 --size 32MB", 7, 4),  # 16 KB pages; 1009 * 128 KB / 32 MB
+        ("--arch loongarch64 --page-size 4K --size 2MB", 7, 16),
+        ("--arch loongarch64 --page-size 64K --size 512MB", 7, 1),  # 1009 * 512 KB / 512 MB
+    ],
+)
+def test_the_architectures_that_came_later(options: str, per_page: int, tables: int) -> None:
+    found = as_json(*options.split(), "--count", "1009")
+    assert (found["frames_freed_per_page"], found["page_table_frames"]) == (per_page, tables)
+
+
 def test_the_text_names_every_figure_with_its_source() -> None:
     text = plan("--size", "2MB", "--count", "100000", "--size", "1GB", "--count", "16")
     rows = [line.split() for line in text.splitlines()]
     assert ["2MB", "100000", "8", "7", "700000", "1563", "2.66", "GiB"] in rows
     assert ["total", "765520", "1691", "2.91", "GiB"] in rows
-    # 0.166 - 0.067 s for 10240 pages is 0.97 s for 100000; 2.5 times as long.
-    measured = "10240 pages 0.067 -> 0.166 s [1]"
-    assert f"allocate  to 6.6   2.5   +0.97 s  {measured}" in text
+    assert ["2MB", "allocate", "to", "6.6", "10240", "0.067", "s", "0.166", "s", "[1]"] in rows
     assert "[1] cover letter of patch series v17" in text
     assert "1GB: no time to allocate or free one is published" in text
     assert max(map(len, text.splitlines()[1:])) <= 80
@@ -261,4 +340,46 @@ def test_only_figures_of_such_a_kernel_are_shown(tmp_path: Path) -> None:
     single = on_machine(tmp_path, TWO_NODES)["slowdown"]
     assert {figure["in_batches"] for figure in batched} == {True}
     assert {figure["in_batches"] for figure in single} == {False}
-    assert batched[0]["factor"] == 1.76
+    assert (batched[0]["pages"], batched[0]["off_seconds"]) == (500_000, 4.119)
+
+
+def test_nothing_is_worked_out_from_other_peoples_timings() -> None:
+    """Two hundred thousand times as many pages are told of the very same figures."""
+    few, many = (
+        [line for line in plan("--size", "2MB", "--count", count).splitlines() if " s " in line]
+        for count in ("1", "200000")
+    )
+    assert few == many
+    assert len(few) == 6
+    (figure, *_) = as_json("--size", "2MB")["slowdown"]
+    assert set(figure) == {"what", "in_batches", "size", "pages", "off_seconds", "on_seconds"} | {
+        "source"
+    }
+
+
+NODES_4 = {
+    "sys/devices/system/node/online": "0-3\n",
+    POOL.format(0, 2048): "23\n",
+    POOL.format(2, 2048): "509\n",
+    "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages": "532\n",
+}
+
+
+def test_nodes_without_a_pool_are_not_given_the_machines(tmp_path: Path) -> None:
+    found = on_machine(tmp_path, NODES_4)
+    assert (found["count"], found["frames_freed"], found["notes"]) == (532, 532 * 7, [])
+
+
+def test_pages_that_no_node_shows_are_planned_for_and_named(tmp_path: Path) -> None:
+    found = on_machine(tmp_path, {**NODES_4, POOL.format(2, 2048): None})
+    assert (found["count"], found["frames_freed"]) == (532, 532 * 7)
+    assert found["notes"] == ["2MB: no node shows 509 of 532 huge pages"]
+
+
+def test_a_pool_below_zero_is_left_out_and_named(tmp_path: Path) -> None:
+    found = on_machine(tmp_path, {**NODES_4, POOL.format(0, 2048): "4294967295\n"})
+    assert found["count"] == 532
+    assert found["notes"] == [
+        "2MB: node 0 is left out, as the kernel counts -1 huge pages there",
+        "2MB: no node shows 23 of 532 huge pages",
+    ]

@@ -65,13 +65,28 @@ def test_columns_that_a_step_does_not_have_are_empty() -> None:
 
 
 def test_json_spells_out_names() -> None:
-    record = json.loads(json_line(EXIT._replace(reason=Reason.OFF, comm=b"\xff"), INFO))
+    event = EXIT._replace(reason=Reason.OFF, comm=b"\xff", end=EXIT.start + 64)
+    record = json.loads(json_line(event, INFO))
     assert record["kind"] == "optimize_exit"
     assert record["reason"] == "off"
     assert record["size"] == "2MB"
     assert record["comm"] == "\\xff"
-    assert record["start"] == 0xFFFFEA0000000000
+    assert [record[name] for name in ("start", "end", "reuse")] == [
+        "0xffffea0000000000",
+        "0xffffea0000000040",
+        "0x0",
+    ]
     assert "order" not in record
+
+
+def test_json_numbers_are_exact_as_doubles() -> None:
+    """As jq and JavaScript read them, up to 104 days after boot."""
+    top = 2**64 - 1
+    event = EXIT._replace(start=top, end=top - 1, reuse=top - 2, timestamp_ns=2**53)
+    record = json.loads(json_line(event, INFO), parse_int=float)
+    exact = json.loads(json_line(event, INFO))
+    assert record == exact
+    assert [int(exact[name], 16) for name in ("start", "end", "reuse")] == [top, top - 1, top - 2]
 
 
 def test_a_name_gives_the_terminal_no_orders() -> None:

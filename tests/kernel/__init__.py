@@ -2,13 +2,15 @@
 """Boots real kernels under QEMU and runs commands inside them.
 
 legs.py       the kernels there are; a leg is one line
-debian.py     Debian's own kernels        patched.py   one built with the first HVO's names
-apt.py        packages of any suite       edits.py     source changes as data (patched_edits.py)
+debian.py     Debian's own kernels        built.py     kernels built here: patched.py, v17.py
+apt.py        packages of any suite       edits.py     source changes as data (*_edits.py, mail.py)
 cache.py      where all that is kept      tools.py     what the host must have
 qemu.py       run_in_guest()              guest.py     initramfs (cpio.py, modules.py, guest-*.sh)
+emulator.py   deaths that are QEMU's      matrix.py    writes the table of docs/kernels.md
 conftest.py   fixtures: kernel, guest     __main__.py  one command in one guest, by hand
 
 capture_symbols.py  symbol tables for tests/data/kallsyms, of guests and of builds (compiled.py)
+short.py            runs in a guest: restores and optimisations without memory
 negative.py         runs in a guest: the product where HVO is absent, cannot work, is off, or hidden
 
 `HVOSCOPE_LEGS=patched,debian-6.1` narrows the legs under test. `HVOSCOPE_CACHE` moves the cache.

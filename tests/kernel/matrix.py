@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's table of kernels: ``python -m tests.kernel.matrix [--notes FOLDER] [LEG ...]``.
+"""The table of docs/kernels.md: ``python -m tests.kernel.matrix [--notes FOLDER] [LEG ...]``.
 
-A row of Markdown for each leg: what test_modes.py expects, what the probes counted in every mode
-and way to attach, and what the kernel accounts. Legs are booted, several at once where memory and
-CPUs allow, unless FOLDER has their notes (from ``HVOSCOPE_NOTES=FOLDER make test-kernel``).
+A row for each leg: what test_modes.py expects, what the probes counted in every mode and way to
+attach, and what the kernel accounts. Legs are booted, several at once where memory and CPUs allow,
+unless FOLDER has their notes (from ``HVOSCOPE_NOTES=FOLDER make test-kernel``). Rows of legs that
+are not named stay as they are.
 """
 
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import click
 
 from tests.kernel import legs, tools
-from tests.kernel.test_counts import EXPECTED
+from tests.kernel.test_counts import EXPECTED, WAYS
 from tests.kernel.test_modes import DONE, counters_of, net_frames, observe
 from tests.kernel.workload import meminfo_kib
 
@@ -24,8 +26,11 @@ SHOWN = ("grow 2MB 23", "grow 2MB 509", "grow 1GB 1")
 GUEST_MIB = 13 * 1024
 """Memory of a guest and its helpers."""
 
+PAGE = Path(__file__).parents[2] / "docs/kernels.md"
+_BEGIN, _END = "<!-- made by python -m tests.kernel.matrix: begin -->", "<!-- end -->"
+
 _HEADER = (
-    "| kernel | functions | attach | "
+    "| kernel | release | boot parameters | functions | probes | "
     + " | ".join(f"{operation}: PTEs, net frames (expected)" for operation in SHOWN)
     + " | kernel's own accounts, frames | seconds |"
 )
@@ -53,11 +58,13 @@ def row(leg: str, notes: dict[str, Any]) -> str:
     symbols = dict.fromkeys(
         symbol for way in health.values() for step, symbol, _ in way["probes"] if step != "batch"
     )
-    attaches = dict.fromkeys(how for way in health.values() for _, _, how in way["probes"])
+    append = legs.LEGS[leg].append
     cells = [
-        f"{leg}, {notes['release']}",
+        leg,
+        notes["release"],
+        f"`{append}`" if append else "none",
         ", ".join(f"`{symbol}`" for symbol in symbols),
-        ", ".join(attaches),
+        "all" if set(health) == set(WAYS) else ", ".join(health),
         *(_counted(leg, notes, operation) for operation in SHOWN),
         _oracle(notes),
         f"{notes['seconds']:.0f}",
@@ -107,18 +114,35 @@ def _oracle(notes: dict[str, Any]) -> str:
     return f"nr_memmap_* {', '.join(f'-{fall}' for fall in falls)}; drift {drifts}"
 
 
+def page_with(page: str, rows: Mapping[str, str]) -> str:
+    """The page with these rows, by leg, in the place of those it had; others stay.
+
+    Raises ``ValueError`` for a page without the table's markers.
+    """
+    before, begin, rest = page.partition(f"{_BEGIN}\n")
+    table, end, after = rest.partition(f"{_END}\n")
+    if not begin or not end:
+        raise ValueError(f"the page has no lines {_BEGIN} and {_END}")
+    kept = {line.split(" | ")[0].removeprefix("| "): line for line in table.splitlines()}
+    merged = {**kept, **rows}
+    lines = [_HEADER, "|---" * (_HEADER.count("|") - 1) + "|"]
+    lines += [merged[leg] for leg in legs.LEGS if leg in merged]
+    return "\n".join([f"{before}{_BEGIN}", *lines, f"{_END}\n{after}"])
+
+
 @click.command()
 @click.argument("names", nargs=-1, metavar="[LEG ...]")
 @click.option("--notes", type=click.Path(path_type=Path), help="Folder of notes to read or write.")
 def main(names: tuple[str, ...], notes: Path | None) -> None:
-    """Print the table; every leg where HVO works unless some are named."""
+    """Write the table; every leg where HVO works unless some are named."""
     chosen = names or tuple(legs.under_test())
     with tempfile.TemporaryDirectory(prefix="hvo-matrix-") as scratch:
         folder = notes or Path(scratch)
         with ThreadPoolExecutor(guests_at_once()) as pool:
             observed = list(pool.map(lambda leg: notes_of(leg, folder), chosen))
-    rows = [row(leg, seen) for leg, seen in zip(chosen, observed, strict=True)]
-    click.echo("\n".join((_HEADER, "|---" * (_HEADER.count("|") - 1) + "|", *rows)))
+    rows = {leg: row(leg, seen) for leg, seen in zip(chosen, observed, strict=True)}
+    PAGE.write_text(page_with(PAGE.read_text(), rows))
+    click.echo(f"{PAGE}: {len(rows)} rows written")
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def start_and_stop(cycles: int) -> Notes:
     """Attach and detach over and over."""
     attached = 0
     for _ in range(cycles):
-        backend = LiveBackend(mode=RANGE, attach=KPROBE)
+        backend = LiveBackend(mode=FULL, attach=KPROBE)
         backend.start()
         attached += bool(hooks())
         backend.stop()

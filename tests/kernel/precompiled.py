@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from probes.host import Host
-from probes.live.bcc_import import DISTRO_PACKAGES, bcc_version, import_bcc
+from probes.live.bcc_import import bcc_version, import_bcc
 from probes.live.btf import Btf
 from probes.live.compiler import compile_text
 from probes.live.compose import ComposeError, compose
@@ -117,11 +117,11 @@ def main() -> None:
     """Compile what is not in the folder."""
     tree, folder, release = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     host = Host(tree / "proc", tree / "sys", tree / "modules", release, platform.machine())
-    version, kept = bcc_version(DISTRO_PACKAGES), ProgramCache(folder)
+    version, kept = bcc_version(), ProgramCache(folder)
     for text in _texts(host):
         key = key_of(text, platform.machine(), version)
         if kept.get(key) is None:
-            kept.put(key, compile_text(import_bcc(DISTRO_PACKAGES), text))
+            kept.put(key, compile_text(import_bcc(), text))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ IN_ORDER: Mapping[str, str | bytes] = {
     "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages": "0\n",
     "sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages": "0\n",
     "sys/module/memory_hotplug/parameters/memmap_on_memory": "N\n",
-    f"modules/{RELEASE}/build/Makefile": "",
+    f"modules/{RELEASE}/build/include/linux/kconfig.h": "",
     "dist/bcc/__init__.py": "",
     "dist/bcc/version.py": "__version__ = '0.26.0'\n",
 }

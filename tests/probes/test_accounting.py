@@ -130,3 +130,93 @@ def test_sizes(tmp_path: Path) -> None:
     )
     assert huge_page_sizes(host) == (2 * MIB, GIB)
     assert huge_page_sizes(make_host(tmp_path / "empty", {})) == ()
+
+
+def hidden_node(path: str) -> dict[str, str]:
+    return pool(f"{NODE}/{path}/hugepages/hugepages-2048kB", "23\n", "0\n", "0\n")
+
+
+def test_a_node_without_a_hugepages_folder_has_no_pool(tmp_path: Path) -> None:
+    """Before Linux 6.1 a node without memory has none; it is not given the machine's 532 pages."""
+    host = make_host(
+        tmp_path,
+        {
+            f"{NODE}/online": "0-3\n",
+            f"{NODE}/node1/distance": "10 12\n",
+            **pool("sys/kernel/mm/hugepages/hugepages-2048kB", "532\n", "0\n", "0\n"),
+            **pool(f"{NODE}/node0/hugepages/hugepages-2048kB", "23\n", "0\n", "0\n"),
+            **pool(f"{NODE}/node2/hugepages/hugepages-2048kB", "509\n", "0\n", "0\n"),
+        },
+    )
+    totals = {p.node: p.pages for p in KernelState(host).pools() if p.state == "total"}
+    assert totals == {0: 23, 2: 509}
+    assert KernelState(host).totals() == {2 * MIB: 532}
+
+
+def test_one_node_that_hides_its_pool_is_not_answered_with_the_machines(tmp_path: Path) -> None:
+    host = make_host(
+        tmp_path,
+        {
+            f"{NODE}/online": "0-1\n",
+            **pool("sys/kernel/mm/hugepages/hugepages-2048kB", "532\n", "0\n", "0\n"),
+        },
+    )
+    assert list(KernelState(host).pools()) == []
+
+
+def test_nodes_are_found_by_their_folders_where_the_list_can_not_be_read(tmp_path: Path) -> None:
+    files = {
+        **pool("sys/kernel/mm/hugepages/hugepages-2048kB", "46\n", "0\n", "0\n"),
+        **hidden_node("node0"),
+        **hidden_node("node7"),
+    }
+    pools = KernelState(make_host(tmp_path, files)).pools()
+    assert [(p.node, p.pages) for p in pools if p.state == "total"] == [(0, 23), (7, 23)]
+
+
+def test_a_folder_that_may_not_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
+    host = make_host(tmp_path, pool(POOL, "3", "2", "1"))
+    folder = tmp_path / "sys/kernel/mm/hugepages"
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(folder)  # ELOOP: what root, too, can't list
+    with pytest.raises(OSError, match="symbolic links"):
+        list(KernelState(host).pools())
+    with pytest.raises(OSError, match="symbolic links"):
+        huge_page_sizes(host)
+
+
+WRAPPED = "18446744073709551615\n"
+
+
+def test_a_reservation_below_zero_is_read_as_such(tmp_path: Path) -> None:
+    host = make_host(tmp_path, {f"{POOL}/resv_hugepages": WRAPPED})
+    assert KernelState(host).reserved() == {2 * MIB: -1}
+
+
+def test_a_node_counts_in_32_bits_and_the_machine_in_64(tmp_path: Path) -> None:
+    """nr_huge_pages_node[] and its like are unsigned int, printed as unsigned long."""
+    files = {
+        f"{NODE}/online": "0\n",
+        **pool(f"{NODE}/node0/hugepages/hugepages-2048kB", "23\n", "4294967294\n", WRAPPED),
+    }
+    counts = {p.state: p.pages for p in KernelState(make_host(tmp_path / "numa", files)).pools()}
+    assert counts == {"total": 23, "free": -2, "surplus": -1}
+    flat = make_host(tmp_path / "flat", pool(POOL, "4294967294\n", "0\n", "0\n"))
+    assert next(KernelState(flat).pools()).pages == 4294967294
+
+
+def test_an_overcommit_limit_that_is_none_is_absent(tmp_path: Path) -> None:
+    host = make_host(tmp_path, {f"{POOL}/nr_overcommit_hugepages": WRAPPED})
+    assert KernelState(host).overcommit() == {}
+
+
+def test_memmap_pages_below_zero(tmp_path: Path) -> None:
+    vmstat = "nr_memmap_pages 18446744073709537280\nnr_memmap_boot_pages 131072\n"
+    host = make_host(tmp_path, {"proc/vmstat": vmstat})
+    assert KernelState(host).memmap_pages() == {"runtime": -14336, "boot": 131072}
+
+
+def test_more_than_64_bits_is_no_counter(tmp_path: Path) -> None:
+    host = make_host(tmp_path, {"proc/vmstat": "nr_memmap_pages 18446744073709551616\n"})
+    with pytest.raises(ValueError, match="vmstat has no number here"):
+        KernelState(host).memmap_pages()

@@ -94,3 +94,11 @@ def test_counters_that_do_not_stand_still_have_none() -> None:
 
     kernel.moves = move
     assert drift.frames() is None
+
+
+def test_a_memmap_counter_that_falls_below_zero_is_no_drift() -> None:
+    kernel = Kernel(memmap={"boot": 131072, "runtime": 7})
+    drift = marked(kernel)
+    kernel.freed = 14343
+    kernel.memmap = {"boot": 131072, "runtime": -14336}
+    assert drift.frames() == 0

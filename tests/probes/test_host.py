@@ -4,11 +4,15 @@ from pathlib import Path
 import pytest
 
 from probes.host import (
+    is_missing,
     online_nodes,
+    parse_count,
     parse_id_list,
     possible_cpus,
     possible_nodes,
+    read_count,
     read_number,
+    read_or_error,
     read_text,
 )
 from tests.probes.trees import make_host
@@ -65,3 +69,44 @@ def test_numbers(tmp_path: Path) -> None:
     path.write_text("509\n")
     assert read_number(path) == 509
     assert read_number(tmp_path / "gone") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "bits", "count"),
+    [
+        ("0", 64, 0),
+        ("9223372036854775807", 64, (1 << 63) - 1),
+        ("9223372036854775808", 64, -(1 << 63)),
+        ("18446744073709551615", 64, -1),
+        ("4294967295", 64, 4294967295),
+        ("2147483647", 32, 2147483647),
+        ("2147483648", 32, -2147483648),
+        ("4294967295", 32, -1),
+        ("4294967296", 32, 4294967296),  # more than such a counter holds: another kernel's
+        ("18446744073709551614", 32, -2),
+    ],
+)
+def test_a_counter_below_zero_is_printed_unsigned(text: str, bits: int, count: int) -> None:
+    assert parse_count(text, bits) == count
+
+
+@pytest.mark.parametrize("text", ["-1", "18446744073709551616", "9" * 30, "", "1 2"])
+def test_what_is_no_counter(tmp_path: Path, text: str) -> None:
+    (tmp_path / "count").write_text(f"{text}\n")
+    with pytest.raises(ValueError, match="count is no number"):
+        read_count(tmp_path / "count")
+
+
+def test_a_missing_file_is_not_an_unreadable_one(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert is_missing(read_or_error(tmp_path / "absent"))
+    assert not is_missing(read_or_error(tmp_path / "loop"))
+    assert not is_missing(read_or_error(tmp_path))  # a folder
+    (tmp_path / "there").write_text("1\n")
+    assert read_or_error(tmp_path / "there") == "1"
+
+
+def test_an_empty_list_of_nodes_is_named(tmp_path: Path) -> None:
+    host = make_host(tmp_path, {"sys/devices/system/node/online": "\n"})
+    with pytest.raises(ValueError, match="node/online: not a number"):
+        online_nodes(host)

@@ -213,3 +213,24 @@ def test_broken_btf_is_named(tmp_path: Path, blob: bytes) -> None:
     (tmp_path / BTF).write_bytes(blob)
     with pytest.raises(ValueError, match="BTF"):
         saved(host)
+
+
+WRAP = 1 << 64
+
+
+def test_one_counter_below_zero_does_not_throw_the_savings_off(tmp_path: Path) -> None:
+    """161 frames are saved, whichever of the two counters the kernel took them from."""
+    host = machine(tmp_path, memmap=(8 * SECTION_FRAMES, WRAP - 161))
+    assert saved(host) == 161 * PAGE
+
+
+def test_a_memmap_of_less_than_no_frames_is_not_believed(tmp_path: Path) -> None:
+    assert saved(machine(tmp_path, memmap=(23, WRAP - 24))) is None
+
+
+def test_a_zone_of_less_than_no_pages_is_not_believed(tmp_path: Path) -> None:
+    zones = zone("DMA32", 8 * 32768) + zone("Normal", WRAP - 1)
+    assert saved(machine(tmp_path, zones=zones)) is None
+    (tmp_path / "proc/zoneinfo").write_text(zone("DMA32", WRAP))
+    with pytest.raises(ValueError, match="zoneinfo: not a counter of 64 bits"):
+        saved(machine(tmp_path / "more", zones=zone("DMA32", WRAP)))

@@ -52,10 +52,9 @@ def test_nothing_in_the_way(tmp_path: Path) -> None:
     [
         (KALLSYMS, "can't be read (No such file or directory): the kernel needs CONFIG_KALLSYMS"),
         (KPROBE_PMU, "this kernel has no kprobes: use a kernel with CONFIG_KPROBES and CONFIG_KPR"),
-        ("proc/self/status", "no privilege to attach probes: run as root"),
         ("dist/bcc/__init__.py", "BCC is not installed: apt install python3-bpfcc"),
         (
-            "modules/6.1.0-test/build/Makefile",
+            "modules/6.1.0-test/build/include/linux/kconfig.h",
             "no kernel headers for 6.1.0-test: apt install linux-headers-6.1.0-test",
         ),
     ],
@@ -68,7 +67,7 @@ def test_each_obstacle_is_named_with_its_fix(tmp_path: Path, missing: str, line:
 def test_all_obstacles_are_told_at_once(tmp_path: Path) -> None:
     nothing = Host(tmp_path, tmp_path, tmp_path, "x", "x86_64", tmp_path)
     names = [finding.name for finding in obstacles(Facts(nothing, tmp_path))]
-    assert names == ["hvo", "kprobes", "btf", "headers", "bcc", "privileges"]
+    assert names == ["hvo", "kprobes", "btf", "headers", "bcc"]
 
 
 def test_a_struct_page_that_hvo_refuses_is_an_obstacle(tmp_path: Path) -> None:
@@ -198,11 +197,11 @@ def test_a_kernel_without_kprobes(tmp_path: Path) -> None:
     [
         (
             "aarch64",
-            "arm64: Linux has HVO off since 6.3, as a live PTE can't be given another frame",
+            "arm64: Linux took HVO out in 6.3, as a live PTE must not be given another frame",
         ),
         (
             "s390x",
-            "s390: Linux has HVO off since 2025, as a valid PTE can't be replaced by another",
+            "s390: Linux took HVO out in 2025, as a valid PTE must not be replaced by another",
         ),
         ("ppc64le", "ppc64le: Linux never had HVO here"),
     ],
@@ -213,7 +212,7 @@ def test_an_architecture_without_hvo(tmp_path: Path, kind: str, what: str) -> No
     assert diagnosis == Finding(
         "architecture",
         Verdict.PROBLEM,
-        what,
+        f"{what}; this kernel has none",
         "use an x86-64 machine, or try hvoscope here with `hvoscope serve --backend sim`",
     )
     assert said(tmp_path, NO_HVO, kind) == [str(diagnosis)]
@@ -226,6 +225,23 @@ def test_an_arm_kernel_from_before_hvo_was_taken_out(tmp_path: Path) -> None:
     assert warning.fix == "update the kernel, and leave HVO off until then"
 
 
+SYMBOLS_6_7 = ("hugetlb_vmemmap_optimize_folios", "__hugetlb_vmemmap_optimize_folio")
+
+
+@pytest.mark.parametrize("kind", ["aarch64", "ppc64le"])
+def test_a_kernel_that_has_hvo_where_linux_had_none(tmp_path: Path, kind: str) -> None:
+    """Its functions decide, not its architecture: arm64's are newer than those taken out."""
+    found = examine(machine(tmp_path, {KALLSYMS: kallsyms(*SYMBOLS_6_7)}, kind), tmp_path / "dist")
+    assert found[0] == Finding("architecture", Verdict.OK, f"{kind}: this kernel has HVO")
+
+
+def test_a_kernel_of_riscv_without_hvo_is_told_what_has_it(tmp_path: Path) -> None:
+    *_, diagnosis = amiss(tmp_path, NO_HVO, "riscv64")
+    assert diagnosis.fix == "use Linux 6.4 or later with CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP"
+    (*_, diagnosis) = amiss(tmp_path, NO_HVO, "loongarch64")
+    assert diagnosis.fix == "use a kernel with CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP"
+
+
 @pytest.mark.parametrize("kind", ["x86_64", "riscv64", "loongarch64"])
 def test_an_architecture_with_hvo(tmp_path: Path, kind: str) -> None:
     assert amiss(tmp_path, {}, kind) == []
@@ -235,6 +251,63 @@ def test_a_machine_that_shows_nothing_is_told_in_unknowns_and_problems(tmp_path:
     nothing = Host(tmp_path, tmp_path, tmp_path, "x", "x86_64", tmp_path)
     verdicts = {finding.name: finding.verdict for finding in examine(nothing, tmp_path)}
     unknown = {name for name, verdict in verdicts.items() if verdict is Verdict.UNKNOWN}
-    assert unknown == {"config", "lockdown"}
+    assert unknown == {"config", "lockdown", "privileges"}
     assert verdicts["hvo"] is Verdict.PROBLEM
     assert "switch" not in verdicts
+
+
+HIDDEN = "hidden from this process (ProtectKernelTunables?)"
+UNHIDE = "set ProtectKernelTunables=no in the unit, or run hvoscope outside of that sandbox"
+
+
+def hvo(root: Path, changes: Changes) -> Finding:
+    host = machine(root, changes)
+    return next(f for f in examine(host, root / "dist") if f.name == "hvo")
+
+
+def test_an_empty_symbol_table_is_hidden_and_the_sysctl_is_proof_of_hvo(tmp_path: Path) -> None:
+    assert hvo(tmp_path, {KALLSYMS: ""}) == Finding(
+        "hvo",
+        Verdict.PROBLEM,
+        f"HVO is there ({tmp_path}/{SYSCTL}), but the symbol table {tmp_path}/{KALLSYMS} is empty: "
+        + HIDDEN,
+        UNHIDE,
+    )
+    assert said(tmp_path, {KALLSYMS: ""}) == [str(hvo(tmp_path, {KALLSYMS: ""}))]
+
+
+def test_an_empty_symbol_table_says_nothing_against_hvo(tmp_path: Path) -> None:
+    finding = hvo(tmp_path, {KALLSYMS: "", SYSCTL: None})
+    assert finding.what.startswith(f"HVO is compiled in ({tmp_path}/{CONFIG}), but the symbol ")
+    bare = tmp_path / "bare"
+    finding = hvo(bare, {KALLSYMS: "", SYSCTL: None, CONFIG: None})
+    assert finding.what == f"the symbol table {bare}/{KALLSYMS} is empty: {HIDDEN}"
+    arm = machine(bare, {KALLSYMS: "", SYSCTL: None, CONFIG: None}, "aarch64")
+    (architecture,) = (f for f in examine(arm, bare / "dist") if f.name == "architecture")
+    assert architecture.verdict is Verdict.UNKNOWN
+
+
+def test_a_symbol_table_that_can_not_be_read_is_hidden(tmp_path: Path) -> None:
+    host = machine(tmp_path, {SYSCTL: None, CONFIG: None})
+    (tmp_path / KALLSYMS).unlink()
+    (tmp_path / KALLSYMS).symlink_to(tmp_path / KALLSYMS)
+    finding = next(f for f in examine(host, tmp_path / "dist") if f.name == "hvo")
+    assert finding.what.endswith(f"can't be read (Too many levels of symbolic links): {HIDDEN}")
+    assert finding.fix == UNHIDE
+
+
+def test_a_folder_without_procfs_is_named(tmp_path: Path) -> None:
+    for proc in (tmp_path / "empty", tmp_path / "gone"):
+        host = Host(proc, tmp_path, tmp_path, "x", "x86_64", tmp_path)
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        finding = next(f for f in examine(host, tmp_path) if f.name == "hvo")
+        assert finding.what == f"no procfs is mounted on {proc}"
+        assert finding.fix.endswith("say where it is with --path.procfs")
+
+
+def test_functions_that_hvoscope_does_not_know(tmp_path: Path) -> None:
+    finding = hvo(tmp_path, {KALLSYMS: kallsyms("vmemmap_populate", "vmemmap_of_tomorrow")})
+    assert finding.verdict is Verdict.PROBLEM
+    assert finding.what == (
+        f"this kernel has HVO ({tmp_path}/{SYSCTL}), under function names unknown to hvoscope"
+    )

@@ -10,7 +10,7 @@ from tests.probes.preflight_host import BTF, KALLSYMS, btf, kallsyms, machine
 
 Changes = dict[str, str | bytes | None]
 
-HEADERS = "modules/6.1.0-test/build/Makefile"
+HEADERS = "modules/6.1.0-test/build/include/linux/kconfig.h"
 
 
 def look(root: Path, changes: Changes) -> dict[str, Finding]:

@@ -14,7 +14,13 @@ def make_host(root: Path, files: Mapping[str, str]) -> Host:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return Host(root / "proc", root / "sys", root / "modules", "6.1.0-test")
+    return Host(
+        root / "proc",
+        root / "sys",
+        root / "modules",
+        "6.1.0-test",
+        os_release=root / "etc/os-release",
+    )
 
 
 def btf(sizes: Mapping[str, int]) -> bytes:

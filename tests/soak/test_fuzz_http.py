@@ -38,7 +38,7 @@ WORDS = (
 )
 
 BODIES = {
-    200: (b"<h1>hi</h1>", b"healthy\n", b"ready\n"),
+    200: (b"<h1>hi</h1>", b"healthy\n", b"ready\n", b""),
     404: (b"no such page\n",),
     405: (b"GET or HEAD\n",),
 }

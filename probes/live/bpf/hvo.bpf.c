@@ -20,6 +20,7 @@
  *   HVO_NODES_SHIFT                           bits of the node number in page->flags
  *   HVO_PTE_PROBES                            1: PTEs are counted by probes, 0: by the walk
  *   HVO_RANGE_ENTRIES                         1: ranges are seen to begin, 0: at most to end
+ *   HVO_DROPS_RETURNS                         1: some return is seen by a kprobe, which can be dropped
  *   HVO_BATCHES                               1: this kernel has batches
  *   HVO_STREAM, HVO_STREAM_PAGES              event stream wanted, and its size in pages
  *   HVO_WAKE_EVERY                            records of a CPU, a power of two
@@ -253,7 +254,7 @@ finish_restore(struct hvo_block *block, struct operation *op, u64 *slots, struct
 }
 
 static __always_inline void
-finish(struct place *place, struct operation *op, u64 task, u8 restoring)
+finish(struct place *place, struct operation *op, u64 task, u8 restoring, u64 now)
 {
 	struct hvo_block *block = block_of_cpu();
 	u32 key = op->key;
@@ -262,7 +263,7 @@ finish(struct place *place, struct operation *op, u64 task, u8 restoring)
 	if (!block || key >= HVO_KEYS)
 		return;
 	r = report_of(op, restoring ? HVO_RESTORE_EXIT : HVO_OPTIMIZE_EXIT);
-	r.duration_ns = bpf_ktime_get_ns() - op->since_ns;
+	r.duration_ns = now - op->since_ns;
 	r.ret = op->ret;
 	if (restoring)
 		finish_restore(block, op, block->total[key], &r);
@@ -275,11 +276,22 @@ finish(struct place *place, struct operation *op, u64 task, u8 restoring)
 	end_operation(place, task);
 }
 
-/* Ends without a result: whether it did anything can't be known. */
+/*
+ * Its return never came, and was not known to be dropped: another return probe's
+ * trampoline stood in the place of ours, or there was no knowing. With its last
+ * PTE it was done; without, whether it did anything can't be told.
+ */
 static __always_inline void give_up(struct place *place, struct operation *op, u64 task)
 {
 	if (!op->dropped)	/* else it was counted when it began */
 		missed(op->restoring);
+	if (HVO_DROPS_RETURNS && op->done_ns) {
+		if (op->restoring)
+			finish(place, op, task, 1, op->done_ns);
+		else
+			finish(place, op, task, 0, op->done_ns);
+		return;
+	}
 	emit_rest(op);
 	end_operation(place, task);
 }
@@ -328,6 +340,7 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped)
 		COUNT_DIAG(HVO_DIAG_MAP_ERRORS);
 		return;
 	}
+	op->done_ns = 0;
 	op->head = head;
 	op->key = key;
 	op->ret = 0;
@@ -347,7 +360,7 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped)
 	if (dropped && !restoring) {
 		reason = reason_to_skip(order);
 		if (reason == HVO_REASON_OFF || reason == HVO_REASON_UNSUPPORTED)
-			finish(place, op, task, 0);
+			finish(place, op, task, 0, bpf_ktime_get_ns());
 	}
 }
 
@@ -375,7 +388,7 @@ static __always_inline void on_exit(u8 restoring, int knows, int ret)
 		give_up(place, op, task);
 		return;
 	}
-	finish(place, op, task, restoring);
+	finish(place, op, task, restoring, bpf_ktime_get_ns());
 }
 
 /* A function that alone knows the operation's result has begun, inside another. */
@@ -512,7 +525,7 @@ static __always_inline void on_pte(u64 address, u8 kind)
 	if (op->restoring != (kind == HVO_RESTORE_PTE)) {
 		op->rolled_back = 1;
 		if (op->dropped)
-			finish(place, op, task, 0);
+			finish(place, op, task, 0, bpf_ktime_get_ns());
 		return;
 	}
 	op->ptes++;
@@ -525,8 +538,13 @@ static __always_inline void on_pte(u64 address, u8 kind)
 	r.end = address + HVO_PAGE_SIZE;
 	emit(&r, op);
 #endif
-	if (op->dropped && address + HVO_PAGE_SIZE == end_of(op))
-		finish(place, op, task, kind == HVO_RESTORE_PTE);
+#if HVO_DROPS_RETURNS
+	if (address + HVO_PAGE_SIZE != end_of(op))
+		return;
+	op->done_ns = bpf_ktime_get_ns();
+	if (op->dropped)
+		finish(place, op, task, kind == HVO_RESTORE_PTE, op->done_ns);
+#endif
 }
 
 static __always_inline void on_batch_enter(u64 hstate, int typed, int dropped)

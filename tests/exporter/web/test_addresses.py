@@ -10,6 +10,7 @@ from exporter.web.addresses import Address, TcpAddress, UnixAddress, parse_addre
         ("127.0.0.1:10917", TcpAddress("127.0.0.1", 10917)),
         ("localhost:0", TcpAddress("localhost", 0)),
         ("[::1]:80", TcpAddress("::1", 80)),
+        ("[fe80::1%eth0]:80", TcpAddress("fe80::1%eth0", 80)),
         (":10917", TcpAddress("::", 10917)),
         ("unix:/run/hvoscope.sock", UnixAddress("/run/hvoscope.sock")),
     ],
@@ -42,4 +43,5 @@ def test_what_no_socket_can_have(text: str, reason: str) -> None:
 def test_urls() -> None:
     assert TcpAddress("127.0.0.1", 1).url("http") == "http://127.0.0.1:1"
     assert TcpAddress("::1", 1).url("https") == "https://[::1]:1"
+    assert TcpAddress("fe80::1%eth0", 1).url("http") == "http://[fe80::1%25eth0]:1"
     assert UnixAddress("/run/s").url("http") == "http+unix:/run/s"

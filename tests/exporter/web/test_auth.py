@@ -7,8 +7,10 @@ from pathlib import Path
 
 import bcrypt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from exporter.web.auth import Users, is_hash
+from exporter.web.auth import Users, cost_of
 from exporter.web.workers import BusyError
 from tests.exporter.web.site import Numbers, Served
 
@@ -108,20 +110,68 @@ def test_passwords_longer_than_bcrypt_looks_at() -> None:
     assert not allowed(users, basic("alice", "x" * 71))
 
 
-def test_shapes_of_hashes() -> None:
-    good = bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode()
-    for prefix in ("$2a$", "$2b$", "$2x$", "$2y$"):
-        assert is_hash(good.replace("$2b$", prefix))
-    for bad in (
-        "",
-        "x",
-        good + "x",
-        good[:-1],
-        good.replace("$04$", "$4$"),
-        good + "\n",
-        " " + good,
-    ):
-        assert not is_hash(bad), bad
+GOOD = bcrypt.hashpw(b"x", b"$2b$04$abcdefghijklmnopqrstuu").decode()
+
+
+@pytest.mark.parametrize("prefix", ["$2a$", "$2b$", "$2y$"])
+def test_hashes_that_other_tools_make(prefix: str) -> None:
+    text = GOOD.replace("$2b$", prefix)
+    assert cost_of(text) == 4
+    assert allowed(Users({"alice": text.encode()}), basic("alice", "x"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x", GOOD + "x", GOOD[:-1], GOOD.replace("$04$", "$4$"), GOOD + "\n", " " + GOOD),
+        *(GOOD.replace("$04$", cost) for cost in ("$00$", "$03$", "$21$", "$31$", "$-4$", "$٠٤$")),
+        *(
+            GOOD.replace("$2b$", prefix)
+            for prefix in ("$2$", "$1$", "$2c$", "$2B$", "2b$", "$2bb$")
+        ),
+        GOOD[:28] + "z" + GOOD[29:],  # a salt with bits beyond its 16 bytes
+        GOOD[:15] + "*" + GOOD[16:],
+        GOOD[:-1] + "/",  # a hash with bits beyond its 23 bytes
+        GOOD[:40] + "-" + GOOD[41:],
+    ],
+)
+def test_hashes_that_can_not_be_used(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is (no|a) "):
+        cost_of(text)
+
+
+@given(
+    prefix=st.sampled_from(["$2$", "$2a$", "$2b$", "$2c$", "$2x$", "$2y$"]),
+    salt=st.text("./AZaz09", min_size=22, max_size=22),
+    password=st.binary(max_size=100),
+)
+def test_every_hash_that_is_accepted_can_be_tried(prefix: str, salt: str, password: bytes) -> None:
+    text = f"{prefix}04${salt}" + GOOD[29:]
+    try:
+        cost_of(text)
+    except ValueError:
+        return
+    plain = password.replace(b"\0", b"x")
+    made = bcrypt.hashpw(plain[:72], text[:29].encode())
+    users = Users({"alice": made})
+    assert allowed(users, "Basic " + base64.b64encode(b"alice:" + plain).decode())
+    assert allowed(users, "Basic " + base64.b64encode(b"alice:" + password).decode()) in (
+        (True, False) if b"\0" in password else (True,)
+    )
+
+
+def test_names_that_are_no_text() -> None:
+    users = Users({"\ufffd": hashed("x")})
+    assert not allowed(users, "Basic " + base64.b64encode(b"\xff:x").decode())
+
+
+def test_a_password_with_a_zero_byte_is_wrong_and_not_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users: {{alice: {hashed('x').decode()}}}\n")
+    with Served(Numbers().site(), path) as served:
+        for password in ("\0", "x\0", "x\0y", "\0x"):
+            assert served.ask("/numbers", Authorization=basic("alice", password))[0] == 401
+        assert served.ask("/numbers", Authorization=basic("alice", "x"))[0] == 200
 
 
 def test_through_the_server(tmp_path: Path) -> None:

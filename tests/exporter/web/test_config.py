@@ -2,6 +2,7 @@
 """The web configuration file, case by case as exporter-toolkit documents its format."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
@@ -9,7 +10,7 @@ import pytest
 
 from exporter.web.bucket import RateLimit
 from exporter.web.config import WebConfig, read_config
-from exporter.web.tls_config import CIPHERS, CURVES, IF_GIVEN, REQUIRED, TLS13
+from exporter.web.tls_config import CIPHERS, CURVES, IF_GIVEN, KEYS, REQUIRED, TLS13
 from exporter.web.yaml_file import ConfigError
 
 HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
@@ -25,6 +26,16 @@ def read(folder: Path, text: str) -> WebConfig:
     path = folder / "web.yml"
     path.write_text(dedent(text))
     return read_config(path)
+
+
+def test_a_key_with_nothing_behind_it_keeps_its_default(folder: Path) -> None:
+    nothing = "".join(f", {key}:" for key in KEYS if key not in ("cert_file", "key_file"))
+    tls, default = read(folder, TLS + nothing + "}").tls, read(folder, TLS + "}").tls
+    assert tls and default
+    assert tls == replace(default, source=tls.source)
+    assert (
+        read(folder, "http_server_config: {http2:, headers:}\nrate_limit: {burst:}") == WebConfig()
+    )
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "{}", "tls_server_config:\n", "---\n...\n"])
@@ -100,6 +111,9 @@ def test_all_ciphers_and_all_curves_that_go_has(folder: Path) -> None:
     ("rest", "warning"),
     [
         (", cipher_suites: [TLS_AES_128_GCM_SHA256], min_version: TLS13}", "can't be chosen"),
+        (f", client_auth_type: {IF_GIVEN}}}", "any CA that the system trusts will do"),
+        (f", client_auth_type: {REQUIRED}}}", "any CA that the system trusts will do"),
+        (f"}}\nbasic_auth_users: {{a: {HASH.replace('$10$', '$15$')}}}", "cost 15: to try a passw"),
         ("}\nhttp_server_config: {http2: true}", "only HTTP/1.1 is served"),
     ],
 )
@@ -116,6 +130,7 @@ def test_passwords_in_the_clear_are_said(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("rest", "expected"),
     [("", "NoClientCert"), (", client_auth_type: ''", "NoClientCert")]
+    + [(f", client_auth_type: {name}", name) for name in (IF_GIVEN, REQUIRED)]
     + [
         (f", client_ca_file: ca.crt, client_auth_type: {name}", name)
         for name in (IF_GIVEN, REQUIRED)
@@ -169,13 +184,13 @@ BAD = [
     (f"{TLS}, client_auth_type: Wrong}}", "'Wrong' is none of NoClientCert, VerifyClientCertIfGiv"),
     (f"{TLS}, client_auth_type: RequestClientCert}}", "takes any certificate unverified; use Requ"),
     (f"{TLS}, client_auth_type: RequireAnyClientCert}}", "takes any certificate unverified"),
-    (f"{TLS}, client_auth_type: {REQUIRED}}}", "needs client_ca_file"),
     (f"{TLS}, client_ca_file: ca.crt}}", "so it needs client_auth_type: RequireAndVerifyClientC"),
     (f"{TLS}, client_allowed_sans: [x]}}", "client_allowed_sans: needs client_auth_type: Require"),
     (
         f"{TLS}, client_ca_file: x, client_auth_type: {IF_GIVEN}, client_allowed_sans: [x]}}",
         "client_allowed_sans: needs client_auth_type: RequireAndVerifyClientCert",
     ),
+    (f"{TLS}, client_auth_type: {REQUIRED}, client_allowed_sans: []}}", "no client could come in"),
     (f"{TLS}, min_version: TLS11}}", "TLS11 is not safe; TLS12 is the least"),
     (f"{TLS}, max_version: TLS10}}", "max_version: TLS10 is not safe"),
     (f"{TLS}, min_version: TLS111}}", "'TLS111' is neither TLS12 nor TLS13"),
@@ -195,8 +210,12 @@ BAD = [
     # users
     ("basic_auth_users: {alice: secret}", "basic_auth_users.alice: is no bcrypt hash"),
     (f"basic_auth_users: {{alice: {HASH[:-1]}}}", "is no bcrypt hash (make one with: htpasswd"),
-    (f"basic_auth_users: {{alice: {HASH.replace('$10$', '$03$')}}}", "is no bcrypt hash"),
-    (f"basic_auth_users: {{alice: {HASH.replace('$10$', '$32$')}}}", "is no bcrypt hash"),
+    (f"basic_auth_users: {{alice: {HASH.replace('$10$', '$03$')}}}", "of cost 3: use 4 to 20"),
+    (f"basic_auth_users: {{alice: {HASH.replace('$10$', '$31$')}}}", "of cost 31: use 4 to 20"),
+    (f"basic_auth_users: {{alice: {HASH.replace('$10$', '$99$')}}}", "of cost 99: use 4 to 20"),
+    (f"basic_auth_users: {{alice: {HASH.replace('$2y$', '$2$')}}}", "alice: is a $2$ hash"),
+    (f"basic_auth_users: {{alice: {HASH[:-1]}H}}", "is no bcrypt hash"),  # bits beyond the hash
+    ('basic_auth_users: {"\\ud800": x}', "must be text that UTF-8 has"),
     (f"basic_auth_users: {{'': {HASH}}}", "name can't be empty or have a colon"),
     (f"basic_auth_users: {{'a:b': {HASH}}}", "name can't be empty or have a colon"),
     ("basic_auth_users: [alice]", "basic_auth_users: must be a mapping"),
@@ -204,6 +223,7 @@ BAD = [
     ("rate_limit: {interval: 1}", "'1' is no duration (write it like 1s, 500ms or 1m30s)"),
     ("rate_limit: {interval: -1s, burst: 1}", "'-1s' is no duration"),
     ("rate_limit: {interval: 1 s, burst: 1}", "'1 s' is no duration"),
+    (f"rate_limit: {{interval: {'9' * 400}h, burst: 1}}", "is more than 292 years"),
     ("rate_limit: {interval: 1s}", "burst must be at least 1"),
     ("rate_limit: {interval: 1s, burst: -2}", "burst: must be a whole number, not '-2'"),
     ("rate_limit: {interval: 1s, burst: 99999999999}", "burst: must be a whole number"),

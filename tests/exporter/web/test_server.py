@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The server as its clients see it, over real sockets."""
 
+import asyncio
 import contextlib
 import gzip
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 
@@ -14,8 +16,11 @@ from prometheus_client import Gauge
 
 from exporter.web.addresses import TcpAddress, UnixAddress, parse_address
 from exporter.web.app import Readiness, Site
+from exporter.web.auth import Users
+from exporter.web.gate import Gate
 from exporter.web.limits import DEFAULT
 from exporter.web.messages import Request, Response
+from exporter.web.reload import WebConfigFile
 from exporter.web.sockets import ListenError
 from tests.exporter.web.site import Numbers, Served, ask, eventually
 
@@ -55,6 +60,29 @@ def test_a_path_is_a_path_however_it_is_written(served: Served) -> None:
         assert served.ask(path)[0] == 200, path
 
 
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://anywhere.example", 200),
+        ("http://anywhere.example?x", 200),
+        ("HTTP://anywhere.example:80/numb%65rs?name[]=answer&x=/-/ready", 200),
+        ("http://[::1/numbers", 200),  # whose the authority is, is none of our business
+        ("/numbers?", 200),
+        ("/numbers?a=://b/c", 200),
+        ("/numbers?name%5B%5D=answer", 200),
+        ("/numbers%3Fname", 404),
+        ("/a://b/numbers", 404),
+        ("*", 404),
+        ("numbers", 404),
+        ("anywhere.example:80", 404),
+        ("/%00%ff%", 404),
+    ],
+)
+def test_every_form_of_a_target(served: Served, target: str, status: int) -> None:
+    request = f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert raw(served, request.encode()).startswith(b"HTTP/1.1 %d " % status)
+
+
 def test_openmetrics_for_those_who_ask(served: Served) -> None:
     _, body, headers = served.ask("/numbers", Accept="application/openmetrics-text; version=1.0.0")
     assert headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
@@ -80,10 +108,26 @@ def test_head_has_no_body(served: Served) -> None:
     assert (status, body, headers["Content-Length"]) == (200, b"", length)
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE"])
 def test_other_methods_are_refused(served: Served, method: str) -> None:
     status, _, headers = served.ask("/numbers", method)
-    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+    assert (status, headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+
+
+@pytest.mark.parametrize("path", ["/", "/numbers", "/-/healthy", "*"])
+def test_options_say_what_is_allowed(served: Served, path: str) -> None:
+    status, body, headers = served.ask(path, "OPTIONS")
+    assert (status, body, headers["Allow"]) == (200, b"", "GET, HEAD, OPTIONS")
+    assert headers["Content-Length"] == "0"
+
+
+def test_options_of_a_page_that_is_not_there(served: Served) -> None:
+    assert served.ask("/nothing", "OPTIONS")[0] == 404
+
+
+def test_haproxys_default_health_check(served: Served) -> None:
+    answer = raw(served, b"OPTIONS / HTTP/1.0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_many_requests_on_one_connection(served: Served) -> None:
@@ -257,6 +301,22 @@ def test_a_page_with_a_bug_is_a_500_and_said_once(caplog: pytest.LogCaptureFixtu
     assert [r.message for r in caplog.records] == [
         "/broken failed: RuntimeError: a bug (said once)"
     ]
+
+
+def test_an_authentication_with_a_bug_is_a_500_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Users):
+        async def allow(self, authorization: str) -> bool:
+            raise RuntimeError("a bug")
+
+    async def respond() -> Response:
+        gate = Gate(Numbers().site(), DEFAULT)
+        rules = replace(WebConfigFile(None, lambda: 0.0).current(), users=Broken({}))
+        return await gate.respond(Request("GET", "/", {}), rules)
+
+    assert asyncio.run(respond()).status == 500
+    assert [r.message for r in caplog.records] == ["/ failed: RuntimeError: a bug (said once)"]
 
 
 def test_a_busy_port_is_an_error(served: Served) -> None:

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
 
 from exporter.web import sockets
-from exporter.web.addresses import TcpAddress, UnixAddress
+from exporter.web.addresses import TcpAddress, UnixAddress, parse_address
 from exporter.web.sockets import ListenError
 
 LOOPBACK = TcpAddress("127.0.0.1", 0)
@@ -42,6 +43,34 @@ def test_every_address_means_both_protocols() -> None:
         _, port = listener.getsockname()[:2]
         for host in ("127.0.0.1", "::1"):
             socket.create_connection((host, port), 30).close()
+
+
+def link_local() -> tuple[str, str, int]:
+    """An address of this machine, the name and the number of its interface."""
+    for line in Path("/proc/net/if_inet6").read_text().splitlines():
+        digits, index, _, scope, _, name = line.split()
+        if scope == "20":  # IPV6_ADDR_LINKLOCAL
+            return str(IPv6Address(int(digits, 16))), name, int(index, 16)
+    pytest.skip("no interface has a link-local address")
+
+
+def test_a_link_local_address_with_its_zone() -> None:
+    host, name, index = link_local()
+    for zone in (name, str(index)):
+        with listening(parse_address(f"[{host}%{zone}]:0")) as (listener,):
+            address = sockets.address_of(listener)
+            assert isinstance(address, TcpAddress)
+            assert address.host == f"{host}%{name}"
+            assert address.url("http") == f"http://[{host}%25{name}]:{address.port}"
+            socket.create_connection((address.host, address.port), 30).close()
+
+
+def test_a_link_local_address_needs_the_right_zone() -> None:
+    host, _, _ = link_local()
+    with pytest.raises(ListenError, match=r"can.t listen on .*%nowhere port 1: \S"):
+        sockets.listen([parse_address(f"[{host}%nowhere]:1")])
+    with pytest.raises(ListenError, match="port 0: Cannot assign requested address"):
+        sockets.listen([parse_address(f"[{host}%lo]:0")])
 
 
 def test_a_host_that_is_none() -> None:

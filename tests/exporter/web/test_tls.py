@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS with real certificates: who gets in, what a wrong file is called, and what clients see."""
 
+import http.client
+import os
 import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from exporter.web.config import read_config
 from exporter.web.tls import is_allowed, make_context
 from exporter.web.yaml_file import ConfigError
+from tests.exporter.test_daemon import REPOSITORY, SERVE, daemon
 from tests.exporter.web.certificates import CA, OTHER_CA, client, write_server
 from tests.exporter.web.site import Numbers, Served, ask
 
@@ -95,13 +99,74 @@ def test_clients_with_and_without_a_certificate(folder: Path) -> None:
             site.ask("/numbers", context=client(stranger))
 
 
-@pytest.mark.parametrize("allowed", ["prometheus.example", "192.0.2.7", "2001:db8::7"])
+@pytest.mark.parametrize(
+    "allowed", ["prometheus.example", "192.0.2.7", "2001:db8::7", "2001:DB8:0::0007"]
+)
 def test_names_that_may_come_in(folder: Path, allowed: str) -> None:
     with served(folder, f'{MTLS}, client_allowed_sans: ["{allowed}"]}}') as site:
         good = CA.issue_cert("prometheus.example", "192.0.2.7", "2001:db8::7")
         assert site.ask("/numbers", context=client(good))[0] == 200
         with pytest.raises(OSError, match=r"reset|closed|without response|EOF"):
             site.ask("/numbers", context=client(CA.issue_cert("another.example")))
+
+
+@pytest.mark.parametrize("auth", ["RequireAndVerifyClientCert", "VerifyClientCertIfGiven"])
+def test_without_a_client_ca_the_systems_are_taken(folder: Path, auth: str) -> None:
+    (folder / "web.yml").write_text(f"{TLS}, client_auth_type: {auth}}}")
+    roots = {"SSL_CERT_FILE": str(folder / "ca.crt"), "SSL_CERT_DIR": str(folder / "none")}
+    config = ("--backend", "sim", "--web.config.file", str(folder / "web.yml"))
+    with daemon(*config, env=roots) as (_, url, log):
+        assert any("any CA that the system trusts will do" in line for line in log)
+        good, stranger = CA.issue_cert("a.example"), OTHER_CA.issue_cert("a.example")
+        assert status(url, client(good)) == 200
+        with pytest.raises(OSError, match=r"alert|reset|closed|EOF"):
+            status(url, client(stranger))
+        if auth == "VerifyClientCertIfGiven":
+            assert status(url, client()) == 200
+        else:
+            with pytest.raises(OSError, match=r"alert|reset|closed|EOF"):
+                status(url, client())
+
+
+def test_a_system_without_cas_and_a_client_that_must_have_a_certificate(folder: Path) -> None:
+    (folder / "web.yml").write_text(f"{TLS}, client_auth_type: RequireAndVerifyClientCert}}")
+    ran = subprocess.run(
+        [*SERVE, "--backend", "sim", "--web.config.file", folder / "web.yml", "--config.check"],
+        env={**os.environ, "SSL_CERT_FILE": "/none", "SSL_CERT_DIR": "/none:/no"},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr == (
+        f"hvoscope: error: {folder}/web.yml:1: tls_server_config: RequireAndVerifyClientCert needs "
+        "client_ca_file here: this system has no CA certificates\n"
+    )
+
+
+def status(url: str, context: ssl.SSLContext) -> int:
+    connection = http.client.HTTPSConnection(
+        url.removeprefix("https://"), timeout=30, context=context
+    )
+    try:
+        return ask(connection, "/-/healthy")[0]
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("suite", ["RSA_WITH_AES_256_GCM_SHA384", "RSA_WITH_AES_128_CBC_SHA"])
+def test_suites_for_another_kind_of_key(folder: Path, suite: str) -> None:
+    only = f"cipher_suites: [TLS_ECDHE_{suite}], max_version: TLS12"
+    (folder / "web.yml").write_text(f"{TLS}, {only}}}")
+    config = read_config(folder / "web.yml").tls
+    assert config
+    with pytest.raises(ConfigError, match="no client could connect: no shared cipher"):
+        make_context(config)
+    (folder / "web.yml").write_text(f"{TLS}, {only.replace('_RSA_', '_ECDSA_')}}}")
+    config = read_config(folder / "web.yml").tls
+    assert config
+    make_context(config)
 
 
 def test_mail_addresses_and_uris_are_names_too() -> None:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
 from pathlib import Path
+
+import pytest
 
 from probes.live.symbols import has_trampolines, read_symbols
 
@@ -25,6 +28,15 @@ def test_only_the_kernels_own_hvo_symbols_are_kept(tmp_path: Path) -> None:
         "vmemmap_remap_pte": 0xFFFFFFFF81210DA0,  # the first of two
         "vmemmap_optimize_enabled": 0xFFFFFFFF82733064,
     }
+
+
+def test_an_empty_table_is_hidden_not_one_without_hvo(tmp_path: Path) -> None:
+    (tmp_path / "kallsyms").write_text("")
+    with pytest.raises(OSError, match="the file is empty") as raised:
+        read_symbols(tmp_path / "kallsyms")
+    assert raised.value.errno == errno.ENODATA
+    (tmp_path / "kallsyms").write_text("ffffffff81000000 T _stext\n")
+    assert read_symbols(tmp_path / "kallsyms") == {}
 
 
 def test_trampolines_want_a_kernel_and_an_architecture(tmp_path: Path) -> None:

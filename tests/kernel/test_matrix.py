@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page that has the table of kernels."""
+
+import pytest
+
+from tests.kernel.legs import LEGS
+from tests.kernel.matrix import PAGE, page_with
+from tests.kernel.test_counts import EXPECTED
+
+
+def rows(page: str) -> list[str]:
+    """Lines of the table, without its header."""
+    return [line for line in page.splitlines() if line.split(" | ")[0].removeprefix("| ") in LEGS]
+
+
+def test_rows_are_replaced_and_others_stay_in_the_order_of_the_legs() -> None:
+    page = page_with(PAGE.read_text(), {"v17": "| v17 | one |", "debian-6.1": "| debian-6.1 | a |"})
+    page = page_with(page, {"patched": "| patched | two |", "v17": "| v17 | three |"})
+    shown = rows(page)
+    assert shown[:2] == ["| v17 | three |", "| patched | two |"]
+    assert "| debian-6.1 | a |" in shown
+    assert page_with(page, {}) == page
+
+
+def test_a_page_without_the_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no lines"):
+        page_with("# Kernels\n", {})
+
+
+def test_every_leg_that_works_says_what_it_counts() -> None:
+    assert set(EXPECTED) == {name for name, leg in LEGS.items() if leg.works}
