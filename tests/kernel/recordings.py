@@ -16,6 +16,7 @@ import click
 from tests import golden
 from tests.kernel import legs, tools
 from tests.kernel.kernels import Kernel
+from tests.kernel.precompiled import with_programs
 from tests.kernel.qemu import run_in_guest
 from tests.kernel.recorded import CPU, OPERATIONS, RECORDING
 from tests.kernel.test_counts import EXPECTED, MEMORY_MIB
@@ -74,7 +75,7 @@ def operations_of(leg: str) -> tuple[str, ...]:
 def record(leg: str, kernel: Kernel, out: Path) -> Recorded:
     """Boot ``kernel`` and let the guest do its work; its files are in ``out``."""
     run = run_in_guest(
-        kernel,
+        with_programs(kernel),
         (sys.executable, "-m", "tests.kernel.recorded", str(out), *operations_of(leg)),
         out=out,
         memory_mib=MEMORY_MIB,
