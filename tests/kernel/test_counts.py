@@ -17,7 +17,7 @@ from probes.counters import Counters, Histogram, PageKey, Slot, reduce
 from probes.events import Event, canonical, unpack_all
 from probes.geometry import GIB
 from probes.live.handover import FENTRY, KPROBE
-from probes.live.plan import FULL, MODES, RANGE
+from probes.live.plan import FULL, MODES
 from probes.operations import parse_operation
 from sim_backend.kernel import SimKernel
 from tests.exporter.golden import GOLDEN, OF_THE_EXPORTER, shape
@@ -91,7 +91,7 @@ EXPECTED = {
         ways=(f"{FULL} {KPROBE}", f"{FULL} {FENTRY}"),
     ),
     "patched": Expected(*_PATCHED),
-    "patched-no-btf": Expected(*_PATCHED, ways=(f"{FULL} {KPROBE}", f"{RANGE} {KPROBE}")),
+    "patched-no-btf": Expected(*_PATCHED, ways=(f"{FULL} {KPROBE}",)),  # only BTF has the walk
     # One reserved.
     "debian-6.1": Expected(
         *(7, 4095, 0),
