@@ -79,7 +79,11 @@ def _kernel_facts(host: Host, btf: Btf | None, mode: str) -> KernelFacts:
 
 
 def _layout(host: Host, page_size: int) -> Layout:
-    sizes = huge_page_sizes(host)
+    try:
+        sizes = huge_page_sizes(host)
+        nodes, cpus = possible_nodes(host), possible_cpus(host)
+    except (OSError, ValueError) as error:
+        raise ComposeError(str(error)) from error
     if not sizes:
         raise ComposeError(
             f"{host.sys}/kernel/mm/hugepages lists no huge page size: "
@@ -88,6 +92,6 @@ def _layout(host: Host, page_size: int) -> Layout:
     geometry = Geometry(page_size)
     return Layout(
         orders=tuple(geometry.order(size) for size in sizes),
-        nodes=max(possible_nodes(host)) + 1,
-        cpus=max(possible_cpus(host)) + 1,
+        nodes=max(nodes) + 1,
+        cpus=max(cpus) + 1,
     )
