@@ -134,8 +134,9 @@ PROBE_MISSED = Metric(
     COUNTER,
     ("step",),
     "Hits that the kernel dropped: programs it would not run (recursion_misses), and returns for "
-    "which it had no return probe left. In full mode pages are counted all the same, by their last "
-    "PTE. Absent where nothing counts them: kprobes on PTEs before Linux 6.7.",
+    "which it had no return probe left. Pages whose return was dropped are counted all the same, "
+    "by their last PTE or the end of the walk. Absent where nothing counts them: kprobes on PTEs "
+    "before Linux 6.7.",
     _HVO,
 )
 MAP_ERRORS = Metric(

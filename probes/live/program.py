@@ -146,13 +146,11 @@ def source(
 
     ``ranges`` is ``ranges_entered``; ``steps`` are the plan's.
     """
-    points = tuple(points)
     definitions = {
         "HVO_PAGE_SIZE": page_size,
         **facts.definitions(),
         "HVO_PTE_PROBES": int(mode == FULL),
         "HVO_RANGE_ENTRIES": int(ranges),
-        "HVO_DROPS_RETURNS": int(any(p.at_return and not p.fentry for p in points)),
         "HVO_BATCHES": int("batch" in steps),
         "HVO_STREAM": int(stream),
         "HVO_STREAM_PAGES": STREAM_PAGES,

@@ -6,7 +6,8 @@
  * An operation (optimise or restore one huge page) runs in one task from enter
  * to exit. Between the two, its state lives at the task's place; the totals are
  * committed at the exit, so a rolled-back attempt never looks like a saving. Of
- * an exit that the kernel will not tell of, the last PTE takes the place.
+ * an exit that the kernel will not tell of, the last PTE takes the place, or the
+ * end of the walk.
  *
  * No kernel struct is named here but pt_regs, whose layout is fixed.
  * probes/live/program.py puts it together: hvo_event.h, the definitions that it
@@ -20,7 +21,6 @@
  *   HVO_NODES_SHIFT                           bits of the node number in page->flags
  *   HVO_PTE_PROBES                            1: PTEs are counted by probes, 0: by the walk
  *   HVO_RANGE_ENTRIES                         1: ranges are seen to begin, 0: at most to end
- *   HVO_DROPS_RETURNS                         1: some return is seen by a kprobe, which can be dropped
  *   HVO_BATCHES                               1: this kernel has batches
  *   HVO_STREAM, HVO_STREAM_PAGES              event stream wanted, and its size in pages
  *   HVO_WAKE_EVERY                            records of a CPU, a power of two
@@ -278,20 +278,27 @@ finish(struct place *place, struct operation *op, u64 task, u8 restoring, u64 no
 	end_operation(place, task);
 }
 
+static __always_inline void
+finish_either(struct place *place, struct operation *op, u64 task, u64 now)
+{
+	if (op->restoring)
+		finish(place, op, task, 1, now);
+	else
+		finish(place, op, task, 0, now);
+}
+
 /*
  * Its return never came, and was not known to be dropped: another return probe's
- * trampoline stood in the place of ours, or there was no knowing. With its last
- * PTE it was done; without, whether it did anything can't be told.
+ * trampoline stood in the place of ours, or the kernel did not run the program
+ * of a trampoline in which another task was preempted (recursion_misses). With
+ * its last PTE it was done; without, whether it did anything can't be told.
  */
 static __always_inline void give_up(struct place *place, struct operation *op, u64 task)
 {
 	if (!op->dropped)	/* else it was counted when it began */
 		missed(op->restoring);
-	if (HVO_DROPS_RETURNS && op->done_ns) {
-		if (op->restoring)
-			finish(place, op, task, 1, op->done_ns);
-		else
-			finish(place, op, task, 0, op->done_ns);
+	if (op->done_ns) {
+		finish_either(place, op, task, op->done_ns);
 		return;
 	}
 	emit_rest(op);
@@ -335,8 +342,6 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped)
 	}
 	if (!restoring)
 		count_call(key);
-	if (dropped && !HVO_PTE_PROBES)	/* the walk's count is read when it returns */
-		return;
 	op = begin_operation(place, task);
 	if (!op) {
 		COUNT_DIAG(HVO_DIAG_MAP_ERRORS);
@@ -484,7 +489,9 @@ on_range_enter(u64 start, u64 end, u64 reuse, u64 walk, int typed, int dropped)
 /* walk: where its arguments are known at the return, else 0. A void function `knows` no ret. */
 static __always_inline void on_range_exit(int knows, int ret, u64 walk, int typed)
 {
-	struct operation *op = current_operation();
+	u64 task = bpf_get_current_pid_tgid();
+	struct place *place = place_of(task);
+	struct operation *op = place ? operation_at(place, task) : 0;
 
 	if (!op)
 		return;
@@ -507,7 +514,13 @@ static __always_inline void on_range_exit(int knows, int ret, u64 walk, int type
 	else
 		walked = READ(u64, op->walk + HVO_WALK_NR_WALKED, 0);
 	op->ptes = walked ? walked - op->first_skipped : 0;
+	if (op->ptes && !op->ret)
+		op->done_ns = bpf_ktime_get_ns();
 #endif
+	if (op->dropped && op->ret < 0)
+		finish(place, op, task, 0, bpf_ktime_get_ns());
+	else if (op->dropped && op->done_ns)
+		finish_either(place, op, task, op->done_ns);
 }
 
 /*
@@ -540,13 +553,11 @@ static __always_inline void on_pte(u64 address, u8 kind)
 	r.end = address + HVO_PAGE_SIZE;
 	emit(&r, op);
 #endif
-#if HVO_DROPS_RETURNS
 	if (address + HVO_PAGE_SIZE != end_of(op))
 		return;
 	op->done_ns = bpf_ktime_get_ns();
 	if (op->dropped)
 		finish(place, op, task, kind == HVO_RESTORE_PTE, op->done_ns);
-#endif
 }
 
 static __always_inline void on_batch_enter(u64 hstate, int typed, int dropped)

@@ -24,7 +24,7 @@ static __always_inline struct hvo_block *block_of_cpu(void)
 struct operation {
 	u64 owner;	/* owner_of() the task whose it is, which alone writes to it; 0 in the hash */
 	u64 since_ns;
-	u64 done_ns;	/* when its last PTE was done; 0 before */
+	u64 done_ns;	/* when its last PTE, or its walk, was done; 0 before */
 	u64 head;
 	u64 walk;
 	u32 key;

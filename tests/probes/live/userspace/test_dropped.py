@@ -138,17 +138,38 @@ def test_any_return_may_be_dropped(name: str, seed: int, stream: bool, lab: Lab)
     assert worked(found.counters) == worked(truth)
     assert failed(found.counters) == failed(truth)
     told = sum(n for name, n in found.diagnostics.items() if name.startswith("missed_"))
-    assert told == sum(hooked_and_dropped(program, script) for script in scripts)
+    waited = sum(hooked_and_dropped(program, script) for script in scripts)
+    # The roll-back of a failure that its range has told belongs to no operation any more.
+    assert waited - failed(truth) <= told <= waited
     assert found.diagnostics["map_errors"] == 0
 
 
-@pytest.mark.parametrize(
-    # Not 7.2-nested: where a caller and the function that it calls both lose their returns, the
-    # call is counted twice (no kernel is known to be built so).
-    "kernel",
-    [kernel for kernel in KERNELS.values() if RANGE in kernel.modes and kernel.goes_past],
-    ids=str,
+RANGED = pytest.mark.parametrize(
+    "kernel", [kernel for kernel in KERNELS.values() if RANGE in kernel.modes], ids=str
 )
+
+
+@RANGED
+def test_a_walk_that_is_seen_to_end_takes_the_place_of_a_dropped_return(
+    kernel: Kernel, lab: Lab
+) -> None:
+    """In range mode: the page's own return is dropped, that of its walk is not."""
+    page = Page(0, 9, 1)
+    drop = iter([True])
+    script = Script(kernel, lab.arena, drops=lambda: next(drop, False))
+    script.optimize(page)
+    drop = iter([True])
+    script.restore(page)
+    program = program_for(kernel, Variant(RANGE, stream=False, fentry=False))
+    found = play(program, encode(script.recorder.calls), lab)
+    assert found.counters.total("optimize_calls") == 1
+    assert found.counters.total("hugepages_optimized") == 1
+    assert found.counters.total("hugepages_restored") == 1
+    truth = expected_counters(program, script.recorder.events[RANGE])
+    assert worked(found.counters) == worked(truth)
+
+
+@RANGED
 def test_a_walk_whose_return_is_dropped_is_not_guessed(kernel: Kernel, lab: Lab) -> None:
     """In range mode the count is read at a return: without it the page is missed, and told so."""
     page = Page(0, 9, 1)
