@@ -210,7 +210,7 @@ finish_optimize(struct hvo_block *block, struct operation *op, u64 *slots, struc
 	 * The walk began, and did not get to its end. Where no return value told
 	 * why, it failed all the same: none was read, or its return was dropped.
 	 */
-	if (!r->ret && (op->rolled_back || (op->ranges && !op->ptes)))
+	if (!r->ret && (op->rolled_back || (HVO_PTE_PROBES && op->ranges && !op->ptes)))
 		r->ret = -HVO_ERRNO_UNKNOWN;
 	if (r->ret == -HVO_ERRNO_UNKNOWN)
 		ADD(slots[HVO_SLOT_OPTIMIZE_FAILURES_UNKNOWN], 1);
@@ -356,7 +356,7 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped)
 	op->size_index = size_index;
 	op->ptes = 0;
 	op->ranges = op->depth = op->head_remapped = op->first_skipped = 0;
-	op->rolled_back = op->untold = 0;
+	op->rolled_back = op->walked = op->untold = 0;
 	op->restoring = restoring;
 	op->hook = hook;
 	op->dropped = dropped;
@@ -369,6 +369,18 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped)
 		if (reason == HVO_REASON_OFF || reason == HVO_REASON_UNSUPPORTED)
 			finish(place, op, task, 0, bpf_ktime_get_ns());
 	}
+}
+
+/* The walk's count was not read; or the page was skipped or failed, and which was not told. */
+static __always_inline int has_no_result(struct operation *op)
+{
+	if (op->ret || op->ptes)
+		return 0;
+#if HVO_PTE_PROBES
+	return op->untold && !op->ranges;
+#else
+	return op->untold || op->ranges > op->walked;
+#endif
 }
 
 /*
@@ -389,8 +401,7 @@ static __always_inline void on_exit(u8 restoring, int knows, int ret)
 		op->depth--;
 		return;
 	}
-	/* Skipped or failed, or the walk's count was not read: it can't be told. */
-	if (op->untold && !op->ret && !op->ptes && !(HVO_PTE_PROBES && op->ranges)) {
+	if (has_no_result(op)) {
 		op->dropped = 1;
 		give_up(place, op, task);
 		return;
@@ -464,8 +475,6 @@ on_range_enter(u64 start, u64 end, u64 reuse, u64 walk, int typed, int dropped)
 		op->rolled_back = !op->restoring;
 		return;
 	}
-	if (dropped && !HVO_PTE_PROBES)
-		op->untold = 1;
 	op->walk = walk;
 	if (walk)
 		look_at_head(op, walk, typed);
@@ -504,6 +513,7 @@ static __always_inline void on_range_exit(int knows, int ret, u64 walk, int type
 	if (typed)
 		look_at_head(op, walk, typed);
 #endif
+	op->walked = 1;
 	if (knows && !op->restoring)
 		op->ret = ret;
 #if !HVO_PTE_PROBES

@@ -40,6 +40,7 @@ struct operation {
 	u8 restoring;
 	u8 hook;	/* number of the function that began it, among those of the step */
 	u8 rolled_back;
+	u8 walked;	/* its range was seen to end */
 	u8 untold;	/* the return that knows the result was dropped */
 	u8 dropped;	/* and so was the one that ends it */
 #if HVO_STREAM
