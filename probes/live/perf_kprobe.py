@@ -6,38 +6,18 @@ BCC's library makes no links, and the reader is a daemon that loads no library.
 """
 
 import ctypes
-import errno
 import fcntl
 import os
-import platform
 import struct
-from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-
-class _Numbers(NamedTuple):
-    perf_event_open: int
-    bpf: int
-
-
-_GENERIC = _Numbers(241, 280)  # include/uapi/asm-generic/unistd.h
-_NUMBERS: Mapping[str, _Numbers] = {
-    "x86_64": _Numbers(298, 321),
-    "aarch64": _GENERIC,
-    "riscv64": _GENERIC,
-    "loongarch64": _GENERIC,
-    "s390x": _Numbers(331, 351),
-    "ppc64le": _Numbers(319, 361),
-}
+from probes.live.syscalls import bpf, perf_event_open
 
 # include/uapi/linux/perf_event.h
 _ATTR_SIZE_VER1 = 72
 _RETPROBE = 1  # bit 0 of config (format/retprobe of the PMU)
-_FD_CLOEXEC = 8
 _IOC_ENABLE = 0x2400
 _IOC_SET_BPF = 0x40042408
-_ALL_TASKS, _ANY_CPU_IS_THIS_ONE = -1, 0  # a kprobe fires on every CPU, whichever is named
 
 # include/uapi/linux/bpf.h
 _OBJ_GET_INFO_BY_FD, _LINK_CREATE = 15, 28
@@ -85,7 +65,7 @@ def missed(link: int) -> int | None:
     struct.pack_into("<Q", info, _LINK_INFO_MISSED, _UNTOUCHED)
     attr = struct.pack("<IIQ", link, _LINK_INFO_SIZE, ctypes.addressof(info))
     try:
-        _bpf(_OBJ_GET_INFO_BY_FD, attr)
+        bpf(_OBJ_GET_INFO_BY_FD, attr)
     except OSError:
         return None
     (count,) = struct.unpack_from("<Q", info, _LINK_INFO_MISSED)
@@ -97,38 +77,8 @@ def _open_event(pmu_type: int, symbol: str, at_return: bool) -> int:
     attr = bytearray(_ATTR_SIZE_VER1)
     struct.pack_into("<IIQQ", attr, 0, pmu_type, _ATTR_SIZE_VER1, int(at_return) * _RETPROBE, 1)
     struct.pack_into("<Q", attr, 56, ctypes.addressof(name))  # kprobe_func; probe_offset stays 0
-    buffer = ctypes.create_string_buffer(bytes(attr), len(attr))
-    return _call(
-        _numbers().perf_event_open,
-        ctypes.c_long(ctypes.addressof(buffer)),
-        *map(ctypes.c_long, (_ALL_TASKS, _ANY_CPU_IS_THIS_ONE, -1, _FD_CLOEXEC)),
-    )
+    return perf_event_open(bytes(attr))
 
 
 def _link(program: int, event: int) -> int:
-    return _bpf(_LINK_CREATE, struct.pack("<IIII", program, event, _ATTACH_PERF_EVENT, 0))
-
-
-def _bpf(command: int, attr: bytes) -> int:
-    buffer = ctypes.create_string_buffer(attr, len(attr))
-    return _call(
-        _numbers().bpf,
-        *map(ctypes.c_long, (command, ctypes.addressof(buffer), len(attr))),
-    )
-
-
-def _numbers() -> _Numbers:
-    machine = platform.machine()
-    if machine not in _NUMBERS:
-        raise OSError(errno.ENOSYS, f"no system call numbers for {machine}")
-    return _NUMBERS[machine]
-
-
-def _call(*arguments: int | ctypes.c_long) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
-    result = int(libc.syscall(*arguments))
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result
+    return bpf(_LINK_CREATE, struct.pack("<IIII", program, event, _ATTACH_PERF_EVENT, 0))

@@ -5,23 +5,19 @@ Capabilities, seccomp filters, security modules and kernels with rules of their 
 only the kernel knows what comes of it. Nothing is attached, nothing stays.
 """
 
+import contextlib
 import ctypes
 import os
+import resource
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from probes.live import syscalls
 
 Trial = Callable[[int | None], None]
 """``load``, or what a test has in its place."""
 
-# Of bpf(2), which the C library does not wrap: arch/*/entry/syscalls, asm-generic/unistd.h.
-_SYSCALL: Mapping[str, int] = {
-    "x86_64": 321,
-    "aarch64": 280,
-    "riscv64": 280,
-    "loongarch64": 280,
-    "s390x": 351,
-    "ppc64le": 361,
-}
 _PROG_LOAD = 5
 _KPROBE, _TRACING = 2, 26
 _FENTRY = 24
@@ -37,27 +33,40 @@ _ATTRIBUTES = struct.Struct("=IIQQ44xI36xI")
 
 def can_load(machine: str) -> bool:
     """Whether ``load`` knows this kind of machine."""
-    return machine in _SYSCALL
+    return syscalls.are_known(machine)
 
 
-def load(function: int | None, machine: str | None = None) -> None:
+def load(function: int | None) -> None:
     """Load a program for a kprobe, or for fentry on the kernel function of that BTF type id.
 
     Raises ``OSError`` with what the kernel said (kernel/bpf/syscall.c, bpf_prog_load).
     """
+    try:
+        _load(function)
+    except PermissionError:
+        # Before Linux 5.11 programs and maps count as locked memory, and this error says too that
+        # there is no more of it. BCC lifts the limit then.
+        with _unlimited_locked_memory():
+            _load(function)
+
+
+def _load(function: int | None) -> None:
     kind, attach = (_KPROBE, 0) if function is None else (_TRACING, _FENTRY)
     code, licence = ctypes.create_string_buffer(_CODE), ctypes.create_string_buffer(_LICENCE)
     attributes = _ATTRIBUTES.pack(
         kind, 2, ctypes.addressof(code), ctypes.addressof(licence), attach, function or 0
     )
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor = libc.syscall(
-        ctypes.c_long(_SYSCALL[machine or os.uname().machine]),
-        ctypes.c_long(_PROG_LOAD),
-        ctypes.c_char_p(attributes),
-        ctypes.c_long(len(attributes)),
-    )
-    if descriptor < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    os.close(descriptor)
+    os.close(syscalls.bpf(_PROG_LOAD, attributes))
+
+
+@contextmanager
+def _unlimited_locked_memory() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    with contextlib.suppress(ValueError, OSError):  # it takes CAP_SYS_RESOURCE
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, before)
