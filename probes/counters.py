@@ -18,7 +18,7 @@ ENOTSUPP = 524
 """The kernel's own errno for 'not supported' (include/linux/errno.h); unknown to user space."""
 
 ERRNO_UNKNOWN = 4095
-"""A failure whose errno was not read: MAX_ERRNO (include/linux/err.h), which is no errno itself."""
+"""A failure whose errno was not read: MAX_ERRNO (include/linux/err.h), which no error has."""
 
 ERROR_NAMES: Mapping[int, str] = {
     ENOMEM: "ENOMEM",

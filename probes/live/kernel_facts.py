@@ -68,7 +68,7 @@ def from_btf(btf: Btf, mode: str) -> KernelFacts:
                     "describe: use --probe.mode full"
                 )
     try:
-        # MAX_NUMNODES is no type, but this array of hstate has that many elements
+        # BTF has no macros: this array of hstate has MAX_NUMNODES elements
         # (1 << NODES_SHIFT).
         max_nodes = btf.length("hstate", "nr_huge_pages_node")
         return KernelFacts(

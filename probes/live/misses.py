@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many hits of a step the kernel dropped: each counted once, by whoever counts it exactly.
+"""How many hits of a step the kernel dropped: each counted once, where it is counted exactly.
 
 ================== =============================================================================
 what is dropped     counted by

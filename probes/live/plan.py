@@ -137,7 +137,7 @@ _LEFT_OUT: Mapping[str, frozenset[str]] = {
     RANGE: frozenset({"remap_pte", "restore_pte"}),
 }
 
-# Patch v17 3/9 alone optimises and never restores: 4/9 brings the way back, Linux 5.14 has both.
+# Patch v17 3/9 alone optimises and never restores: restoring came with 4/9, Linux 5.14 has both.
 _RESTORING = frozenset({"restore", "restore_pte"})
 
 # What the counts need, by mode. A batch is only described, never counted on. In full mode a range

@@ -40,7 +40,13 @@ TASK_EXIT = "task_exit"
 """Not a step: the end of a task, which ends what it has left unfinished."""
 _EXIT_SYMBOL = "do_exit"  # kernel/exit.c; a function of its own in every kernel
 
-_FIXED = ("hvo_operation.h", "hvo_stream.h", "hvo.bpf.c")
+_FIXED = (
+    "hvo_operation.h",
+    "hvo_stream.h",
+    "hvo_kernel.h",
+    "hvo_counts.h",
+    "hvo.bpf.c",
+)
 """C that is the same for all kernels, but for what is defined before it."""
 
 # What a role does at entry and at return: arguments by number, typed 1 where the verifier knows the
