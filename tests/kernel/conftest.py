@@ -25,18 +25,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("leg", legs.whole(), scope="session")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a guest go to one worker, and those of other guests run beside them."""
-    for item in items:
-        if not item.path.is_relative_to(Path(__file__).parent):
-            continue
-        callspec = getattr(item, "callspec", None)
-        values = callspec.params.values() if callspec else ()
-        leg = next((value for value in values if isinstance(value, str) and value in legs.LEGS), "")
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {leg}"))
-
-
 @contextmanager
 def or_skip() -> Iterator[None]:
     """Skips a test for what the machine lacks, or fails it where that must not happen."""

@@ -301,7 +301,7 @@ def refusal(out: Path, name: str, *prefix: str) -> Notes:
     )
     log = out / f"serve-{name}.log"
     with exporter(log, *prefix):
-        wait_for(lambda: "no probes" in log.read_text(), 60)
+        wait_for(lambda: "no probes" in log.read_text())
         served = {"ready": get("/-/ready"), "scrape": get("/metrics")[1]}
     return {
         "trace_exit_code": trace.returncode,
