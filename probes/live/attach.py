@@ -51,7 +51,7 @@ class Attacher:
         ]
 
     def attach_task_exit(self, point: EntryPoint, descriptors: dict[str, int]) -> str:
-        """Attach the probe at the end of tasks; returns why it can't be attached, empty when it is."""
+        """Attach the probe at the end of tasks; returns why it can't be, empty when it is."""
         try:
             return self._attach_all(TASK_EXIT, (point,), descriptors)
         except AttachError as error:

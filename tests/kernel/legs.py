@@ -69,6 +69,7 @@ LEGS = {
         "Debian trixie, without transparent huge pages",
         Image(TRIXIE),
         append=f"{NO_ZEROING} transparent_hugepage=never",
+        whole=True,
     ),
     "debian-6.12-stock": Leg("Debian trixie, by Debian's own command line", Image(TRIXIE), ""),
     "debian-6.16": _backport("6.16"),
