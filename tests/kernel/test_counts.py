@@ -61,12 +61,18 @@ class Expected:
     def done(self, operations: Iterable[str]) -> tuple[str, ...]:
         """Those of the operations that this kernel can do.
 
-        Without a restore each growth is done once, for there is only so much memory; and there is
-        no switch either (Linux 5.19).
+        Without a restore each growth is done once, for there is only so much memory; and as there
+        is no switch either (Linux 5.19), none that wants it off.
         """
         if self.restore:
             return tuple(operations)
-        return tuple(dict.fromkeys(op for op in operations if op.startswith("grow")))
+        on, grown = True, []
+        for operation in operations:
+            if operation.startswith("hvo"):
+                on = operation == "hvo on"
+            elif on and operation.startswith("grow") and operation not in grown:
+                grown.append(operation)
+        return tuple(grown)
 
 
 FOLIO = (
