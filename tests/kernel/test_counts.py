@@ -263,7 +263,8 @@ def test_a_kernel_without_a_restore_has_no_series_of_it(seen: Observation) -> No
 def test_freed_again_the_same_numbers_come_back(seen: Observation) -> None:
     scrape = seen.scrape_after(seen.operations[-1])
     if not seen.expected.restore:
-        assert total(scrape, "hvo_probe_missed_total") == 0
+        # Before Linux 5.12 nothing counts what a trampoline misses: no series.
+        assert not any(name == "hvo_probe_missed_total" for name, _ in scrape)
         return
     head = seen.expected.head
     for size, pages, ptes in (
@@ -333,7 +334,7 @@ def test_nodes_are_the_kernels_own(seen: Observation) -> None:
 def test_the_event_stream_reduces_to_the_counters(seen: Observation) -> None:
     notes = seen.notes["counts"]
     assert notes["lost"] == {"ring": 0}
-    assert set(notes["missed"].values()) == {0}
+    assert set(notes["missed"].values()) == ({0} if seen.expected.restore else set())
     recorded = Counters(
         {
             (Slot(family, detail), PageKey(order, node)): n
@@ -346,7 +347,11 @@ def test_the_event_stream_reduces_to_the_counters(seen: Observation) -> None:
     )
     keys = {key for _, key in recorded.totals}
     durations = {direction for direction, _ in recorded.durations}
-    assert reduce(unpack_all(seen.events), keys, durations) == recorded
+    reduced = reduce(unpack_all(seen.events), keys, durations)
+    # What can't be observed is absent from the counters.
+    observed = {key: n for key, n in reduced.totals.items() if key in recorded.totals}
+    assert Counters(observed, reduced.durations) == recorded
+    assert {n for key, n in reduced.totals.items() if key not in recorded.totals} <= {0}
 
 
 def test_the_simulator_does_the_same_event_by_event(seen: Observation) -> None:
