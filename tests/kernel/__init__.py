@@ -10,7 +10,6 @@ emulator.py   deaths that are QEMU's      matrix.py    writes the table of docs/
 conftest.py   fixtures: kernel, guest     __main__.py  one command in one guest, by hand
 
 capture_symbols.py  symbol tables for tests/data/kallsyms, of guests and of builds (compiled.py)
-short.py            runs in a guest: restores and optimisations without memory
 negative.py         runs in a guest: the product where HVO is absent, cannot work, is off, or hidden
 
 `HVOSCOPE_LEGS=patched,debian-6.1` narrows the legs under test. `HVOSCOPE_CACHE` moves the cache.

@@ -78,11 +78,10 @@ LEGS = {
     "debian-6.19": _backport("6.19"),
     "debian-7.0": _backport("7.0"),
     "debian-7.1": _backport("7.1"),
-    "debian-sid": Leg("Debian sid", Image(SID)),
+    "debian-sid": Leg("Debian sid", Image(SID), whole=True),
     "debian-newest": Leg(
         "the newest kernel of sid, trixie-backports and experimental",
         Newest((SID, TRIXIE_BACKPORTS, EXPERIMENTAL)),
-        whole=True,
     ),
     "debian-5.10": Leg("Debian bullseye, before HVO", Image(BULLSEYE), works=False),
     "patched-slob": Leg(
