@@ -121,7 +121,8 @@ def packages(apt: Apt, first: Iterable[str]) -> list[str]:
             continue
         found.append(package)
         ahead += apt.depends(package)
-    return found
+    # What has no number in its name only leads to these, and is what a mirror loses first.
+    return [package for package in found if re.search(r"-\d", package)]
 
 
 def vmlinuz_of(tree: Path) -> tuple[str, Path]:

@@ -66,9 +66,7 @@ def test_packages_of_a_split_image() -> None:
         }
     )
     assert set(packages(apt, ["linux-image-cloud-amd64", "linux-headers-cloud-amd64"])) == {
-        *(f"linux-{part}-7-cloud" for part in ("image", "base", "binary", "modules", "headers")),
-        "linux-image-cloud-amd64",
-        "linux-headers-cloud-amd64",
+        f"linux-{part}-7-cloud" for part in ("image", "base", "binary", "modules", "headers")
     }
 
 
