@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from probes import preflight
 from probes.live.attach import Attacher, AttachError
 from probes.live.bcc_import import BccMissingError, bcc_version, import_bcc
-from probes.live.btf import Btf
 from probes.live.compiler import CompileError, compile_text
 from probes.live.compose import ComposeError, compose
 from probes.live.handover import (
@@ -50,7 +49,7 @@ def load(request: Request) -> Handover:
         raise LoadError("; ".join(map(str, found)))
     fentry = (
         request.attach != KPROBE
-        and isinstance(facts.btf, Btf)
+        and facts.known_btf is not None
         and has_trampolines(facts.known_symbols, platform.machine())
     )
     if request.attach == FENTRY and not fentry:
@@ -71,7 +70,7 @@ def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
 
     Raises ``LoadError``, and ``AttachError`` when a trampoline could not be attached.
     """
-    symbols, btf = facts.known_symbols, facts.btf if isinstance(facts.btf, Btf) else None
+    symbols, btf = facts.known_symbols, facts.known_btf
     try:
         made = compose(
             request.host, symbols, btf, request.mode, stream=request.stream, fentry=fentry

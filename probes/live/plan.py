@@ -198,13 +198,17 @@ def make_plan(
 def restores(symbols: Collection[str]) -> bool:
     """Whether the kernel has any function that restores a huge page, hooked or not."""
     wanted = {candidate.symbol for step in _RESTORING for candidate in CANDIDATES[step]}
-    return any(name in wanted or _VARIANT.split(name)[0] in wanted for name in symbols)
+    return _has_any(symbols, wanted)
 
 
 def has_hvo(symbols: Collection[str]) -> bool:
     """Tell whether the kernel optimises huge pages, even where no function of it can be hooked."""
     known = [*CANDIDATES["optimize"], *CANDIDATES["batch"]]
-    wanted = {name for c in known for name in (c.symbol, c.inlined_into) if name}
+    return _has_any(symbols, {name for c in known for name in (c.symbol, c.inlined_into) if name})
+
+
+def _has_any(symbols: Collection[str], wanted: Collection[str]) -> bool:
+    """Whether one of ``wanted`` is there, be it as a variant that the compiler made."""
     return any(name in wanted or _VARIANT.split(name)[0] in wanted for name in symbols)
 
 

@@ -8,7 +8,7 @@ from probes.distribution import install_bcc
 from probes.host import is_missing, read_or_error, read_text
 from probes.live.bcc_import import bcc_version, find_bcc
 from probes.live.btf import Btf
-from probes.live.plan import SWITCHES, make_plan, restores
+from probes.live.plan import SWITCHES, make_plan
 from probes.preflight.facts import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, Facts
 from probes.preflight.finding import Finding, Verdict
 from probes.preflight.headers import headers
@@ -222,11 +222,11 @@ def steps(facts: Facts) -> Iterator[Finding]:
     """The function that stands for each step, or why none can."""
     if isinstance(facts.symbols, OSError) or not facts.has_hvo:
         return
-    btf = facts.btf if isinstance(facts.btf, Btf) else None
-    if not restores(facts.known_symbols):
+    plan = make_plan(facts.known_symbols, btf=facts.known_btf)
+    if "restore" not in {step.step for step in plan}:
         what = "not in this kernel (patch v17 3/9 without 4/9): no page is ever restored"
         yield Finding("restore", Verdict.OK, what)
-    for step in make_plan(facts.known_symbols, btf=btf):
+    for step in plan:
         symbols = ", ".join(hook.symbol for hook in step.hooks)
         if symbols:
             yield Finding(step.step, Verdict.OK, symbols)

@@ -86,6 +86,11 @@ class Facts:
             return error
 
     @property
+    def known_btf(self) -> Btf | None:
+        """The kernel's description of itself; None where it can't be read."""
+        return self.btf if isinstance(self.btf, Btf) else None
+
+    @property
     def known_symbols(self) -> Mapping[str, int]:
         """The kernel's symbols; none where they can't be read."""
         return {} if isinstance(self.symbols, OSError) else self.symbols

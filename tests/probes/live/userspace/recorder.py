@@ -222,7 +222,7 @@ class Recorder(FaultyTracer):
             observer.optimize_exit(ret)
 
     def restore_enter(self, task: Task, target: Target) -> None:
-        """The way back."""
+        """Restore one page."""
         self._begin(task)
         self._error = next(self._errnos)
         self._target = self._moved(target)
