@@ -57,6 +57,8 @@ class Expected:
     """Of the simulator."""
     ways: tuple[str, ...] = WAYS
     """Modes and ways to attach that it can be watched by."""
+    misses_unknown: tuple[str, ...] = ()
+    """Ways to attach whose dropped hits nothing counts (trampolines before Linux 5.12)."""
 
     def done(self, operations: Iterable[str]) -> tuple[str, ...]:
         """Those of the operations that this kernel can do.
@@ -95,6 +97,7 @@ EXPECTED = {
         "v17-enabled",
         # Its walk has no nr_walked, which mode range counts by.
         ways=(f"{FULL} {KPROBE}", f"{FULL} {FENTRY}"),
+        misses_unknown=(FENTRY,),
     ),
     "patched": Expected(*_PATCHED),
     "patched-no-btf": Expected(*_PATCHED, ways=(f"{FULL} {KPROBE}",)),  # only BTF has the walk
