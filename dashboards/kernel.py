@@ -246,16 +246,6 @@ def _cost() -> Iterator[Panel]:
     )
     yield graph(
         Text(
-            "Series",
-            "Series that each exporter shows, and the limit beyond which it drops some.",
-            "short",
-            FLEET,
-        ),
-        Query(f"max by (instance) (hvo_series{{{HOSTS}}})", "{{instance}}"),
-        Query(f"min(hvo_series_limit{{{HOSTS}}})", "smallest limit"),
-    )
-    yield graph(
-        Text(
             "Collectors that fail",
             "1 for each collector whose last run failed: what it shows is missing. 0 is right.",
             "short",
@@ -265,10 +255,6 @@ def _cost() -> Iterator[Panel]:
             f"count by (collector) (hvo_scrape_collector_success{{{HOSTS}}})"
             f" - sum by (collector) (hvo_scrape_collector_success{{{HOSTS}}})",
             "{{collector}}",
-        ),
-        Query(
-            f"sum by (instance) (increase(hvo_series_dropped_total{{{HOSTS}}}[{_RATE}]))",
-            "{{instance}}: series dropped",
         ),
         zero_is_right=True,
     )

@@ -7,6 +7,8 @@ Names without ``_total``: the exposition adds it to counters. The next metric is
 
 from typing import NamedTuple
 
+from probes.observation import PARTS
+
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 
 BACKENDS = ("bcc", "sim")
@@ -224,19 +226,7 @@ COLLECTOR_SUCCESS = Metric(
     "1 when the collector worked in this scrape; 0 when it failed: its series are then absent, "
     "and the log says why.",
 )
-SERIES = Metric("hvo_series", GAUGE, (), "Series of this scrape, process_* left out.")
-SERIES_LIMIT = Metric(
-    "hvo_series_limit", GAUGE, (), "Most series that a scrape may have (--metrics.max-series)."
-)
-SERIES_DROPPED = Metric(
-    "hvo_series_dropped",
-    COUNTER,
-    (),
-    "Series left out for want of room under the limit, in all scrapes since the start; a metric "
-    "is left out as a whole.",
-)
-
-COLLECTORS = ("probes", "pools", "switch", "memmap", "drift")
+COLLECTORS = PARTS
 """Values of the label ``collector``: what can fail by itself."""
 
 OWN: tuple[Metric, ...] = (
@@ -245,11 +235,8 @@ OWN: tuple[Metric, ...] = (
     SCRAPE_DURATION,
     COLLECTOR_DURATION,
     COLLECTOR_SUCCESS,
-    SERIES,
-    SERIES_LIMIT,
-    SERIES_DROPPED,
 )
-"""Of the exporter itself: in every scrape, whatever fails and however small the limit."""
+"""Of the exporter itself: in every scrape, whatever fails."""
 
 ALL: tuple[Metric, ...] = (
     *TOTALS.values(),

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import FrameType
 
 from exporter import heap, landing, privileges
-from exporter.collector import DEFAULT_MAX_SERIES
 from exporter.notify import Notifier
 from exporter.registry import make_registry
 from exporter.web import sockets
@@ -23,8 +22,8 @@ from exporter.web.app import Readiness, Site, make_site
 from exporter.web.limits import DEFAULT, Limits
 from exporter.web.reload import WebConfigFile
 from exporter.web.server import Server
-from probes.accounting import Drift, State
 from probes.backend import Backend, BackendError
+from probes.observation import PROBES, Status
 
 log = logging.getLogger("hvoscope")
 
@@ -54,11 +53,9 @@ class WebOptions:
     """Serve on the sockets that systemd passes on, and not on ``addresses``."""
     config_file: Path | None = None
     limits: Limits = DEFAULT
-    max_series: int = DEFAULT_MAX_SERIES
-    """Of one scrape; what goes beyond is left out and counted."""
 
 
-def serve(backend: Backend, state: State, web: WebOptions, user: str = "") -> None:
+def serve(backend: Backend, web: WebOptions, user: str = "") -> None:
     """Serve until SIGTERM or SIGINT, as ``user`` if one is named, without any privilege.
 
     The port is bound before anything is attached, so that a busy port leaves nothing behind. What
@@ -67,7 +64,6 @@ def serve(backend: Backend, state: State, web: WebOptions, user: str = "") -> No
     Raises ``ListenError``, ``ConfigError``, ``PrivilegeError``, ``WebDiedError``.
     """
     notifier = Notifier(os.environ, os.getpid())
-    drift = Drift(backend, state)
     web_config = WebConfigFile(web.config_file, time.monotonic)
     listeners = _listen(web)
     addresses = [sockets.address_of(listener) for listener in listeners]
@@ -77,7 +73,7 @@ def serve(backend: Backend, state: State, web: WebOptions, user: str = "") -> No
     hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
     server = Server(
         listeners,
-        site_of(backend, state, drift, web),
+        site_of(backend, web),
         web_config,
         web.limits,
         when_ended=lambda: hangups.put(_ENDED),
@@ -88,7 +84,6 @@ def serve(backend: Backend, state: State, web: WebOptions, user: str = "") -> No
         for address in addresses:
             log.info("listening on %s", address.url(web_config.current().scheme))
         _attach(backend)
-        drift.mark()
         notifier.ready(_verdict(backend))
         _stand_by(server, backend, hangups, notifier)
     except _Terminated:
@@ -109,20 +104,24 @@ def _listen(web: WebOptions) -> list[socket.socket]:
     return sockets.listen(web.addresses)
 
 
-def site_of(backend: Backend, state: State, drift: Drift, web: WebOptions) -> Site:
+def site_of(backend: Backend, web: WebOptions) -> Site:
     """Everything that is served about ``backend``."""
-    registry = make_registry(backend, state, drift, max_series=web.max_series)
+    registry = make_registry(backend)
 
     def readiness() -> Readiness:
-        status = backend.status()
+        status = _status(backend)
         return Readiness(status.ready, status.problem)
 
     def landing_page() -> str:
         return landing.render(
-            version("hvoscope"), backend.info, backend.status(), web.telemetry_path
+            version("hvoscope"), backend.info, _status(backend), web.telemetry_path
         )
 
     return make_site(registry, web.telemetry_path, readiness, landing_page, registry)
+
+
+def _status(backend: Backend) -> Status:
+    return backend.observe((PROBES,)).status
 
 
 def _attach(backend: Backend) -> None:
@@ -134,7 +133,7 @@ def _attach(backend: Backend) -> None:
     except BackendError as error:
         log.error("no probes, only the kernel's state is served: %s", error)
         return
-    status = backend.status()
+    status = _status(backend)
     for probe in status.probes:
         if probe.attached:
             log.info("%s: %s on %s", probe.step, probe.attach, probe.symbol)
@@ -145,7 +144,7 @@ def _attach(backend: Backend) -> None:
 
 def _verdict(backend: Backend) -> str:
     """One line for whoever asks the service manager."""
-    status = backend.status()
+    status = _status(backend)
     if not status.ready:
         return f"not ready: {status.problem}"
     attached = sum(probe.attached for probe in status.probes)

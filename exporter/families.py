@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a backend and a kernel's state say, as metric families of the catalogue.
+"""An observation as metric families of the catalogue.
 
 What could not be observed gives no family, or no sample.
 """
 
 import functools
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 
 from prometheus_client.core import (
@@ -18,15 +18,13 @@ from prometheus_client.core import (
 
 from exporter import catalogue
 from exporter.catalogue import COUNTER
-from probes.accounting import Drift, State
-from probes.backend import Backend, Info, Status
+from probes.backend import Info
 from probes.counters import BUCKETS_NS, Counters, Histogram
 from probes.geometry import size_label
+from probes.observation import Absent, Failed, Memmap, Observation, Pools, Probes, Status, known
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
 """Label values in the catalogue's order, and the value."""
-
-Part = Callable[[], Iterator[Metric]]
 
 
 def family(metric: catalogue.Metric, samples: Samples) -> Iterator[Metric]:
@@ -39,63 +37,25 @@ def family(metric: catalogue.Metric, samples: Samples) -> Iterator[Metric]:
         yield made
 
 
-def single(metric: catalogue.Metric, value: float | None) -> Iterator[Metric]:
-    """A family without labels; nothing for None."""
-    yield from family(metric, [] if value is None else [((), float(value))])
+def single(metric: catalogue.Metric, value: float | Absent | Failed) -> Iterator[Metric]:
+    """A family without labels; nothing for what is not known."""
+    number = known(value)
+    yield from family(metric, [] if number is None else [((), float(number))])
 
 
-def parts(backend: Backend, state: State, held: Drift) -> Mapping[str, Part]:
-    """What there is to collect, by ``catalogue.COLLECTORS``; each may fail by itself."""
-    return {
-        "probes": lambda: probes(backend),
-        "pools": lambda: pools(state),
-        "switch": lambda: switch(state),
-        "memmap": lambda: memmap(state),
-        "drift": lambda: drift(held),
-    }
-
-
-def probes(backend: Backend) -> Iterator[Metric]:
-    """Everything that the probes count, and how well they sit."""
-    page_size = backend.info.page_size
-    counters = backend.counters()
-    yield from _totals(counters, page_size)
-    yield from _durations(counters, page_size)
-    yield from _health(backend.status())
-
-
-def pools(state: State) -> Iterator[Metric]:
-    """The pools of each size."""
-    by_node: Samples = [
-        ((size_label(pool.size), str(pool.node), pool.state), float(pool.pages))
-        for pool in state.pools()
-    ]
-    reserved: Samples = [
-        ((size_label(size), "", "reserved"), float(pages))
-        for size, pages in state.reserved().items()
-    ]
-    yield from family(catalogue.POOL_HUGEPAGES, [*by_node, *reserved])
-    yield from family(
-        catalogue.POOL_OVERCOMMIT,
-        [((size_label(size),), float(pages)) for size, pages in state.overcommit().items()],
-    )
-
-
-def switch(state: State) -> Iterator[Metric]:
-    """Whether HVO is on."""
-    yield from single(catalogue.ENABLED, state.enabled())
-
-
-def memmap(state: State) -> Iterator[Metric]:
-    """What struct pages take, and what HVO saves of it."""
-    pages = state.memmap_pages()
-    yield from family(catalogue.MEMMAP_PAGES, [((kind,), float(n)) for kind, n in pages.items()])
-    yield from single(catalogue.MEMMAP_SAVED, state.saved_bytes())
-
-
-def drift(held: Drift) -> Iterator[Metric]:
-    """Probes held against the kernel."""
-    yield from single(catalogue.ACCOUNTING_DRIFT, held.frames())
+def of(seen: Observation, info: Info) -> Iterator[Metric]:
+    """All that was seen; what is absent or failed has no family."""
+    yield from _totals(seen.counters, info.page_size)
+    yield from _durations(seen.counters, info.page_size)
+    if isinstance(seen.probes, Probes):
+        yield from _health(seen.status)
+    yield from _pools(known(seen.pools) or Pools())
+    yield from single(catalogue.ENABLED, seen.switch)
+    if isinstance(seen.memmap, Memmap):
+        pages = seen.memmap.pages.items()
+        yield from family(catalogue.MEMMAP_PAGES, [((kind,), float(n)) for kind, n in pages])
+        yield from single(catalogue.MEMMAP_SAVED, seen.memmap.saved_bytes)
+    yield from single(catalogue.ACCOUNTING_DRIFT, seen.drift)
 
 
 def identity(info: Info) -> Iterator[Metric]:
@@ -108,6 +68,21 @@ def identity(info: Info) -> Iterator[Metric]:
 def _build() -> tuple[str, str]:
     """Of hvoscope, which takes reading a file, and of Python."""
     return version("hvoscope"), platform.python_version()
+
+
+def _pools(pools: Pools) -> Iterator[Metric]:
+    by_node: Samples = [
+        ((size_label(pool.size), str(pool.node), pool.state), float(pool.pages))
+        for pool in pools.by_node
+    ]
+    reserved: Samples = [
+        ((size_label(size), "", "reserved"), float(pages)) for size, pages in pools.reserved.items()
+    ]
+    yield from family(catalogue.POOL_HUGEPAGES, [*by_node, *reserved])
+    yield from family(
+        catalogue.POOL_OVERCOMMIT,
+        [((size_label(size),), float(pages)) for size, pages in pools.overcommit.items()],
+    )
 
 
 def _totals(counters: Counters, page_size: int) -> Iterator[Metric]:

@@ -3,7 +3,8 @@
 
 from html import escape
 
-from probes.backend import Info, Status
+from probes.backend import Info
+from probes.observation import Status
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 
 from exporter.selection import Selection
-from exporter.sources import Source
-from probes.accounting import Pool
+from probes.backend import Backend
 from probes.geometry import size_label
 from probes.host import Host
+from probes.observation import Pool, Pools, Status, known
 
 _COMM_BYTES = 15
 """TASK_COMM_LEN of include/linux/sched.h, less its final zero."""
@@ -23,26 +23,21 @@ class ImpossibleError(ValueError):
     """Nothing can match; the message is one line that says what there is instead."""
 
 
-def check_possible(selection: Selection, source: Source, host: Host) -> None:
-    """Hold a selection against a started source. Raises ``ImpossibleError``.
+def check_possible(selection: Selection, backend: Backend, host: Host) -> None:
+    """Hold a selection against a started backend. Raises ``ImpossibleError``.
 
     What the machine does not show is taken to be possible. ``host`` is only asked about a live
     kernel's tasks.
     """
+    seen = backend.observe()
+    pools = known(seen.pools) or Pools()  # serve and check say why they can't be read
     for problem in (
-        *_places(selection, list(_pools(source))),
-        *_steps(selection.steps, source),
+        *_places(selection, pools.by_node),
+        *_steps(selection.steps, seen.status),
         *_comms(selection.comms),
-        *_pids(selection.pids, host if source.backend.info.backend == "bcc" else None),
+        *_pids(selection.pids, host if backend.info.backend == "bcc" else None),
     ):
         raise ImpossibleError(problem)
-
-
-def _pools(source: Source) -> Iterator[Pool]:
-    try:
-        yield from source.state.pools()
-    except (ValueError, OSError):  # serve and check say more about it
-        return
 
 
 def _places(selection: Selection, pools: Collection[Pool]) -> Iterator[str]:
@@ -59,12 +54,11 @@ def _places(selection: Selection, pools: Collection[Pool]) -> Iterator[str]:
             yield f"--node {node}: there are no huge pages on this node (only on {there})"
 
 
-def _steps(steps: Collection[str], source: Source) -> Iterator[str]:
+def _steps(steps: Collection[str], status: Status) -> Iterator[str]:
     """One attached probe is enough: a script may name the steps of several kernels."""
-    probes = source.backend.status().probes
-    attached = [probe.step for probe in probes if probe.attached]
+    attached = [probe.step for probe in status.probes if probe.attached]
     if steps and not set(steps) & set(attached):
-        reasons = {probe.step: probe.reason for probe in probes}
+        reasons = {probe.step: probe.reason for probe in status.probes}
         step = next(iter(steps))
         reason = reasons.get(step) or "this kernel has no such step"
         yield f"--step {step}: not attached: {reason} (attached: {', '.join(attached) or 'none'})"

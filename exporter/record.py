@@ -9,16 +9,16 @@ from importlib.metadata import version
 from typing import BinaryIO
 
 from exporter.pump import Pump
-from exporter.sources import Source
+from probes.backend import Backend
 from probes.events import RECORD
 from probes.host import Host, online_nodes, possible_cpus
-from probes.snapshot import Snapshot, take_snapshot
+from probes.observation import PROBES, Observation
 from probes.trace_file import BLOCK_RECORDS, Header, TraceWriter
 
 _BLOCK_BYTES = BLOCK_RECORDS * RECORD.size
 _FLUSH_SECONDS = 0.25
 """Events of so long are lost when a recorder is killed, and replayed at once."""
-_SNAPSHOT_SECONDS = 1.0
+_OBSERVE_SECONDS = 1.0
 """A look at a large machine's state takes tens of ms."""
 _WAIT_SECONDS = 0.05
 _SETTLE_SECONDS = 1.0
@@ -43,9 +43,9 @@ class Report:
     """Records that the backend had to drop."""
 
 
-def make_header(source: Source, host: Host) -> Header:
-    """Describe a started source. Of ``host`` it keeps nothing that tells it from others."""
-    info = source.backend.info
+def make_header(backend: Backend, host: Host) -> Header:
+    """Describe a started backend. Of ``host`` it keeps nothing that tells it from others."""
+    info = backend.info
     simulated = info.mode == "simulated"
     return Header(
         backend=info.backend,
@@ -58,24 +58,24 @@ def make_header(source: Source, host: Host) -> Header:
         machine="" if simulated else host.machine,
         cpus=0 if simulated else len(possible_cpus(host)),
         nodes=() if simulated else online_nodes(host),
-        probes=source.backend.status().probes,
+        probes=backend.observe((PROBES,)).status.probes,
         hvoscope=version("hvoscope"),
     )
 
 
 class Recorder:
-    """One recording of a started source, which it stops at the end."""
+    """One recording of a started backend, which it stops at the end."""
 
     def __init__(
         self,
-        source: Source,
+        backend: Backend,
         file: BinaryIO,
         header: Header,
         *,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Write the header and how things stand. ``clock`` is in ns. Raises ``OSError``."""
-        self._source = source
+        self._backend = backend
         self._clock = clock
         self._began = clock()
         self._writer = TraceWriter(file, header)
@@ -94,13 +94,13 @@ class Recorder:
 
         Raises ``OSError`` when the file takes no more: it is whole up to there.
         """
-        pump = Pump(self._source.backend)
+        pump = Pump(self._backend)
         try:
             flushed = looked = 0.0
             while not (reason := self._reason_to_end(limits, stop, pump)):
                 self._pending += pump.take(_WAIT_SECONDS)
                 now = self._seconds()
-                if now - looked >= _SNAPSHOT_SECONDS:
+                if now - looked >= _OBSERVE_SECONDS:
                     self._flush(self._look(), limits)
                     flushed = looked = now
                     show(self.report)
@@ -110,13 +110,13 @@ class Recorder:
                     show(self.report)
             enough = limits.events is not None and self._received() >= limits.events
             last = self._look() if enough else self._settle(pump)
-            self._source.backend.stop()
+            self._backend.stop()
             self._flush(last, limits)
             self._writer.finish(reason)
             show(self.report)
         finally:
             pump.close()
-            self._source.backend.stop()
+            self._backend.stop()
 
     def _reason_to_end(self, limits: Limits, stop: threading.Event, pump: Pump) -> str:
         if stop.is_set():
@@ -127,14 +127,14 @@ class Recorder:
             return f"{limits.seconds:g} seconds"
         return "the stream ended" if pump.ended else ""
 
-    def _settle(self, pump: Pump) -> Snapshot:
+    def _settle(self, pump: Pump) -> Observation:
         """Take a last look such that its counters count the events that were taken, no others.
 
         On a kernel that never rests there is no such moment; events may then be in flight.
         """
         until = self._seconds() + _SETTLE_SECONDS
         while True:
-            before = self._source.backend.counters()
+            before = self._backend.observe((PROBES,)).counters
             pump.quiet()
             while not (pump.quiet() or pump.ended or self._seconds() > until):
                 self._pending += pump.take(_WAIT_SECONDS)
@@ -144,7 +144,7 @@ class Recorder:
             if last.counters == before or self._seconds() > until:
                 return last
 
-    def _flush(self, now: Snapshot, limits: Limits) -> None:
+    def _flush(self, now: Observation, limits: Limits) -> None:
         if limits.events is not None:
             del self._pending[(limits.events - self._writer.events) * RECORD.size :]
         for at in range(0, len(self._pending), _BLOCK_BYTES):
@@ -154,8 +154,8 @@ class Recorder:
         self._pending.clear()
         self._last = now
 
-    def _look(self) -> Snapshot:
-        return take_snapshot(self._source.backend, self._source.state, self._clock())
+    def _look(self) -> Observation:
+        return replace(self._backend.observe(), time_ns=self._clock())
 
     def _received(self) -> int:
         return self._writer.events + len(self._pending) // RECORD.size

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.registry import Collector
 
-from exporter.collector import DEFAULT_MAX_SERIES, HvoCollector
-from probes.accounting import Drift, State
+from exporter import catalogue
+from exporter.collector import HvoCollector
 from probes.backend import Backend
 
 
@@ -25,7 +25,7 @@ class Registry(CollectorRegistry):
     @property
     def collectors(self) -> Collection[str]:
         """``catalogue.COLLECTORS``."""
-        return self._hvo.names
+        return catalogue.COLLECTORS
 
     def part(self, collectors: Collection[str]) -> Collector:
         """What these collect, and what this process costs."""
@@ -42,8 +42,6 @@ class _Part(Collector):
         return [*self._hvo.collect_only(self._names), *self._rest.collect()]
 
 
-def make_registry(
-    backend: Backend, state: State, drift: Drift, *, max_series: int = DEFAULT_MAX_SERIES
-) -> Registry:
+def make_registry(backend: Backend) -> Registry:
     """Register all there is."""
-    return Registry(HvoCollector(backend, state, drift, max_series=max_series))
+    return Registry(HvoCollector(backend))

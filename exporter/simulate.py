@@ -11,7 +11,6 @@ from typing import BinaryIO
 from prometheus_client.core import Metric
 
 from exporter import families
-from probes.accounting import Drift
 from probes.geometry import GIB, Geometry, size_label
 from probes.operations import Operation
 from sim_backend.actions import Step
@@ -34,16 +33,13 @@ def run(
     what the machine can't do, and ``OSError`` of ``events``.
     """
     backend = SimBackend(kernel, loses=loses, sink=events.write if events else None)
-    drift = Drift(backend, backend)
     backend.start()
-    drift.mark()
     try:
         for step in steps:
             kernel.idle(step.seconds)
             backend.perform_step(step)
-        parts = families.parts(backend, backend, drift).values()
-        found = [family for part in parts for family in part()]
-        return [*found, *families.identity(backend.info)]
+        info = backend.info
+        return [*families.of(backend.observe(), info), *families.identity(info)]
     finally:
         backend.stop()
 

@@ -3,9 +3,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from probes.accounting import KernelState, State
 from probes.backend import Backend, BackendError
 from probes.host import Host
 from probes.live.backend import LiveBackend
@@ -18,15 +16,6 @@ from sim_backend.scenario import default_kernel, default_scenario
 from sim_backend.scenario_file import Scenario
 
 BACKENDS = ("bcc", "sim", "replay")
-
-
-class Source(NamedTuple):
-    """A backend, and the state that belongs to the same kernel."""
-
-    backend: Backend
-    state: State
-    about: str = ""
-    """One line for people about a source that is not what runs now; empty otherwise."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +39,19 @@ class Choice:
     replay_speed: float = REAL_TIME
 
 
-def make_source(choice: Choice, host: Host, *, stream: bool = False) -> Source:
-    """Make the chosen source; nothing is started yet. Raises ``BackendError``."""
+def make_backend(choice: Choice, host: Host, *, stream: bool = False) -> Backend:
+    """Make the chosen backend; nothing is started yet. Raises ``BackendError``."""
     if choice.scenario is not None and choice.backend != "sim":
         raise BackendError("--sim.scenario is for a simulated kernel: add --backend sim")
     if choice.backend == "bcc":
-        live = LiveBackend(
+        return LiveBackend(
             host, mode=choice.mode, attach=choice.attach, stream=stream, cache=choice.cache
         )
-        return Source(live, KernelState(host))
     if choice.backend == "replay":
-        return _replayed(choice, stream)
-    simulated = _make_simulation(choice, stream)
-    story = choice.scenario
-    about = f"scenario {story.name}: {story.description}" if story else ""
-    return Source(simulated, simulated, about)
+        if choice.replay_file is None:
+            raise BackendError("--backend replay needs a recording: --replay.file FILE")
+        return ReplayBackend(choice.replay_file, speed=choice.replay_speed, stream=stream)
+    return _make_simulation(choice, stream)
 
 
 def _make_simulation(choice: Choice, stream: bool) -> SimBackend:
@@ -85,11 +72,5 @@ def _make_simulation(choice: Choice, stream: bool) -> SimBackend:
         time_scale=choice.time_scale,
         stream=stream,
         loses=scenario is not None and scenario.loses,
+        about=f"scenario {scenario.name}: {scenario.description}" if scenario else "",
     )
-
-
-def _replayed(choice: Choice, stream: bool) -> Source:
-    if choice.replay_file is None:
-        raise BackendError("--backend replay needs a recording: --replay.file FILE")
-    replay = ReplayBackend(choice.replay_file, speed=choice.replay_speed, stream=stream)
-    return Source(replay, replay, f"replay of {choice.replay_file}: {replay.header.about()}")

@@ -16,9 +16,9 @@ from exporter.web import sockets
 from exporter.web.addresses import TcpAddress
 from exporter.web.reload import WebConfigFile
 from exporter.web.server import Server
-from probes.accounting import Drift
 from probes.counters import Counters
 from probes.events import Event, unpack_all
+from probes.observation import PROBES
 from probes.operations import parse_operation
 from sim_backend.backend import SimBackend
 from sim_backend.kernel import SimKernel
@@ -33,7 +33,7 @@ class SimulatedKernel:
         """Of which generation, memory pressure, idle time, page tables: see ``SimKernel``."""
         self._records = bytearray()
         self.backend = SimBackend(machine, sink=self._records.extend)
-        """What an exporter takes for its backend and for the kernel's state."""
+        """What an exporter takes for its backend."""
 
     def operate(self, *operations: str) -> int:
         """Do operations (``"grow 2MB 23"``), and return how many huge pages the last concerned.
@@ -58,7 +58,7 @@ class SimulatedKernel:
 
     def counters(self) -> Counters:
         """What the exporter counts, as it stands."""
-        return self.backend.counters()
+        return self.backend.observe((PROBES,)).counters
 
     def total(self, family: str, detail: str = "") -> int | None:
         """One counter summed over sizes and nodes: ``total("hugepages_skipped", "off")``.
@@ -96,11 +96,9 @@ def watched_kernel(machine: SimKernel | None = None) -> Iterator[SimulatedKernel
 def running_exporter(kernel: SimulatedKernel) -> Iterator[RunningExporter]:
     """Serve what ``kernel`` counts, as ``hvoscope serve`` does, until the context ends."""
     web = WebOptions([TcpAddress("127.0.0.1", 0)])
-    drift = Drift(kernel.backend, kernel.backend)
-    drift.mark()
     (listener,) = sockets.listen(web.addresses)
     url = sockets.address_of(listener).url("http")
-    site = site_of(kernel.backend, kernel.backend, drift, web)
+    site = site_of(kernel.backend, web)
     server = Server([listener], site, WebConfigFile(None, time.monotonic))
     server.start()
     try:

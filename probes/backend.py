@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every source of events looks like from downstream: live kernel, simulation, replay."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
-from probes.counters import Counters
+from probes.observation import PARTS, Observation
 
 STEPS: tuple[str, ...] = (
     "batch",
@@ -19,36 +19,6 @@ STEPS: tuple[str, ...] = (
 
 
 @dataclass(frozen=True)
-class ProbeStatus:
-    """One step's probe: where it sits, or why it does not."""
-
-    step: str
-    attached: bool
-    symbol: str = ""
-    """The kernel function; empty when the kernel has none for this step."""
-    attach: str = ""
-    """How: ``kprobe``, ``fentry``, ``simulated``; empty when not attached."""
-    reason: str = ""
-    """Why not attached, one line; empty when attached."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """How well a backend sees. Mappings lack what it can't know."""
-
-    ready: bool
-    probes: tuple[ProbeStatus, ...] = ()
-    problem: str = ""
-    """Why the backend as a whole is not ready, one line with the fix."""
-    missed: Mapping[str, int] = field(default_factory=dict)
-    """Hits that the kernel dropped, by step."""
-    lost: Mapping[str, int] = field(default_factory=dict)
-    """Records lost, by place of loss."""
-    map_errors: Mapping[str, int] = field(default_factory=dict)
-    """Operations that found no room in a BPF map, by map."""
-
-
-@dataclass(frozen=True)
 class Info:
     """Which source this is; constant while it runs."""
 
@@ -56,6 +26,8 @@ class Info:
     kernel: str
     mode: str
     page_size: int
+    about: str = ""
+    """One line for people about a source that is not the running kernel; empty otherwise."""
 
 
 class BackendError(Exception):
@@ -63,10 +35,7 @@ class BackendError(Exception):
 
 
 class Backend(Protocol):
-    """A source of counters and events.
-
-    ``counters`` and ``status`` may be called from any thread between ``start`` and ``stop``.
-    """
+    """A source of observations and events."""
 
     @property
     def info(self) -> Info:
@@ -81,8 +50,11 @@ class Backend(Protocol):
     def stop(self) -> None:
         """End observing and give everything back; safe to call twice and without ``start``."""
 
-    def counters(self) -> Counters:
-        """Totals since ``start``."""
+    def observe(self, parts: Collection[str] = PARTS) -> Observation:
+        """Everything that there is to see now, or these parts of it. From any thread.
+
+        Raises nothing, started or not: what can't be read is absent or failed.
+        """
 
     def records(self) -> Iterator[bytes]:
         """Stream event records as they happen, in blocks of whole records, until ``stop``.
@@ -91,6 +63,3 @@ class Backend(Protocol):
         nothing happened for a while (so that a consumer can look at its own clock).
         Raises ``BackendError`` where the backend was made without a stream.
         """
-
-    def status(self) -> Status:
-        """How well it sees just now."""

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from errno import ENOMEM
+from functools import cached_property
 from typing import NamedTuple
 
 from probes.events import Event, Kind, Reason
@@ -96,8 +97,24 @@ class Counters:
 
     def total(self, family: str, detail: str = "") -> int | None:
         """Sum over sizes and nodes; None when nothing of it is observed."""
-        values = [value for (slot, _), value in self.totals.items() if slot == (family, detail)]
-        return sum(values) if values else None
+        return self._by_slot.get(Slot(family, detail))
+
+    def sum(self, slots: Iterable[Slot], key: PageKey | None = None) -> int | None:
+        """Sum of ``slots``, over every page key or for one; None unless each is observed."""
+        values = [
+            self._by_slot.get(slot) if key is None else self.totals.get((slot, key))
+            for slot in slots
+        ]
+        observed = [value for value in values if value is not None]
+        return sum(observed) if len(observed) == len(values) else None
+
+    @cached_property
+    def _by_slot(self) -> Mapping[Slot, int]:
+        """Each slot over every page key."""
+        sums: dict[Slot, int] = {}
+        for (slot, _), value in self.totals.items():
+            sums[slot] = sums.get(slot, 0) + value
+        return sums
 
 
 def bucket_of(duration_ns: int) -> int:

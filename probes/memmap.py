@@ -25,11 +25,11 @@ Not known, and then absent rather than wrong:
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import NamedTuple
 
 from probes.geometry import MIB
 from probes.host import Host, parse_count, read_number, read_text
 from probes.live.btf import struct_sizes
+from probes.observation import Absent
 
 _SECTION_BITS: Mapping[str, int] = {
     "x86_64": 27,
@@ -54,11 +54,8 @@ STRUCTS = ("page", "page_ext")
 """What ``MemmapSavings`` wants of BTF."""
 
 
-class _Zones(NamedTuple):
-    """What /proc/zoneinfo says of all nodes together, in pages."""
-
-    present: int
-    device_spanned: int
+class _NotKnownError(Exception):
+    """What is saved can't be known; the message says why."""
 
 
 class MemmapSavings:
@@ -69,23 +66,36 @@ class MemmapSavings:
         self._host = host
         self._page_size = page_size
 
-    def saved_bytes(self, accounted: Mapping[str, int]) -> int | None:
-        """Bytes saved when ``accounted`` (``State.memmap_pages``) holds; None when not known.
+    def saved_bytes(self, accounted: Mapping[str, int]) -> int | Absent:
+        """Bytes saved when ``accounted`` (``KernelState.memmap_pages``) holds.
 
         Raises ``ValueError`` for a file that has changed its shape.
         """
-        zones = self._zones()
-        if set(accounted) != {"boot", "runtime"} or zones is None or zones.device_spanned:
-            return None
-        if self._may_have_page_ext(accounted["runtime"], zones.present):
-            return None
-        sections, size = self._sections(zones.present), self._sizes.get("page")
-        taken = sum(accounted.values())
-        if sections is None or size is None or taken < 0:
-            return None
+        try:
+            return self._saved_bytes(accounted)
+        except _NotKnownError as error:
+            return Absent(str(error))
+
+    def _saved_bytes(self, accounted: Mapping[str, int]) -> int:
+        if set(accounted) != {"boot", "runtime"}:
+            raise _NotKnownError(
+                "the kernel does not count memmap frames (nr_memmap_pages, Linux 6.11)"
+            )
+        present = self._present_pages()
+        if self._may_have_page_ext(accounted["runtime"], present):
+            raise _NotKnownError(
+                "page_ext tables (page_owner=on and the like) are counted as struct pages"
+            )
+        size = self._sizes.get("page")
+        if size is None:
+            raise _NotKnownError("the kernel's BTF does not tell the size of struct page")
+        sections = self._sections(present)
         frames_per_section = -(-self._section_pages * size // self._page_size)
+        taken = sum(accounted.values())
         saved = sections * frames_per_section - taken
-        return saved * self._page_size if saved >= 0 else None
+        if taken < 0 or saved < 0:
+            raise _NotKnownError(f"the kernel counts {taken} frames of struct pages: impossible")
+        return saved * self._page_size
 
     @cached_property
     def _sizes(self) -> Mapping[str, int]:
@@ -103,20 +113,20 @@ class MemmapSavings:
             bits = _SECTION_BITS_64K_PAGES
         return (1 << bits) // self._page_size
 
-    def _sections(self, present: int) -> int | None:
+    def _sections(self, present: int) -> int:
         """How many sections have struct pages."""
         memory = self._host.sys / "devices/system/memory"
         block = read_number(memory / "block_size_bytes", 16)
         blocks = sum(1 for _ in memory.glob("memory[0-9]*"))
         section = self._section_pages * self._page_size
         if not section or not block or not blocks or block % section:
-            return None
+            raise _NotKnownError(f"{memory} does not tell which sections of memory there are")
         sections = blocks * (block // section)
         if block == section or sections - 1 < present / self._section_pages:
             return sections  # no block has room for a hole as large as a section
         return self._sections_of_firmware(present)
 
-    def _sections_of_firmware(self, present: int) -> int | None:
+    def _sections_of_firmware(self, present: int) -> int:
         """Sections that the firmware's memory touches, if the kernel uses just that memory."""
         pages, touched = 0, set[int]()
         for start, end in self._firmware_memory():
@@ -124,7 +134,11 @@ class MemmapSavings:
             pages += max(0, last - first)
             touched.update(range(first // self._section_pages, -(-last // self._section_pages)))
         trimmed = pages - present
-        return len(touched) if 0 <= trimmed <= len(_FIRST_MIB) // self._page_size else None
+        if not 0 <= trimmed <= len(_FIRST_MIB) // self._page_size:
+            raise _NotKnownError(
+                "blocks of memory have holes that the firmware's map does not show"
+            )
+        return len(touched)
 
     def _firmware_memory(self) -> Iterator[tuple[int, int]]:
         """Start and end of each range of RAM, in bytes (/sys/firmware/memmap; x86)."""
@@ -133,10 +147,12 @@ class MemmapSavings:
             if read_text(entry / "type") == "System RAM" and start is not None and last is not None:
                 yield start, last + 1
 
-    def _zones(self) -> _Zones | None:
-        text = read_text(self._host.proc / "zoneinfo")
+    def _present_pages(self) -> int:
+        """Of all zones, none of which is device memory (/proc/zoneinfo)."""
+        path = self._host.proc / "zoneinfo"
+        text = read_text(path)
         if text is None:
-            return None
+            raise _NotKnownError(f"there is no {path}")
         present = device_spanned = 0
         zone = ""
         for name, what, pages in _ZONE_LINE.findall(text):
@@ -146,11 +162,15 @@ class MemmapSavings:
             try:
                 count = parse_count(pages)
             except ValueError as error:
-                raise ValueError(f"{self._host.proc}/zoneinfo: {error}") from None
+                raise ValueError(f"{path}: {error}") from None
             if count < 0:
-                return None
+                raise _NotKnownError(f"{path} counts {count} pages: impossible")
             if what == "present":
                 present += count
             elif zone == "Device":
                 device_spanned += count
-        return _Zones(present, device_spanned) if present else None
+        if not present:
+            raise _NotKnownError(f"{path} does not tell how much memory there is")
+        if device_spanned:
+            raise _NotKnownError("device memory has struct pages that can't be told apart")
+        return present

@@ -4,14 +4,13 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
-from probes.accounting import Pool
-from probes.backend import BackendError, Info, Status
-from probes.counters import Counters
-from probes.snapshot import Snapshot
+from probes.backend import BackendError, Info
+from probes.observation import PARTS, Observation, Probes, Status
 from probes.trace_file import Block, Header, TraceFileError, TraceReader
 
 log = logging.getLogger("hvoscope")
@@ -24,8 +23,6 @@ AT_ONCE = inf
 """Speeds: recorded seconds per second; the latter waits for nothing."""
 
 _QUIET_SECONDS = 0.5
-_HOLD_SECONDS = 0.5
-"""How long the first snapshot stays, for those who measure from it (``accounting.Drift``)."""
 
 
 def parse_speed(text: str) -> float:
@@ -43,9 +40,9 @@ def parse_speed(text: str) -> float:
 
 
 class ReplayBackend:
-    """A ``probes.backend.Backend`` and a ``probes.accounting.State``, both of one trace.
+    """A ``probes.backend.Backend`` of a trace.
 
-    Counters, status and state are those of the latest snapshot: what the recorded backend said at
+    What it observes is the latest observation in the recording: what the recorded backend saw at
     that moment, losses and what it could not see included.
     """
 
@@ -71,7 +68,8 @@ class ReplayBackend:
         self._wait = wait
         self._clock = clock
         self._first: Block | None = None
-        self._now: Snapshot | None = None
+        self._now: Observation | None = None
+        self._began: float | None = None
         self._problem = "not started"
         self._stopping = threading.Event()
         self._reading = threading.Lock()
@@ -91,7 +89,8 @@ class ReplayBackend:
     def info(self) -> Info:
         """``replay``, and the kernel, mode and page size of the recording."""
         header = self.header
-        return Info("replay", header.kernel, header.mode, header.page_size)
+        about = f"replay of {self._path}: {header.about()}"
+        return Info("replay", header.kernel, header.mode, header.page_size, about)
 
     def prepare(self) -> None:
         """Nothing: a recording needs no privilege."""
@@ -101,7 +100,7 @@ class ReplayBackend:
         self._first = self._next_block()
         if self._first is None:
             raise BackendError(self.missing or f"{self._path}: the recording is empty")
-        self._now = self._first.snapshot
+        self._now = self._first.observation
         self._problem = ""
         if not self._stream:
             self._thread = threading.Thread(target=self._run, name="hvoscope-replay", daemon=True)
@@ -117,9 +116,21 @@ class ReplayBackend:
         with self._reading:
             self._reader.close()
 
-    def counters(self) -> Counters:
-        """As they were at the latest snapshot; empty before ``start``."""
-        return self._now.counters if self._now else Counters()
+    def observe(self, parts: Collection[str] = PARTS) -> Observation:
+        """The latest recorded one, at the recorded time that the replay has reached."""
+        seen = self._now or Observation(0)
+        if self._problem:
+            probes = Probes(seen.counters, Status(ready=False, problem=self._problem))
+            seen = replace(seen, probes=probes)
+        at, took = self._time_ns(seen.time_ns), dict.fromkeys(parts, 0.0)
+        return replace(seen, time_ns=at, seconds=took).only(parts)
+
+    def _time_ns(self, latest: int) -> int:
+        """CLOCK_MONOTONIC of the recording; at no finite speed, that of its latest part."""
+        if self._first is None or self._began is None or self._speed == AT_ONCE:
+            return latest
+        played = (self._clock() - self._began) * self._speed
+        return max(latest, self._first.observation.time_ns + int(played * 1e9))
 
     def records(self) -> Iterator[bytes]:
         """Blocks of records in their time, until the end of the trace or ``stop``."""
@@ -127,38 +138,7 @@ class ReplayBackend:
             raise BackendError("no event stream: make the backend with stream=True")
         return self._play()
 
-    def status(self) -> Status:
-        """As it was at the latest snapshot; not ready if the file turns out to be damaged."""
-        if self._problem or self._now is None:
-            return Status(ready=False, problem=self._problem)
-        return self._now.status
-
-    def pools(self) -> Iterator[Pool]:
-        """As they were."""
-        return iter(self._now.pools if self._now else ())
-
-    def enabled(self) -> bool | None:
-        """As it was; None also where the recorder could not see it."""
-        return self._now.enabled if self._now else None
-
-    def memmap_pages(self) -> Mapping[str, int]:
-        """As they were."""
-        return self._now.memmap_pages if self._now else {}
-
-    def reserved(self) -> Mapping[int, int]:
-        """As they were."""
-        return self._now.reserved if self._now else {}
-
-    def overcommit(self) -> Mapping[int, int]:
-        """As it was."""
-        return self._now.overcommit if self._now else {}
-
-    def saved_bytes(self) -> int | None:
-        """As it was; None also where the recorder could not know it."""
-        return self._now.saved_bytes if self._now else None
-
     def _run(self) -> None:
-        self._wait(self._stopping, _HOLD_SECONDS)
         try:
             for _ in self._play():
                 pass
@@ -175,13 +155,14 @@ class ReplayBackend:
         block = self._first
         if block is None:
             return
-        began, origin = self._clock(), block.snapshot.time_ns
+        self._began = began = self._clock()
+        origin = block.observation.time_ns
         while block is not None:
-            passed = (block.snapshot.time_ns - origin) / 1e9
+            passed = (block.observation.time_ns - origin) / 1e9
             yield from self._until(began + passed / self._speed)
             if self._stopping.is_set():
                 return
-            self._now = block.snapshot
+            self._now = block.observation
             if block.records:
                 yield block.records
             block = self._next_block()

@@ -5,7 +5,7 @@
 
     magic "HVOTRACE", format version (u32, little endian)
     block "HEAD"    the header
-    block "DATA"    a snapshot, and the records that came before it (many times)
+    block "DATA"    an observation, and the records that came before it (many times)
     block "DONE"    how the recording ended (missing when the recorder was killed)
 
 Blocks are as in ``probes.trace_block``. Each is written at once and needs no other, so the file
@@ -22,9 +22,9 @@ from pathlib import Path
 from struct import Struct
 from typing import Any, BinaryIO, NamedTuple, Self
 
-from probes import events, snapshot, trace_block
-from probes.backend import BackendError, ProbeStatus
-from probes.snapshot import Snapshot
+from probes import events, observation_json, trace_block
+from probes.backend import BackendError
+from probes.observation import Observation, ProbeStatus
 from probes.trace_block import PREFIX, DamagedError
 
 VERSION = 1
@@ -86,7 +86,7 @@ class Header:
 class Block(NamedTuple):
     """Whole records, and how things stood then: at the last look, a second before at most."""
 
-    snapshot: Snapshot
+    observation: Observation
     records: bytes
 
 
@@ -113,9 +113,9 @@ class TraceWriter:
         self.bytes = 0
         self._write(_START.pack(_MAGIC, VERSION) + trace_block.pack(_HEAD, asdict(header)))
 
-    def write(self, now: Snapshot, records: bytes) -> None:
-        """Add back-to-back records and a snapshot taken after them. Raises ``OSError``."""
-        content = snapshot.to_json(now)
+    def write(self, now: Observation, records: bytes) -> None:
+        """Add back-to-back records and an observation made after them. Raises ``OSError``."""
+        content = observation_json.to_json(now)
         self._write(trace_block.pack(_DATA, content, records, level=self._level))
         self.events += len(records) // events.RECORD.size
 
@@ -208,7 +208,7 @@ class TraceReader:
                     f"reads {events.VERSION}"
                 )
             content["nodes"] = tuple(content["nodes"])
-            content["probes"] = tuple(map(snapshot.probe_from_json, content["probes"]))
+            content["probes"] = tuple(map(observation_json.probe_from_json, content["probes"]))
             return Header(**{f.name: content[f.name] for f in fields(Header)})
 
     def _next_block(self) -> Block | None:
@@ -218,7 +218,7 @@ class TraceReader:
         tag, content, records = read
         if tag == _DATA:
             _check_records(records)
-            return Block(snapshot.from_json(content), records)
+            return Block(observation_json.from_json(content), records)
         if tag != _DONE:
             raise DamagedError(f"a block of an unknown kind, {tag!r}")
         self.done = Done(content["events"], content["reason"])

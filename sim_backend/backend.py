@@ -2,13 +2,14 @@
 """``SimBackend``: a simulated kernel behind the same face as the real one."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from probes.accounting import Pool
-from probes.backend import BackendError, Info, Status
-from probes.counters import DURATIONS, PAGE_DURATIONS, Counters, PageKey, Reducer
+from probes.backend import BackendError, Info
+from probes.counters import DURATIONS, PAGE_DURATIONS, PageKey, Reducer
 from probes.events import RECORD, Event, Kind
+from probes.observation import DRIFT, PARTS, Observation, Probes, Status
+from probes.observer import Observer
 from probes.operations import Operation
 from sim_backend.actions import Action, Step
 from sim_backend.errors import KernelBug, OperationError
@@ -31,7 +32,7 @@ _IDLE_SECONDS = 0.5
 
 
 class SimBackend:
-    """A ``probes.backend.Backend`` and a ``probes.accounting.State``, both of one ``SimKernel``.
+    """A ``probes.backend.Backend`` of a ``SimKernel``.
 
     Between ``start`` and ``stop`` a thread of its own runs the scenario, and ``operate`` may be
     called from any thread.
@@ -47,6 +48,7 @@ class SimBackend:
         queue_records: int = 65_536,
         loses: bool = False,
         sink: Sink | None = None,
+        about: str = "",
         wait: Wait = threading.Event.wait,
     ) -> None:
         """Nothing moves before ``start``.
@@ -56,11 +58,14 @@ class SimBackend:
         up to ``queue_records`` records wait for its consumer. Without a stream, ``loses`` shows
         losses from the start, as if somebody read one; the action ``lose`` adds to them. ``sink``
         gets every block of records too, and the simulation waits for it, so that nothing is lost.
+        ``about`` is that of ``info``.
         Raises ``ValueError`` when a number is not above 0.
         """
         if time_scale <= 0 or queue_records <= 0:
             raise ValueError("time scale and queue size must be above 0")
         self._kernel = kernel
+        self._about = about
+        self._observer = Observer(self._probes, lambda probes: probes, kernel)
         self._steps = iter(scenario) if scenario is not None else None
         self._time_scale = time_scale
         self._wait = wait
@@ -82,7 +87,8 @@ class SimBackend:
     def info(self) -> Info:
         """``sim``, the generation, ``simulated``."""
         kernel = self._kernel
-        return Info("sim", kernel.generation.name, "simulated", kernel.geometry.page_size)
+        page_size = kernel.geometry.page_size
+        return Info("sim", kernel.generation.name, "simulated", page_size, self._about)
 
     def prepare(self) -> None:
         """Nothing: a simulation needs no privilege."""
@@ -101,6 +107,7 @@ class SimBackend:
         self._reducer = self._new_reducer()
         if self._queue is not None and self._queue.closed:
             self._queue = LossyQueue(self._queue_records)
+        self.observe((DRIFT,))  # counted from now on
         if self._steps is not None:
             self._thread = threading.Thread(
                 target=self._run, args=(self._steps,), name="hvoscope-sim", daemon=True
@@ -166,16 +173,12 @@ class SimBackend:
         if self._lost_elsewhere is not None:
             self._lost_elsewhere = 0
 
-    def counters(self) -> Counters:
-        """Totals since ``start`` or ``restart``, zeros where nothing happened.
+    def observe(self, parts: Collection[str] = PARTS) -> Observation:
+        """Counters since ``start`` or ``restart``, zeros where nothing happened.
 
         What a detached probe would count is left out.
         """
-        with self._reducer_lock:
-            counters = replace(self._reducer.snapshot(), epoch=self._epoch)
-        detached = self._kernel.machine.trace.detached
-        symbols = self._kernel.generation.symbols
-        return visible(counters, symbols.keys() - detached) if detached else counters
+        return self._observer.observe(parts)
 
     def records(self) -> Iterator[bytes]:
         """Blocks of records until ``stop``; for one consumer."""
@@ -183,7 +186,15 @@ class SimBackend:
             raise BackendError("no event stream: make the backend with stream=True")
         return self._queue.blocks(_IDLE_SECONDS)
 
-    def status(self) -> Status:
+    def _probes(self) -> Probes:
+        with self._reducer_lock:
+            counters = replace(self._reducer.snapshot(), epoch=self._epoch)
+        detached = self._kernel.machine.trace.detached
+        if detached:
+            counters = visible(counters, self._kernel.generation.symbols.keys() - detached)
+        return Probes(counters, self._status())
+
+    def _status(self) -> Status:
         """Every step that the kernel has is seen, and nothing missed, but for faults."""
         trace = self._kernel.machine.trace
         problem = self._problem if self._started else "not started"
@@ -200,30 +211,6 @@ class SimBackend:
             map_errors={},
             lost=self._lost(),
         )
-
-    def pools(self) -> Iterator[Pool]:
-        """Huge pages by size, node and state; read while an operation may be under way."""
-        return self._kernel.pools()
-
-    def reserved(self) -> Mapping[int, int]:
-        """Reserved huge pages by size; they belong to no node."""
-        return self._kernel.reserved()
-
-    def overcommit(self) -> Mapping[int, int]:
-        """Most surplus huge pages by size."""
-        return self._kernel.overcommit()
-
-    def enabled(self) -> bool:
-        """The switch."""
-        return self._kernel.enabled()
-
-    def memmap_pages(self) -> Mapping[str, int]:
-        """Frames with struct pages, ``boot`` and ``runtime``."""
-        return self._kernel.memmap_pages()
-
-    def saved_bytes(self) -> int:
-        """Memory that HVO saves, since boot."""
-        return self._kernel.saved_bytes()
 
     def _new_reducer(self) -> Reducer:
         batched = "batch" in self._kernel.generation.symbols

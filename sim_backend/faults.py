@@ -6,10 +6,10 @@ What a detached probe would have counted is absent, just as for the live backend
 
 from collections.abc import Collection, Mapping
 
-from probes.backend import ProbeStatus
 from probes.counters import Counters
 from probes.events import RECORD
 from probes.live.plan import observed_durations, observed_slots
+from probes.observation import ProbeStatus
 from sim_backend.stream import RecordQueue
 
 DETACHED = "detached by the simulation"

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
-from probes.accounting import Pool
 from probes.geometry import GIB, MIB, Geometry, size_label
+from probes.observation import Pool, Pools
 from probes.operations import Operation
 from sim_backend.conservation import Books, books_of, check_conservation
 from sim_backend.durations import Clock
@@ -164,24 +164,17 @@ class SimKernel:
             raise OperationError(f"unknown operation {operation.verb!r}")
         return self._verbs[operation.verb](operation)
 
-    def pools(self) -> Iterator[Pool]:
+    def pools(self) -> Pools:
         """Huge pages by size, node and state, as probes.accounting reads them from /sys."""
-        for h in reversed(self._machine.hstates):
-            for nid in range(h.nodes):
-                yield Pool(h.size, nid, "total", h.nr_huge_pages_node[nid])
-                yield Pool(h.size, nid, "free", h.free_huge_pages_node[nid])
-                yield Pool(h.size, nid, "surplus", h.surplus_huge_pages_node[nid])
+        hstates = self._machine.hstates[::-1]
+        return Pools(
+            tuple(pool for h in hstates for pool in _pool_counts(h)),
+            {h.size: h.resv_huge_pages for h in hstates},
+            {h.size: h.nr_overcommit_huge_pages for h in hstates},
+        )
 
-    def reserved(self) -> Mapping[int, int]:
-        """Reserved huge pages by size; they belong to no node."""
-        return {h.size: h.resv_huge_pages for h in reversed(self._machine.hstates)}
-
-    def overcommit(self) -> Mapping[int, int]:
-        """Most surplus huge pages by size (nr_overcommit_hugepages)."""
-        return {h.size: h.nr_overcommit_huge_pages for h in reversed(self._machine.hstates)}
-
-    def enabled(self) -> bool:
-        """The switch, also where a real kernel of this generation would not show it."""
+    def switch(self) -> bool:
+        """Whether HVO is on, also where a real kernel of this generation would not show it."""
         return self._machine.vmemmap_optimize_enabled
 
     def memmap_pages(self) -> Mapping[str, int]:
@@ -189,12 +182,12 @@ class SimKernel:
         m = self._machine
         return {"boot": m.nr_memmap_boot_pages, "runtime": m.nr_memmap_pages}
 
-    def saved_bytes(self) -> int:
+    def saved_bytes(self, memmap_pages: Mapping[str, int]) -> int:
         """What the struct pages of all memory would take, less what they do."""
         m = self._machine
         frames = sum(node.end - node.start for node in m.memory.nodes)
-        memmap = m.nr_memmap_boot_pages + m.nr_memmap_pages
-        return frames * m.geometry.struct_page_size - memmap * m.geometry.page_size
+        taken = sum(memmap_pages.values())
+        return frames * m.geometry.struct_page_size - taken * m.geometry.page_size
 
     def books(self) -> Books:
         """Where all frames are, by the kernel's own accounts."""
@@ -332,6 +325,13 @@ class SimKernel:
 def _expect(operation: Operation, done: int, problem: str) -> None:
     if done < operation.pages:
         raise OperationError(f"{operation}: there is {problem}", done)
+
+
+def _pool_counts(h: Hstate) -> Iterator[Pool]:
+    for nid in range(h.nodes):
+        yield Pool(h.size, nid, "total", h.nr_huge_pages_node[nid])
+        yield Pool(h.size, nid, "free", h.free_huge_pages_node[nid])
+        yield Pool(h.size, nid, "surplus", h.surplus_huge_pages_node[nid])
 
 
 def _pmd_order(geometry: Geometry) -> int:

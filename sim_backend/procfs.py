@@ -106,7 +106,7 @@ def _memory_files(kernel: SimKernel) -> Files:
         )
     # The kernel registers it only where a size can be optimised (hugetlb_vmemmap_init).
     if kernel.generation.sysctl and any(free_vmemmap_pages_per_hpage(m, h) for h in m.hstates):
-        yield "proc/sys/vm/hugetlb_optimize_vmemmap", f"{kernel.enabled():d}\n"
+        yield "proc/sys/vm/hugetlb_optimize_vmemmap", f"{kernel.switch():d}\n"
 
 
 def _meminfo(kernel: SimKernel, kib: int) -> str:

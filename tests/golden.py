@@ -26,8 +26,8 @@ from exporter.losses import GapFinder
 from probes.counters import Counters
 from probes.events import CanonicalEvent, Event, Kind, canonical, unpack_all
 from probes.geometry import GIB
+from probes.observation import Observation, Probes
 from probes.operations import parse_operation
-from probes.snapshot import Snapshot
 from probes.trace_file import BLOCK_RECORDS, Header, TraceFileError, TraceReader, TraceWriter
 from sim_backend.kernel import SimKernel
 
@@ -84,9 +84,9 @@ def store(recording: Path, golden: Path, setup: Setup, command: str) -> None:
         writer = TraceWriter(
             file, replace(header, generation=setup.generation, monotonic_ns=0, notes=notes), level=9
         )
-        snapshot = Snapshot(0, Counters(last.counters.totals), last.status)
+        seen = Observation(0, Probes(Counters(last.counters.totals), last.status))
         for at in range(0, len(trimmed), step := BLOCK_RECORDS * 96):
-            writer.write(snapshot, trimmed[at : at + step])
+            writer.write(seen, trimmed[at : at + step])
         writer.finish("trimmed to what can be equal")
 
 
@@ -208,7 +208,7 @@ def _fields_that_differ(real: CanonicalEvent | None, made: CanonicalEvent | None
     return ", ".join(f"{name} (kernel {a}, simulator {b})" for name, a, b in pairs if a != b)
 
 
-def _read(path: Path) -> tuple[Header, Snapshot, bytes]:
+def _read(path: Path) -> tuple[Header, Observation, bytes]:
     """Header, last snapshot and all records of a whole trace. Raises ``TraceFileError``."""
     reader = TraceReader.open(path)
     try:
@@ -217,7 +217,7 @@ def _read(path: Path) -> tuple[Header, Snapshot, bytes]:
         reader.close()
     if reader.missing:
         raise TraceFileError(reader.missing)
-    return reader.header, blocks[-1].snapshot, b"".join(block.records for block in blocks)
+    return reader.header, blocks[-1].observation, b"".join(block.records for block in blocks)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

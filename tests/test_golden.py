@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from exporter.record import Limits, Recorder, make_header
-from exporter.sources import Source
 from probes.counters import reduce
 from probes.events import Event, Kind, canonical, unpack_all
 from probes.geometry import GIB
@@ -37,11 +36,10 @@ def recording(path: Path, generation: str, *, queue: int = 65_536, seed: int = 2
     kernel.pin(1)
     backend = SimBackend(kernel, stream=True, queue_records=queue)
     backend.start()
-    source = Source(backend, backend)
     stop = threading.Event()
     stop.set()
     with path.open("wb", buffering=0) as file:
-        recorder = Recorder(source, file, make_header(source, Host()))
+        recorder = Recorder(backend, file, make_header(backend, Host()))
         for text in OPERATIONS:
             backend.operate(parse_operation(text))
         recorder.run(Limits(), stop, lambda _report: None)

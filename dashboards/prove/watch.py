@@ -11,15 +11,13 @@ from typing import NamedTuple
 from prometheus_client import CollectorRegistry
 
 from exporter.registry import make_registry
-from probes.accounting import Drift, Pool
-from probes.backend import Status
-from probes.counters import Counters
+from probes.observation import Observation
 from sim_backend.actions import Step
 from sim_backend.backend import SimBackend
 from sim_backend.kernel import SimKernel
 from sim_backend.scenario_file import Scenario
 
-_ITS_OWN = ("hvo_scrape_", "hvo_series", "process_")
+_ITS_OWN = ("hvo_scrape_", "process_")
 
 Labels = tuple[tuple[str, str], ...]
 """Name and value, in the order of the names."""
@@ -46,15 +44,7 @@ class Truth(NamedTuple):
     """What the simulated machine itself knows at the moment of a scrape."""
 
     seconds: float
-    counters: Counters
-    status: Status
-    pools: tuple[Pool, ...]
-    reserved: dict[int, int]
-    overcommit: dict[int, int]
-    enabled: bool
-    memmap: dict[str, int]
-    saved_bytes: int
-    drift: int | None
+    seen: Observation
     exporter: dict[tuple[str, Labels], float]
     """What the exporter says of itself, which only it can know."""
 
@@ -109,17 +99,15 @@ def watch(scenario: Scenario, *, every: float, time_scale: float = 1.0) -> Watch
     """
     kernel = scenario.boot_up()
     backend = SimBackend(kernel, loses=True)
-    drift = Drift(backend, backend)
-    registry = make_registry(backend, backend, drift)
+    registry = make_registry(backend)
     story = _Story(scenario.steps(), kernel, backend)
     seen = Watched(f"{scenario.name}:10917", kernel.generation.name, kernel.geometry.page_size)
     backend.start()
-    drift.mark()
     try:
         for number in range(int(scenario.duration / time_scale // every) + 1):
             story.play(number * every * time_scale)
             seen.scrapes.append(list(_samples(registry)))
-            seen.truths.append(_truth(number * every, backend, drift, seen.scrapes[-1]))
+            seen.truths.append(_truth(number * every, backend, seen.scrapes[-1]))
     finally:
         backend.stop()
     return seen
@@ -132,17 +120,9 @@ def _samples(registry: CollectorRegistry) -> Iterator[Sample]:
             yield Sample(family.name, family.type, sample.name, labels, sample.value)
 
 
-def _truth(seconds: float, backend: SimBackend, drift: Drift, scrape: list[Sample]) -> Truth:
+def _truth(seconds: float, backend: SimBackend, scrape: list[Sample]) -> Truth:
     return Truth(
         seconds=seconds,
-        counters=backend.counters(),
-        status=backend.status(),
-        pools=tuple(backend.pools()),
-        reserved=dict(backend.reserved()),
-        overcommit=dict(backend.overcommit()),
-        enabled=backend.enabled(),
-        memmap=dict(backend.memmap_pages()),
-        saved_bytes=backend.saved_bytes(),
-        drift=drift.frames(),
+        seen=backend.observe(),
         exporter={(s.name, s.labels): s.value for s in scrape if s.name.startswith(_ITS_OWN)},
     )

@@ -17,9 +17,11 @@ from exporter.commands.options import (
 )
 from exporter.progress import progress_shown
 from exporter.record import Limits, Recorder, make_header
-from exporter.sources import Choice, Source, make_source
+from exporter.sources import Choice, make_backend
 from exporter.stopping import set_by_signals
+from probes.backend import Backend
 from probes.host import Host
+from probes.observation import PROBES
 
 EXIT_FILE_FAILED = 1
 
@@ -68,16 +70,16 @@ def record_command(
     if path.exists() and not (special or force):
         raise click.ClickException(f"{path} is there already: name another file, or give --force")
     host = Host(proc=proc, sys=sys_)
-    source = make_source(Choice(**choice), host, stream=True)
-    source.backend.start()
+    backend = make_backend(Choice(**choice), host, stream=True)
+    backend.start()
     try:
         with _opened(path, "wb" if special or force else "xb") as file:
-            _record(source, file, host, Limits(duration, count))
+            _record(backend, file, host, Limits(duration, count))
     except OSError as error:
         click.echo(f"hvoscope: error: {path}: {error.strerror}: what it holds is whole", err=True)
         raise click.exceptions.Exit(EXIT_FILE_FAILED) from error
     finally:
-        source.backend.stop()
+        backend.stop()
 
 
 class _StandardOutput(FileIO):
@@ -96,11 +98,11 @@ def _opened(path: Path, mode: Literal["wb", "xb"]) -> FileIO:
         raise click.ClickException(f"{path}: {error.strerror}") from error
 
 
-def _record(source: Source, file: BinaryIO, host: Host, limits: Limits) -> None:
-    for probe in source.backend.status().probes:
+def _record(backend: Backend, file: BinaryIO, host: Host, limits: Limits) -> None:
+    for probe in backend.observe((PROBES,)).status.probes:
         if not probe.attached:
             click.echo(f"hvoscope: {probe.step} not attached: {probe.reason}", err=True)
-    recorder = Recorder(source, file, make_header(source, host))
+    recorder = Recorder(backend, file, make_header(backend, host))
     with set_by_signals() as stop, progress_shown(limits) as show:
         recorder.run(limits, stop, show)
     if lost := recorder.report.lost:

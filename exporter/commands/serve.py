@@ -12,7 +12,7 @@ from exporter import daemon
 from exporter.commands.options import path_options, source_options
 from exporter.commands.web_options import gathered, web_options
 from exporter.privileges import PrivilegeError
-from exporter.sources import Choice, make_source
+from exporter.sources import Choice, make_backend
 from exporter.web.reload import WebConfigFile
 from exporter.web.sockets import ListenError
 from exporter.web.yaml_file import ConfigError
@@ -61,16 +61,16 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
     _log_to_stderr()
     host = Host(proc=proc, sys=sys_)
     try:
-        source = make_source(Choice(**choice), host)
+        backend = make_backend(Choice(**choice), host)
         if check_only:
             WebConfigFile(web.config_file, time.monotonic)
             click.echo("hvoscope: the configuration is good")
             return
-        if source.about:
-            daemon.log.info("%s", source.about)
+        if backend.info.about:
+            daemon.log.info("%s", backend.info.about)
         if choice["backend"] == "bcc" and (off := preflight.switched_off(host)):
             daemon.log.warning("%s", off)
-        daemon.serve(source.backend, source.state, web, user)
+        daemon.serve(backend, web, user)
     except ListenError as error:
         raise click.ClickException(f"{error}: choose another with --web.listen-address") from error
     except (ConfigError, PrivilegeError, daemon.WebDiedError) as error:

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``hvoscope top``."""
 
-import functools
 import logging
 import signal
 import sys
-import time
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -13,10 +11,9 @@ from typing import Any, NoReturn
 import click
 
 from exporter.commands.options import Finite, path_options, source_options
-from exporter.sources import Choice, make_source
+from exporter.sources import Choice, make_backend
 from exporter.stopping import lost_output_ends
-from exporter.top import history, terminal
-from probes.accounting import Drift
+from exporter.top import terminal
 from probes.backend import Backend, BackendError
 from probes.host import Host
 from probes.replay import ReplayBackend
@@ -55,21 +52,19 @@ def top_command(
     signal.signal(signal.SIGTERM, _end)
     # A line of a log would tear the screen; what it says is on it, or said in the end.
     logging.getLogger("hvoscope").addHandler(logging.NullHandler())
-    source = make_source(Choice(**choice), Host(proc=proc, sys=sys_))
-    drift = Drift(source.backend, source.state)
-    look = functools.partial(history.look, source.backend, source.state, drift, time.monotonic)
+    backend = make_backend(Choice(**choice), Host(proc=proc, sys=sys_))
     try:
         with lost_output_ends():
             with terminal.attaching():
-                problem = _start(source.backend, drift)
-            terminal.show(look, source, interval, count, problem)
+                problem = _start(backend)
+            terminal.show(backend, interval, count, problem)
     finally:
-        source.backend.stop()
-    if isinstance(source.backend, ReplayBackend) and source.backend.missing:
-        click.echo(f"hvoscope: {source.backend.missing}", err=True)
+        backend.stop()
+    if isinstance(backend, ReplayBackend) and backend.missing:
+        click.echo(f"hvoscope: {backend.missing}", err=True)
 
 
-def _start(backend: Backend, drift: Drift) -> str:
+def _start(backend: Backend) -> str:
     """Attach; where that can't be done, the pools are still worth a look. Returns why not.
 
     Raises ``BackendError`` for a recording that can't be played.
@@ -80,7 +75,6 @@ def _start(backend: Backend, drift: Drift) -> str:
         if backend.info.backend != "bcc":
             raise
         return str(error)
-    drift.mark()
     return ""
 
 

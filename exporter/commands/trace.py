@@ -16,10 +16,12 @@ from exporter.commands.selecting import selection_options
 from exporter.losses import GapFinder
 from exporter.possible import ImpossibleError, check_possible
 from exporter.selection import Selection
-from exporter.sources import Choice, Source, make_source
+from exporter.sources import Choice, make_backend
 from exporter.stopping import lost_output_ends, set_by_signals
+from probes.backend import Backend
 from probes.events import Event
 from probes.host import Host
+from probes.observation import PROBES
 from probes.replay import AT_ONCE, ReplayBackend
 
 
@@ -70,38 +72,38 @@ def trace_command(
     if file is not None:
         choice |= {"backend": "replay", "replay_file": file, "replay_speed": AT_ONCE}
     host = Host()
-    source = make_source(Choice(**choice), host, stream=True)
-    source.backend.start()
+    backend = make_backend(Choice(**choice), host, stream=True)
+    backend.start()
     try:
-        check_possible(selection, source, host)
+        check_possible(selection, backend, host)
     except ImpossibleError as error:
-        source.backend.stop()
+        backend.stop()
         raise click.UsageError(str(error)) from error
-    for line in _about(source):
+    for line in _about(backend):
         click.echo(f"hvoscope: {line}", err=True)
     try:
         with lost_output_ends(), set_by_signals() as stop:
-            _print_events(source, as_json, selection, count, _over(stop, duration))
+            _print_events(backend, as_json, selection, count, _over(stop, duration))
     finally:
-        lost = source.backend.status().lost
-        source.backend.stop()
-        for line in _at_the_end(source, lost):
+        lost = backend.observe((PROBES,)).status.lost
+        backend.stop()
+        for line in _at_the_end(backend, lost):
             click.echo(f"hvoscope: {line}", err=True)
 
 
-def _about(source: Source) -> Iterator[str]:
-    if source.about:
-        yield source.about
-    if source.backend.info.mode == "simulated":
+def _about(backend: Backend) -> Iterator[str]:
+    if backend.info.about:
+        yield backend.info.about
+    if backend.info.mode == "simulated":
         yield "these events are SIMULATED"
 
 
-def _at_the_end(source: Source, lost: Mapping[str, int]) -> Iterator[str]:
+def _at_the_end(backend: Backend, lost: Mapping[str, int]) -> Iterator[str]:
     for where, events in lost.items():
         if events:
             yield f"{events} events lost ({where})"
-    if isinstance(source.backend, ReplayBackend) and source.backend.missing:
-        yield source.backend.missing
+    if isinstance(backend, ReplayBackend) and backend.missing:
+        yield backend.missing
 
 
 def _over(stop: threading.Event, seconds: float | None) -> Callable[[], bool]:
@@ -111,17 +113,21 @@ def _over(stop: threading.Event, seconds: float | None) -> Callable[[], bool]:
 
 
 def _print_events(
-    source: Source, as_json: bool, selection: Selection, count: int | None, over: Callable[[], bool]
+    backend: Backend,
+    as_json: bool,
+    selection: Selection,
+    count: int | None,
+    over: Callable[[], bool],
 ) -> None:
-    for probe in source.backend.status().probes:
+    for probe in backend.observe((PROBES,)).status.probes:
         if not probe.attached:
             click.echo(f"hvoscope: {probe.step} not attached: {probe.reason}", err=True)
     if not as_json:
         click.echo(trace.HEADER)
-    to_line = trace.line_format(source.backend.info, as_json)
+    to_line = trace.line_format(backend.info, as_json)
     finder = GapFinder()
-    for block in source.backend.records():
-        for what in trace.events_and_gaps(block, source.backend.info, selection, finder):
+    for block in backend.records():
+        for what in trace.events_and_gaps(block, backend.info, selection, finder):
             sys.stdout.write(f"{to_line(what)}\n")
             if isinstance(what, Event) and count is not None:
                 count -= 1

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from exporter.collector import DEFAULT_MAX_SERIES
 from exporter.commands.options import parsed
 from exporter.daemon import WebOptions
 from exporter.web.addresses import Address, parse_address
@@ -25,14 +24,6 @@ def _telemetry_path(text: str) -> str:
 def web_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options; ``gathered`` makes one value of theirs."""
     for option in (
-        click.option(
-            "--metrics.max-series",
-            "max_series",
-            type=click.IntRange(min=1),
-            default=DEFAULT_MAX_SERIES,
-            show_default=True,
-            help="Most series of one scrape; metrics that do not fit are left out and counted.",
-        ),
         click.option(
             "--web.max-requests",
             "max_requests",
@@ -85,10 +76,9 @@ def gathered(
     from_systemd: bool,
     config_file: Path | None,
     max_requests: int,
-    max_series: int,
     **rest: Any,
 ) -> tuple[WebOptions, dict[str, Any]]:
     """Options of the web side, and what the command line gave besides."""
     limits = DEFAULT._replace(scrapes=max_requests)
-    web = WebOptions(addresses, telemetry_path, from_systemd, config_file, limits, max_series)
+    web = WebOptions(addresses, telemetry_path, from_systemd, config_file, limits)
     return web, rest

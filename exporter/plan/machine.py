@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from probes.accounting import KernelState, huge_page_sizes
 from probes.geometry import EVERY_ARCHITECTURE, Geometry, size_label, vmemmap_by_pmds
 from probes.host import Host
+from probes.observation import known
 from probes.preflight.facts import Facts
 from probes.savings import Demand, check_architecture, check_possible
 
@@ -103,15 +104,15 @@ def running(host: Host, page_size: int, given: Given) -> Subject:
         demands,
         facts,
         (*notes_on_pools, *notes, *notes_too),
-        state.saved_bytes(),
+        known(state.saved_bytes(state.memmap_pages())),
     )
 
 
 def _demands(state: KernelState) -> tuple[list[Demand], tuple[str, ...]]:
     """The huge pages that there are, node by node, and a line for each count that is in doubt."""
     demands, notes = [], []
-    known: Counter[int] = Counter()
-    for pool in state.pools():
+    by_node: Counter[int] = Counter()
+    for pool in state.pools().by_node:
         if pool.state != "total":
             continue
         if pool.pages < 0:
@@ -121,13 +122,13 @@ def _demands(state: KernelState) -> tuple[list[Demand], tuple[str, ...]]:
             )
             continue
         demands.append(Demand(pool.size, pool.pages, pool.node))
-        known[pool.size] += pool.pages
+        by_node[pool.size] += pool.pages
     for size, pages in state.totals().items():
-        rest = pages - known[size]
+        rest = pages - by_node[size]
         if rest > 0:
             demands.append(Demand(size, rest, _NO_NODE))
             notes.append(f"{size_label(size)}: no node shows {rest:,} of {pages:,} huge pages")
-        elif size not in known and pages == 0:
+        elif size not in by_node and pages == 0:
             demands.append(Demand(size, 0, _NO_NODE))
     if not any(demand.count for demand in demands):
         notes.insert(0, _EMPTY)

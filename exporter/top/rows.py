@@ -4,9 +4,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from exporter.top.history import History, Look, quantile
+from exporter.top.history import History, quantile
 from probes.backend import Info
 from probes.counters import DURATIONS, SLOTS, Histogram, PageKey, Slot
+from probes.observation import Observation, Pools, known
 
 MINUTE = 60.0
 
@@ -83,7 +84,7 @@ def _flow(history: History, name: str, slots: tuple[Slot, ...]) -> Flow:
         name,
         history.rate(slots),
         history.average(slots, MINUTE),
-        history.last.total(slots),
+        history.last.counters.sum(slots),
         history.trend(slots),
     )
 
@@ -111,8 +112,9 @@ def _latency(history: History, info: Info, key: tuple[str, int], seconds: float 
 def pool_rows(history: History, info: Info) -> list[PoolRow]:
     """By size and node: all that has a pool or a count."""
     last = history.last
-    pools = {(pool.size, pool.node, pool.state): pool.pages for pool in last.pools}
-    keys = {(pool.size, pool.node) for pool in last.pools}
+    by_node = (known(last.pools) or Pools()).by_node
+    pools = {(pool.size, pool.node, pool.state): pool.pages for pool in by_node}
+    keys = {(pool.size, pool.node) for pool in by_node}
     keys |= {(info.page_size << key.order, key.node) for _, key in last.counters.totals}
     return [_pool_row(history, info, pools, size, node) for size, node in sorted(keys)]
 
@@ -132,27 +134,27 @@ def _pool_row(
         pools.get((size, node, "total")),
         pools.get((size, node, "free")),
         pools.get((size, node, "surplus")),
-        last.total(FLOWS["optimised"], key),
+        last.counters.sum(FLOWS["optimised"], key),
         history.rate(FLOWS["optimised"], key),
-        last.total(FLOWS["skipped"], key),
-        last.total(_FAILED, key),
+        last.counters.sum(FLOWS["skipped"], key),
+        last.counters.sum(_FAILED, key),
         saved_bytes(last, info, key),
     )
 
 
-def saved_bytes(seen: Look, info: Info, key: PageKey | None = None) -> int | None:
+def saved_bytes(seen: Observation, info: Info, key: PageKey | None = None) -> int | None:
     """Bytes of frames freed less frames taken, since the source began."""
-    freed = seen.total(FLOWS["frames freed"], key)
-    taken = seen.total(FLOWS["frames taken"], key)
+    freed = seen.counters.sum(FLOWS["frames freed"], key)
+    taken = seen.counters.sum(FLOWS["frames taken"], key)
     return None if freed is None or taken is None else (freed - taken) * info.page_size
 
 
-def failures(seen: Look) -> dict[str, int] | None:
+def failures(seen: Observation) -> dict[str, int] | None:
     """Failures that there were, by what failed and why; None where they can't be told."""
     found = {}
     for name, slots in FAILURES.items():
         for slot in slots:
-            count = seen.total([slot])
+            count = seen.counters.sum([slot])
             if count is None:
                 return None
             if count:

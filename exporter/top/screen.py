@@ -12,8 +12,9 @@ from exporter import units
 from exporter.top import rows
 from exporter.top.history import History
 from exporter.top.spark import sparkline
-from probes.backend import Info, Status
+from probes.backend import Info
 from probes.geometry import size_label
+from probes.observation import Memmap, Status, known
 
 WIDTH, HEIGHT = 80, 24
 """Columns and lines that everything fits into on a machine of two nodes and two sizes."""
@@ -57,7 +58,7 @@ def draw(history: History, info: Info, view: View, width: int, height: int) -> l
     lines = [
         _title(history, info, view, width),
         _saved(history, info, width, view),
-        _health(status, history.last.drift),
+        _health(status, known(history.last.drift)),
         *_problem(status, width),
         Text(),
         *_flows_and_latencies(history, info, view, width),
@@ -98,11 +99,13 @@ def _saved(history: History, info: Info, width: int, view: View) -> Text:
     """On the whole machine, since the source began, and how that went."""
     last = history.last
     since = rows.saved_bytes(last, info)
-    line = Text("saved ").append(units.memory(last.saved), "bold green")
+    memmap = last.memmap if isinstance(last.memmap, Memmap) else None
+    saved = known(memmap.saved_bytes) if memmap else None
+    line = Text("saved ").append(units.memory(saved), "bold green")
     line.append("   since start ").append(units.memory(since), "bold green")
-    memmap = sum(last.memmap.values()) * info.page_size if last.memmap else None
-    line.append("   memmap ").append(units.memory(memmap), "bold")
-    switch = {True: "on", False: "off", None: units.UNKNOWN}[last.enabled]
+    taken = sum(memmap.pages.values()) * info.page_size if memmap and memmap.pages else None
+    line.append("   memmap ").append(units.memory(taken), "bold")
+    switch = {True: "on", False: "off", None: units.UNKNOWN}[known(last.switch)]
     line.append("   HVO ").append(switch, "bold").append("   ")
     trend = [rows.saved_bytes(one, info) for one in history.looks]
     bars = sparkline(trend, width - line.cell_len, ascii_only=view.plain)

@@ -9,12 +9,13 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 
 from exporter.top import plain, rows
-from exporter.top.history import History, Look
+from exporter.top.history import History
 from exporter.top.keyboard import Keyboard
 from exporter.top.screen import View, draw
 from probes.backend import Info
+from probes.observation import Observation
 
-Looker = Callable[[], Look]
+Looker = Callable[[], Observation]
 
 _GLANCE_S = 0.25
 """How long a change of the terminal's size may go unseen."""

@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager
 import click
 from rich.console import Console
 
-from exporter.sources import Source
 from exporter.top.keyboard import keyboard
 from exporter.top.screen import View
-from exporter.top.session import Looker, run_plain, run_screen
+from exporter.top.session import run_plain, run_screen
+from probes.backend import Backend, Info
 
 
 def attaching() -> AbstractContextManager[object]:
@@ -21,19 +21,19 @@ def attaching() -> AbstractContextManager[object]:
     return Console(stderr=True).status("attaching probes ...")
 
 
-def show(look: Looker, source: Source, interval: float, count: int | None, problem: str) -> None:
+def show(backend: Backend, interval: float, count: int | None, problem: str) -> None:
     """Show the screen until it is quit, or lines where stdout is no terminal.
 
     ``problem`` is why nothing is attached, if so. Raises ``OSError`` of the output.
     """
-    console, info = Console(), source.backend.info
+    console, info, look = Console(), backend.info, backend.observe
     with keyboard(sys.stdin.fileno()) as keys:
         if console.is_terminal and not console.is_dumb_terminal:
             view = View(interval, plain=console.options.ascii_only)
             with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C quits, as everywhere
                 run_screen(look, info, view, console, keys, clock=time.monotonic, count=count)
             return
-        for line in _about(source):
+        for line in _about(info):
             click.echo(f"# {line}")
         if problem:
             text = f"hvoscope: no probes, only the kernel's state is shown: {problem}"
@@ -41,9 +41,9 @@ def show(look: Looker, source: Source, interval: float, count: int | None, probl
         run_plain(look, info, interval, keys=keys, clock=time.monotonic, count=count)
 
 
-def _about(source: Source) -> Iterator[str]:
+def _about(info: Info) -> Iterator[str]:
     """What lines of numbers must not be taken for."""
-    if source.about:
-        yield source.about
-    if source.backend.info.mode == "simulated":
-        yield f"SIMULATED kernel {source.backend.info.kernel}"
+    if info.about:
+        yield info.about
+    if info.mode == "simulated":
+        yield f"SIMULATED kernel {info.kernel}"

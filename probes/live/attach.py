@@ -5,13 +5,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from probes.backend import ProbeStatus
 from probes.live import perf_kprobe
 from probes.live.handover import FENTRY, KPROBE
 from probes.live.libbcc import LibBcc
 from probes.live.object_code import ObjectCode
 from probes.live.plan import StepPlan
 from probes.live.program import TASK_EXIT, EntryPoint
+from probes.observation import ProbeStatus
 
 
 class AttachError(Exception):

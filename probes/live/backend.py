@@ -5,10 +5,11 @@ import logging
 import mmap
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from probes.backend import STEPS, BackendError, Info, ProbeStatus, Status
+from probes.accounting import KernelState
+from probes.backend import STEPS, BackendError, Info
 from probes.counters import Counters
 from probes.host import Host
 from probes.live import misses
@@ -19,6 +20,8 @@ from probes.live.numbering import Numbering
 from probes.live.plan import FULL, observed_durations, observed_slots
 from probes.live.program_cache import DEFAULT_FOLDER
 from probes.live.ring import POLL_MS, RingReader
+from probes.observation import DRIFT, PARTS, Observation, Probes, ProbeStatus, Status
+from probes.observer import HugetlbState, Observer
 
 log = logging.getLogger("hvoscope")
 
@@ -34,12 +37,13 @@ class LiveBackend:
         attach: str = AUTO,
         stream: bool = False,
         cache: Path | None = DEFAULT_FOLDER,
+        state: HugetlbState | None = None,
     ) -> None:
         """Nothing is read or started yet.
 
         ``mode`` is one of ``plan.MODES``, ``attach`` one of ``handover.ATTACHES``. ``stream`` asks
         for the event stream beside the counters. ``cache`` is the folder of compiled programs,
-        None for none.
+        None for none. ``state`` is the kernel's own, by default that of ``host``.
         """
         self._host = host or Host()
         self._mode = mode
@@ -52,6 +56,7 @@ class LiveBackend:
         self._layout = Layout((), 0, 0)
         self._ring: RingReader | None = None
         self._numbering = Numbering()
+        self._observer = Observer(self._memory_copy, self._probes, state or KernelState(self._host))
         # Scrapes and the stream's consumer run in threads of their own; what they read must not
         # be unmapped under them. Two locks, since the consumer waits with its own.
         self._memory_lock = threading.Lock()
@@ -98,6 +103,7 @@ class LiveBackend:
         except OSError as error:
             self.stop()
             raise BackendError(f"the counters can't be mapped ({error})") from error
+        self.observe((DRIFT,))  # counted from now on
 
     def _ask(self, loader: LoaderProcess) -> Handover:
         try:
@@ -128,17 +134,9 @@ class LiveBackend:
                 self._memory = None
         self._handover.close()
 
-    def counters(self) -> Counters:
-        """Sum the CPUs' blocks; empty before ``start``."""
-        block = self._block()
-        if not block:
-            return Counters()
-        attached, planned = self._attached(), {probe.step for probe in self._handover.probes}
-        return self._layout.counters(
-            block,
-            observed_slots(attached, self._mode, planned),
-            observed_durations(attached, self._mode, planned),
-        )
+    def observe(self, parts: Collection[str] = PARTS) -> Observation:
+        """Counters since ``start``; ready when the probe of every step is attached."""
+        return self._observer.observe(parts)
 
     def records(self) -> Iterator[bytes]:
         """Blocks of event records until ``stop``; an empty one after a quiet tenth of a second.
@@ -154,13 +152,27 @@ class LiveBackend:
                 block = self._numbering.number(self._ring.read(POLL_MS))
             yield block
 
-    def status(self) -> Status:
-        """Probes and what they missed; ready when every step is attached."""
+    def _memory_copy(self) -> bytes:
+        """Every CPU's block; empty before ``start``."""
+        with self._memory_lock:
+            return self._memory[: self._layout.size] if self._memory else b""
+
+    def _probes(self, memory: bytes) -> Probes:
+        """Sum the CPUs' blocks, once."""
+        if not memory:
+            problem = self._handover.problem or "not started"
+            return Probes(Counters(), Status(False, tuple(self._handover.probes), problem))
+        block = self._layout.sum_blocks(memoryview(memory))
+        attached, planned = self._attached(), {probe.step for probe in self._handover.probes}
+        counters = self._layout.counters(
+            block,
+            observed_slots(attached, self._mode, planned),
+            observed_durations(attached, self._mode, planned),
+        )
+        return Probes(counters, self._status(self._layout.diagnostics(block)))
+
+    def _status(self, seen: Mapping[str, int]) -> Status:
         probes = tuple(self._handover.probes)
-        block = self._block()
-        if not block:
-            return Status(False, probes, self._handover.problem or "not started")
-        seen = self._layout.diagnostics(block)
         detached = [f"{p.step}: {p.reason}" for p in probes if not p.attached]
         return Status(
             ready=not detached,
@@ -183,13 +195,6 @@ class LiveBackend:
 
     def _attached(self) -> frozenset[str]:
         return frozenset(p.step for p in self._handover.probes if p.attached)
-
-    def _block(self) -> list[int]:
-        with self._memory_lock:
-            if self._memory is None:
-                return []
-            with memoryview(self._memory) as view:
-                return self._layout.sum_blocks(view)
 
 
 def _whole_pages(size: int) -> int:

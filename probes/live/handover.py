@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from probes.backend import ProbeStatus
 from probes.host import Host
+from probes.observation import ProbeStatus
 
 AUTO, KPROBE, FENTRY = ATTACHES = ("auto", "kprobe", "fentry")
 """How to attach: ``auto`` is fentry where kernel, BTF and BCC can, kprobe elsewhere."""

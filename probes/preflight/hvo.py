@@ -148,7 +148,7 @@ def _allocated(facts: Facts, filled: str) -> Finding:
 def _filled_pools(facts: Facts) -> str:
     state = KernelState(facts.host)
     pages: Counter[int] = Counter()
-    for pool in state.pools():
+    for pool in state.pools().by_node:
         if pool.state == "total":
             pages[pool.size] += pool.pages
     for size, total in state.totals().items():

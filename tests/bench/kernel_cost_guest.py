@@ -178,7 +178,7 @@ def hvoscope(way: str) -> Iterator[Notes]:
         yield notes
         if reader.ident:
             reader.await_empty()
-        status, counters = backend.status(), backend.counters()
+        status, counters = backend.observe().status, backend.observe().counters
         notes["lost"] = sum(status.lost.values())
         notes["missed"] = sum(status.missed.values()) + sum(status.map_errors.values())
         notes["ptes"] = sum(

@@ -9,20 +9,19 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
-from probes.accounting import Drift, KernelState
 from probes.events import RECORD, Kind, offset_of
 from probes.geometry import GIB, MIB
-from probes.host import Host
 from probes.live.backend import LiveBackend
 from probes.live.handover import FENTRY, KPROBE
 from probes.live.plan import FULL
+from probes.observation import known
 from probes.operations import parse_operation
 from tests.bench.pool import Pool
 from tests.kernel.drain import Drain
@@ -95,7 +94,7 @@ class Reader:
     def finish(self) -> None:
         """To be done while the backend runs, and when nothing happens any more."""
         self._drain.await_empty()
-        self.lost = dict(self._backend.status().lost)
+        self.lost = dict(self._backend.observe().status.lost)
 
     def notes(self) -> Notes:
         """Received by kind, and what the backend said it lost, by place."""
@@ -104,7 +103,7 @@ class Reader:
 
 
 @contextmanager
-def watching() -> Iterator[tuple[dict[str, tuple[LiveBackend, Drift]], Reader, Reader]]:
+def watching() -> Iterator[tuple[dict[str, LiveBackend], Reader, Reader]]:
     """All ways to count at once, a stream that is read and one that is left lying."""
     counting = {f"{mode} {attach}": LiveBackend(mode=mode, attach=attach) for mode, attach in WAYS}
     streams = [LiveBackend(mode=FULL, attach=attach, stream=True) for attach in (FENTRY, KPROBE)]
@@ -117,12 +116,19 @@ def watching() -> Iterator[tuple[dict[str, tuple[LiveBackend, Drift]], Reader, R
         # All at once: where nothing was compiled before, that takes most of the time.
         with ThreadPoolExecutor(CPUS) as threads:
             list(threads.map(start, [*counting.values(), *streams]))
-        drifts = {way: Drift(backend, KernelState(Host())) for way, backend in counting.items()}
-        for drift in drifts.values():
-            drift.mark()
         prompt, slow = map(Reader, streams)
         prompt.start()
-        yield {way: (counting[way], drifts[way]) for way in counting}, prompt, slow
+        yield counting, prompt, slow
+
+
+def _seen(counting: Mapping[str, LiveBackend]) -> Notes:
+    seen = {way: backend.observe() for way, backend in counting.items()}
+    return {
+        "totals": {way: plain(one.counters)["totals"] for way, one in seen.items()},
+        "drift": {way: known(one.drift) for way, one in seen.items()},
+        "missed": {way: dict(one.status.missed) for way, one in seen.items()},
+        "map_errors": {way: dict(one.status.map_errors) for way, one in seen.items()},
+    }
 
 
 def stage(rounds: int, breaths: Sequence[Breath]) -> Notes:
@@ -142,10 +148,7 @@ def stage(rounds: int, breaths: Sequence[Breath]) -> Notes:
             "moved": [[b.pool.size, *pages] for b, pages in zip(breaths, moved, strict=True)],
             "before": before,
             "after": kernels_own(),
-            "totals": {w: plain(b.counters())["totals"] for w, (b, _) in counting.items()},
-            "drift": {way: drift.frames() for way, (_, drift) in counting.items()},
-            "missed": {w: dict(b.status().missed) for w, (b, _) in counting.items()},
-            "map_errors": {w: dict(b.status().map_errors) for w, (b, _) in counting.items()},
+            **_seen(counting),
         }
     for breath in breaths:
         breath.pool.resize(0)

@@ -14,6 +14,7 @@ from dashboards.prove.queries import Window
 from dashboards.prove.watch import Truth, Watched
 from probes.counters import BUCKETS_NS
 from probes.geometry import size_label
+from probes.observation import Pools, known
 
 Labels = frozenset[tuple[str, str]]
 Values = dict[Labels, float]
@@ -160,13 +161,13 @@ def _quantile(share: float, buckets: Mapping[float, float]) -> float:
 
 def _facts_of(truth: Truth, page_size: int) -> Iterator[tuple[tuple[str, Labels], float]]:
     """Facts by name and labels."""
-    for (slot, key), total in truth.counters.totals.items():
+    for (slot, key), total in truth.seen.counters.totals.items():
         place = labelled(size=size_label(page_size << key.order), node=key.node)
         detail = {"hugepages_skipped": "reason", "frames_allocated": "cause"}.get(
             slot.family, "error"
         )
         yield (slot.family, place | labelled(**{detail: slot.detail})), total
-    for (which, order), histogram in truth.counters.durations.items():
+    for (which, order), histogram in truth.seen.counters.durations.items():
         size = size_label(page_size << order)
         running = 0
         for bound, count in zip((*BUCKETS_NS, math.inf), histogram.counts, strict=True):
@@ -179,24 +180,26 @@ def _facts_of(truth: Truth, page_size: int) -> Iterator[tuple[tuple[str, Labels]
 
 
 def _state_of(truth: Truth) -> Iterator[tuple[tuple[str, Labels], float]]:
-    for probe in truth.status.probes:
+    for probe in truth.seen.status.probes:
         where = labelled(step=probe.step, symbol=probe.symbol, attach=probe.attach)
         yield ("attached", where), probe.attached
-    for step, missed in truth.status.missed.items():
+    for step, missed in truth.seen.status.missed.items():
         yield ("missed", labelled(step=step)), missed
-    for place, lost in truth.status.lost.items():
+    for place, lost in truth.seen.status.lost.items():
         yield ("lost", labelled(where=place)), lost
-    for pool in truth.pools:
+    pools, memmap = known(truth.seen.pools) or Pools(), known(truth.seen.memmap)
+    for pool in pools.by_node:
         which = labelled(size=size_label(pool.size), node=pool.node, state=pool.state)
         yield ("pool", which), pool.pages
-    for size, pages in truth.reserved.items():
+    for size, pages in pools.reserved.items():
         yield ("pool", labelled(size=size_label(size), state="reserved")), pages
-    for size, pages in truth.overcommit.items():
+    for size, pages in pools.overcommit.items():
         yield ("overcommit", labelled(size=size_label(size))), pages
-    for kind, frames in truth.memmap.items():
+    assert memmap is not None
+    for kind, frames in memmap.pages.items():
         yield ("memmap", labelled(kind=kind)), frames
-    yield ("enabled", labelled()), truth.enabled
-    yield ("saved", labelled()), truth.saved_bytes
-    yield ("drift", labelled()), truth.drift or 0
+    yield ("enabled", labelled()), bool(known(truth.seen.switch))
+    yield ("saved", labelled()), known(memmap.saved_bytes) or 0
+    yield ("drift", labelled()), known(truth.seen.drift) or 0
     for (name, own), value in truth.exporter.items():
         yield (name, frozenset(own)), value

@@ -11,7 +11,6 @@ from prometheus_client.exposition import choose_encoder
 
 from dashboards.prove.recorded import prove
 from exporter.registry import make_registry
-from probes.accounting import Drift
 from probes.operations import parse_operation
 from sim_backend.backend import SimBackend
 from sim_backend.kernel import SimKernel
@@ -25,10 +24,8 @@ ROOT = Path(__file__).parents[2]
 def save(folder: Path) -> list[Path]:
     """Two scrapes, before and after 23 huge pages, in either format."""
     backend = SimBackend(SimKernel("7.1", nodes=2, seed=3))
-    drift = Drift(backend, backend)
-    registry = make_registry(backend, backend, drift)
+    registry = make_registry(backend)
     backend.start()
-    drift.mark()
     (folder / "before.txt").write_bytes(generate_latest(registry))
     encode, _ = choose_encoder("application/openmetrics-text; version=1.0.0")
     backend.operate(parse_operation("grow 2MB 23"))

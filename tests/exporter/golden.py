@@ -12,7 +12,6 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.registry import make_registry
-from probes.accounting import Drift
 from probes.operations import parse_operation
 from sim_backend.backend import SimBackend
 from sim_backend.kernel import SimKernel
@@ -44,7 +43,7 @@ ONLY_LIVE = frozenset({"hvo_map_errors"})
 ONLY_STREAMING = frozenset({"hvo_events_lost"})
 """Families that only a backend with an event stream has; ``hvoscope serve`` needs none."""
 
-OF_THE_EXPORTER = frozenset({"hvo_series_dropped_total", "process_cpu_seconds_total"})
+OF_THE_EXPORTER = frozenset({"process_cpu_seconds_total"})
 """Counters that need no probe."""
 
 
@@ -65,12 +64,10 @@ def shape(scrape: str) -> dict[str, frozenset[str]]:
 def simulated_scrape() -> str:
     """A kernel of the newest generation after ``OPERATIONS``, as the daemon would show it."""
     backend = SimBackend(SimKernel("7.1", nodes=2, seed=3), stream=True)
-    drift = Drift(backend, backend)
     backend.start()
-    drift.mark()
     for text in OPERATIONS:
         backend.operate(parse_operation(text))
-    scrape = generate_latest(make_registry(backend, backend, drift)).decode()
+    scrape = generate_latest(make_registry(backend)).decode()
     backend.stop()
     return scrape
 

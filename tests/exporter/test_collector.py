@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from exporter import catalogue
 from exporter.collector import HvoCollector
-from probes.accounting import Drift, KernelState, State
 from probes.backend import Backend
 from probes.host import Host
 from probes.live.backend import LiveBackend
@@ -17,10 +16,10 @@ from sim_backend.backend import SimBackend
 from sim_backend.kernel import SimKernel
 
 
-def scrape(backend: Backend, state: State, drift: Drift | None = None) -> dict[str, float]:
+def scrape(backend: Backend) -> dict[str, float]:
     """The samples of a real scrape, by ``name{labels}``."""
     registry = CollectorRegistry()
-    registry.register(HvoCollector(backend, state, drift or Drift(backend, state)))
+    registry.register(HvoCollector(backend))
     lines = generate_latest(registry).decode().splitlines()
     return {
         line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
@@ -31,12 +30,10 @@ def scrape(backend: Backend, state: State, drift: Drift | None = None) -> dict[s
 
 def simulated(*operations: str, generation: str = "v17-enabled") -> dict[str, float]:
     backend = SimBackend(SimKernel(generation, nodes=2, seed=3), stream=True)
-    drift = Drift(backend, backend)
     backend.start()
-    drift.mark()
     for text in operations:
         backend.operate(parse_operation(text))
-    samples = scrape(backend, backend, drift)
+    samples = scrape(backend)
     backend.stop()
     return samples
 
@@ -132,6 +129,6 @@ def test_without_probes_or_state_only_the_exporter_itself_is_there(
     tmp_path: Path,
 ) -> None:
     host = Host(tmp_path, tmp_path, tmp_path, "6.1.0-test")
-    samples = scrape(LiveBackend(host), KernelState(host))
+    samples = scrape(LiveBackend(host))
     own = {metric.exposed_name for metric in catalogue.OWN}
     assert {key.partition("{")[0] for key in samples} == own

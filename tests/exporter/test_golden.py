@@ -20,8 +20,8 @@ def test_the_page_is_the_catalogues() -> None:
 
 
 def test_normalising_leaves_everything_else_alone() -> None:
-    text = 'hvo_build_info{python="3.11.7",version="9"} 1.0\nhvo_series 250.0\n'
-    assert normalised(text) == 'hvo_build_info{python="",version=""} 1.0\nhvo_series 250.0\n'
+    text = 'hvo_build_info{python="3.11.7",version="9"} 1.0\nhvo_enabled 1.0\n'
+    assert normalised(text) == 'hvo_build_info{python="",version=""} 1.0\nhvo_enabled 1.0\n'
     text = 'process_open_fds 9.0\nhvo_scrape_collector_duration_seconds{collector="x"} 1e-05\n'
     assert normalised(text) == (
         'process_open_fds 0.0\nhvo_scrape_collector_duration_seconds{collector="x"} 0.0\n'

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A part that fails costs its own series; a scrape measures itself and keeps to its limit."""
+"""A part that fails costs its own series; a scrape measures itself."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
 import pytest
-from prometheus_client.core import Metric
 
 from exporter import catalogue
 from exporter.collector import HvoCollector
-from probes.accounting import Drift, KernelState, State
-from probes.counters import Counters
+from probes.accounting import KernelState
 from probes.host import Host
+from probes.observation import PARTS, PROBES, Observation, Probes, known
+from probes.observer import HugetlbState, Observer
 from probes.operations import parse_operation
 from sim_backend.backend import SimBackend
 from sim_backend.kernel import SimKernel
@@ -32,16 +32,34 @@ def backend() -> Iterator[SimBackend]:
     made.stop()
 
 
-def collector(backend: SimBackend, state: State, max_series: int = 10_000) -> HvoCollector:
-    """With a clock that moves on by a second at every look."""
+class Mixed(SimBackend):
+    """Simulated probes beside another kernel's state; its map can't be read while ``gone``."""
+
+    def __init__(self, backend: SimBackend, state: HugetlbState) -> None:
+        super().__init__(SimKernel("6.7"))
+        self.gone = False
+        self._backend = backend
+        self._watcher = Observer(self.take, lambda probes: probes, state, timer=a_second_each())
+
+    def take(self) -> Probes:
+        if self.gone:
+            raise OSError("map is gone")
+        probes = known(self._backend.observe((PROBES,)).probes)
+        assert probes is not None
+        return probes
+
+    def observe(self, parts: Collection[str] = PARTS) -> Observation:
+        return self._watcher.observe(parts)
+
+
+def a_second_each() -> Callable[[], float]:
+    """A clock that moves on by a second at every look."""
     seconds = count()
-    return HvoCollector(
-        backend,
-        state,
-        Drift(backend, state),
-        max_series=max_series,
-        clock=lambda: float(next(seconds)),
-    )
+    return lambda: float(next(seconds))
+
+
+def collector(backend: SimBackend, state: HugetlbState) -> HvoCollector:
+    return HvoCollector(Mixed(backend, state), clock=a_second_each())
 
 
 def scrape(collector: HvoCollector) -> dict[tuple[str, ...], float]:
@@ -78,23 +96,14 @@ def test_a_file_of_another_shape_costs_its_own_series(
     assert {key[0] for key in whole if key not in found} == set(fails.values()) - {""}
 
 
-class Detached(SimBackend):
-    """A backend whose map can't be read while ``gone``."""
-
-    gone = True
-
-    def counters(self) -> Counters:
-        if self.gone:
-            raise OSError("map is gone")
-        return super().counters()
-
-
-def test_a_failure_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_logged_once_and_so_is_its_end(
+    backend: SimBackend, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
-    backend = Detached(SimKernel("6.7"))
-    collected = collector(backend, backend)
+    mixed = Mixed(backend, SimKernel("6.7"))
+    collected = HvoCollector(mixed)
     for gone in (True, True, False, False, True):
-        backend.gone = gone
+        mixed.gone = gone
         assert success(scrape(collected))["probes"] == (not gone)
     lost, back = (
         "collector probes failed, its series are absent: OSError: map is gone",
@@ -105,39 +114,10 @@ def test_a_failure_is_logged_once_and_so_is_its_end(caplog: pytest.LogCaptureFix
 
 
 def test_a_scrape_measures_itself(backend: SimBackend) -> None:
-    samples = scrape(collector(backend, backend))
+    samples = scrape(collector(backend, SimKernel("6.7")))
     for part in catalogue.COLLECTORS:
         assert samples["hvo_scrape_collector_duration_seconds", part] == 1
-    # The clock was looked at twice for each part, and at the beginning and the end.
-    assert samples["hvo_scrape_duration_seconds",] == 2 * len(catalogue.COLLECTORS) + 1
-    assert samples["hvo_series",] == len(samples)
-    assert samples["hvo_series_limit",] == 10_000
-    assert samples["hvo_series_dropped_total",] == 0
-
-
-def families(collector: HvoCollector) -> dict[str, Metric]:
-    return {family.name: family for family in collector.collect()}
-
-
-def test_under_the_limit_a_family_is_whole_or_absent(backend: SimBackend) -> None:
-    whole = families(collector(backend, backend))
-    size = {name: len(family.samples) for name, family in whole.items()}
-    own = sum(size[metric.name] for metric in catalogue.OWN)
-    for limit in range(own, sum(size.values()) + 1):
-        kept = families(collector(backend, backend, limit))
-        for name, family in kept.items():
-            assert len(family.samples) == size[name]
-        series = sum(size[name] for name in kept)
-        assert kept["hvo_series"].samples[0].value == series <= limit
-        dropped = kept["hvo_series_dropped"].samples[0].value
-        assert dropped == sum(size.values()) - series
-
-
-def test_dropped_series_add_up(backend: SimBackend) -> None:
-    tight = collector(backend, backend, 1)
-    first, second = (families(tight)["hvo_series_dropped"].samples[0].value for _ in range(2))
-    assert second == 2 * first > 0
-    assert set(families(tight)) == {metric.name for metric in catalogue.OWN}
+    assert samples["hvo_scrape_duration_seconds",] == 1
 
 
 def test_what_a_machine_does_not_have_is_no_failure(tmp_path: Path, backend: SimBackend) -> None:

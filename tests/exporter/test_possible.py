@@ -8,8 +8,7 @@ import pytest
 
 from exporter.possible import ImpossibleError, check_possible
 from exporter.selection import Selection
-from exporter.sources import Source
-from probes.accounting import KernelState
+from probes.backend import Backend
 from probes.host import Host
 from probes.live.backend import LiveBackend
 from sim_backend.backend import SimBackend
@@ -20,10 +19,10 @@ MB, GB = 1 << 20, 1 << 30
 
 
 @pytest.fixture(scope="module")
-def simulated() -> Iterator[Source]:
+def simulated() -> Iterator[Backend]:
     backend = SimBackend(SimKernel("5.14", nodes=2), stream=True)
     backend.start()
-    yield Source(backend, backend)
+    yield backend
     backend.stop()
 
 
@@ -42,7 +41,7 @@ def simulated() -> Iterator[Source]:
         (Selection(pids=(1 << 23,)), "--pid 8388608: there is no such process or thread"),
     ],
 )
-def test_nothing_can_match(simulated: Source, selection: Selection, said: str) -> None:
+def test_nothing_can_match(simulated: Backend, selection: Selection, said: str) -> None:
     pattern = said.replace("(", r"\(").replace(")", r"\)")
     with pytest.raises(ImpossibleError, match=pattern) as caught:
         check_possible(selection, simulated, Host())
@@ -60,12 +59,12 @@ def test_nothing_can_match(simulated: Source, selection: Selection, said: str) -
         Selection(failed=True, min_latency_ns=10**9),
     ],
 )
-def test_something_may_match(simulated: Source, selection: Selection) -> None:
+def test_something_may_match(simulated: Backend, selection: Selection) -> None:
     check_possible(selection, simulated, Host())
 
 
-def live(host: Host) -> Source:
-    return Source(LiveBackend(host, stream=True), KernelState(host))
+def live(host: Host) -> Backend:
+    return LiveBackend(host, stream=True)
 
 
 def test_what_a_machine_does_not_show_may_be_there(tmp_path: Path) -> None:

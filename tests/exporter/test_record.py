@@ -12,8 +12,6 @@ from rich.console import Console
 
 from exporter.progress import progress_shown
 from exporter.record import Limits, Recorder, Report, make_header
-from exporter.sources import Source
-from probes.accounting import Drift, KernelState
 from probes.counters import PAGE_DURATIONS, PageKey, reduce
 from probes.events import unpack_all
 from probes.host import Host
@@ -37,16 +35,13 @@ class Recorded:
         backend = SimBackend(
             SimKernel(generation, nodes=2, seed=3), stream=True, queue_records=queue
         )
-        self.source = Source(backend, backend)
-        drift = Drift(backend, backend)
         backend.start()
-        drift.mark()
         stop = threading.Event()
         with path.open("wb", buffering=0) as file:
-            recorder = Recorder(self.source, file, make_header(self.source, Host()))
+            recorder = Recorder(backend, file, make_header(backend, Host()))
             for text in OPERATIONS:
                 backend.operate(parse_operation(text))
-            self.scrape = scrape(backend, backend, drift)
+            self.scrape = scrape(backend)
             stop.set()
             recorder.run(Limits(), stop, lambda _report: None)
         self.report = recorder.report
@@ -60,12 +55,10 @@ class Recorded:
 
 def replayed_scrape(path: Path) -> dict[str, float]:
     backend = ReplayBackend(path, speed=AT_ONCE, stream=True)
-    drift = Drift(backend, backend)
     backend.start()
-    drift.mark()
     for _ in backend.records():
         pass
-    samples = scrape(backend, backend, drift)
+    samples = scrape(backend)
     backend.stop()
     return samples
 
@@ -82,7 +75,6 @@ def test_a_replay_serves_what_the_recorded_backend_served(tmp_path: Path, genera
     replayed = replayed_scrape(recorded.path)
     assert of_the_kernel(replayed) == of_the_kernel(recorded.scrape)
     assert replayed["hvo_accounting_drift_frames"] == 0
-    assert replayed["hvo_series"] == recorded.scrape["hvo_series"]
     assert (
         f'hvo_backend_info{{backend="replay",kernel="{generation}",mode="simulated"}}' in replayed
     )
@@ -93,7 +85,7 @@ def test_events_reduce_to_the_counters(tmp_path: Path) -> None:
     blocks, done = recorded.read()
     events = b"".join(block.records for block in blocks)
     keys = [PageKey(order, node) for order in (9, 18) for node in (0, 1)]
-    assert reduce(unpack_all(events), keys, PAGE_DURATIONS) == blocks[-1].snapshot.counters
+    assert reduce(unpack_all(events), keys, PAGE_DURATIONS) == blocks[-1].observation.counters
     assert done == (len(events) // 96, "interrupted")
     assert recorded.report.events == done.events > 4094
     assert recorded.report.bytes == recorded.path.stat().st_size
@@ -119,7 +111,7 @@ def test_the_header_describes_a_machine_and_names_none(tmp_path: Path) -> None:
     (nodes / "online").write_text("0,2\n")
     host = Host(sys=tmp_path / "sys", release="6.1.0-test", machine="riscv64")
     live = LiveBackend(host, mode="range", stream=True)
-    header = asdict(make_header(Source(live, KernelState(host)), host))
+    header = asdict(make_header(live, host))
     assert header.pop("wall_ns") > 10**18
     assert header.pop("monotonic_ns") > 0
     assert header == {
@@ -141,7 +133,7 @@ def test_the_header_describes_a_machine_and_names_none(tmp_path: Path) -> None:
 def test_a_simulated_machine_is_described_by_its_generation(tmp_path: Path) -> None:
     backend = SimBackend(SimKernel("6.7"))
     backend.start()
-    header = make_header(Source(backend, backend), Host())
+    header = make_header(backend, Host())
     backend.stop()
     assert (header.kernel, header.generation, header.mode) == ("6.7", "6.7", "simulated")
     assert (header.machine, header.cpus) == ("", 0)
@@ -154,9 +146,8 @@ def limited(limits: Limits, path: Path) -> TraceReader:
         default_kernel(), default_scenario(), stream=True, time_scale=1e3, queue_records=10**6
     )
     backend.start()
-    source = Source(backend, backend)
     with path.open("wb", buffering=0) as file:
-        Recorder(source, file, make_header(source, Host())).run(
+        Recorder(backend, file, make_header(backend, Host())).run(
             limits, threading.Event(), lambda _report: None
         )
     return TraceReader.open(path)
@@ -175,7 +166,7 @@ def test_duration_ends_it(tmp_path: Path) -> None:
     blocks = list(reader.blocks())
     assert reader.done
     assert reader.done.reason == "0.3 seconds"
-    assert blocks[-1].snapshot.time_ns - blocks[0].snapshot.time_ns >= 0.3e9
+    assert blocks[-1].observation.time_ns - blocks[0].observation.time_ns >= 0.3e9
     reader.close()
 
 
@@ -191,13 +182,12 @@ class FullDisk(io.BytesIO):
 def test_a_full_disk_stops_the_backend() -> None:
     backend = SimBackend(SimKernel(), stream=True)
     backend.start()
-    source = Source(backend, backend)
     file = FullDisk()
-    recorder = Recorder(source, file, make_header(source, Host()))
+    recorder = Recorder(backend, file, make_header(backend, Host()))
     backend.operate(parse_operation("grow 2MB 509"))
     with pytest.raises(OSError, match="No space left"):
         recorder.run(Limits(), threading.Event(), lambda _report: None)
-    assert not backend.status().ready
+    assert not backend.observe().status.ready
     reader = TraceReader(io.BytesIO(file.getvalue()), "t.hvot")
     assert [block.records for block in reader.blocks()] == [b""]
 

@@ -67,7 +67,7 @@ def guest(kernel: Kernel, tmp_path: Path) -> Guest:
 @pytest.fixture
 def any_guest(kernels: Kernels, tmp_path: Path) -> Guest:
     """As `guest`, on the first leg only: for what does not depend on the kernel."""
-    return _guest(kernels(legs.selected()[0]), tmp_path)
+    return _guest(kernels(legs.under_test()[0]), tmp_path)
 
 
 def _guest(kernel: Kernel, directory: Path) -> Guest:

@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from probes.accounting import Drift, KernelState
 from probes.geometry import MIB
-from probes.host import Host
 from probes.live.backend import LiveBackend
+from probes.observation import Observation, known
 from probes.operations import parse_operation
 from tests.kernel.modes import WAYS
 from tests.kernel.progress import say
@@ -83,30 +82,28 @@ def observe() -> Notes:
             backend = LiveBackend(mode=mode, attach=attach)
             backend.start()
             stack.callback(backend.stop)
-            drift = Drift(backend, KernelState(Host()))
-            drift.mark()
-            watchers[f"{mode} {attach}"] = (backend, drift)
+            watchers[f"{mode} {attach}"] = backend
         for number in range(ROUNDS):
             say(f"round {number}")
             crowd()
             # Waits for the kworker that frees surplus pages (flush_free_hpage_work, Linux 5.14).
             (POOL / "nr_hugepages").write_text("1")
-        counted = {
-            way: {
-                "totals": plain(backend.counters())["totals"],
-                "durations": plain(backend.counters())["durations"],
-                "drift": drift.frames(),
-                "missed": dict(backend.status().missed),
-                "map_errors": dict(backend.status().map_errors),
-            }
-            for way, (backend, drift) in watchers.items()
-        }
+        counted = {way: _notes_of(backend.observe()) for way, backend in watchers.items()}
     return {
         "release": os.uname().release,
         "cpus": os.cpu_count(),
         "counted": counted,
         "kernel": kernels_own(),
         "hooks_left": hooks_left(),
+    }
+
+
+def _notes_of(seen: Observation) -> Notes:
+    return {
+        **plain(seen.counters),
+        "drift": known(seen.drift),
+        "missed": dict(seen.status.missed),
+        "map_errors": dict(seen.status.map_errors),
     }
 
 

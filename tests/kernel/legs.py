@@ -98,10 +98,7 @@ def provide(name: str, cache: Cache | None = None) -> Kernel:
 
 def selected(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Names of the legs to use: all, or those in `$HVOSCOPE_LEGS`."""
-    names = environ.get("HVOSCOPE_LEGS", ",".join(LEGS)).split(",")
-    if unknown := [name for name in names if name not in LEGS]:
-        raise ValueError(f"HVOSCOPE_LEGS names unknown legs {unknown}; there are {list(LEGS)}")
-    return names
+    return _named("HVOSCOPE_LEGS", environ) or list(LEGS)
 
 
 def under_test(*, works: bool = True, environ: Mapping[str, str] = os.environ) -> list[str]:
@@ -110,5 +107,14 @@ def under_test(*, works: bool = True, environ: Mapping[str, str] = os.environ) -
 
 
 def whole(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Those of the selected legs where HVO works and every test runs."""
-    return [name for name in under_test(environ=environ) if LEGS[name].whole]
+    """Those of the selected legs where every test runs; at most those in `$HVOSCOPE_WHOLE`."""
+    wanted = _named("HVOSCOPE_WHOLE", environ) or LEGS
+    return [name for name in under_test(environ=environ) if LEGS[name].whole and name in wanted]
+
+
+def _named(variable: str, environ: Mapping[str, str]) -> list[str]:
+    """Legs that an environment variable lists; empty where it is not set."""
+    names = [name for name in environ.get(variable, "").split(",") if name]
+    if unknown := [name for name in names if name not in LEGS]:
+        raise ValueError(f"{variable} names unknown legs {unknown}; there are {list(LEGS)}")
+    return names

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from probes.accounting import Drift, KernelState
 from probes.backend import BackendError
 from probes.host import Host
 from probes.live.backend import LiveBackend
 from probes.live.handover import FENTRY, KPROBE
 from probes.live.plan import FULL, RANGE
+from probes.observation import Observation, known
 from probes.operations import parse_operation
 from probes.preflight.facts import Facts
 from probes.preflight.free_memory import look
@@ -89,33 +89,30 @@ def count_every_way(operations: Sequence[str]) -> Notes:
     """All backends watch the same operations."""
     with ExitStack() as stack:
         started, refused = start_every_way(stack)
-        watchers = {}
-        for way, backend in started.items():
-            drift = Drift(backend, KernelState(Host()))
-            drift.mark()
-            watchers[way] = (backend, drift)
         steps = [{"op": "", "kernel": kernels_own()}]
         for text in operations:
             perform(parse_operation(text))
             step: Notes = {"op": text, "kernel": kernels_own(), "counters": {}, "drift": {}}
-            for way, (backend, drift) in watchers.items():
-                step["counters"][way] = plain(backend.counters())["totals"]
-                step["drift"][way] = drift.frames()
+            for way, backend in started.items():
+                seen = backend.observe()
+                step["counters"][way] = plain(seen.counters)["totals"]
+                step["drift"][way] = known(seen.drift)
             steps.append(step)
-        health = {
-            way: {
-                "probes": [[p.step, p.symbol, p.attach] for p in backend.status().probes],
-                "missed": dict(backend.status().missed),
-                "map_errors": dict(backend.status().map_errors),
-                "batches": [
-                    [key[1], sum(histogram.counts)]
-                    for key, histogram in backend.counters().durations.items()
-                    if key[0] == "batch"
-                ],
-            }
-            for way, (backend, _) in watchers.items()
-        }
+        health = {way: _health(backend.observe()) for way, backend in started.items()}
     return {"steps": steps, "health": health, "refused": refused, "hooks_left": hooks_left()}
+
+
+def _health(seen: Observation) -> Notes:
+    return {
+        "probes": [[p.step, p.symbol, p.attach] for p in seen.status.probes],
+        "missed": dict(seen.status.missed),
+        "map_errors": dict(seen.status.map_errors),
+        "batches": [
+            [order, sum(histogram.counts)]
+            for (name, order), histogram in seen.counters.durations.items()
+            if name == "batch"
+        ],
+    }
 
 
 def count_from_cache(operations: Sequence[str]) -> Notes:
@@ -124,7 +121,9 @@ def count_from_cache(operations: Sequence[str]) -> Notes:
         started, _ = start_every_way(stack)
         for text in operations:
             perform(parse_operation(text))
-        return {way: plain(backend.counters())["totals"] for way, backend in started.items()}
+        return {
+            way: plain(backend.observe().counters)["totals"] for way, backend in started.items()
+        }
 
 
 def die(out: Path) -> Notes:

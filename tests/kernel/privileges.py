@@ -8,7 +8,6 @@ under each set. It judges nothing.
 import json
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from probes.backend import BackendError
@@ -30,21 +29,20 @@ _LEVEL = Path("/proc/sys/kernel/perf_event_paranoid")
 
 def attempt(attach: str) -> Notes:
     """Attach, and have a page skipped while HVO is off: the reason tells if the switch is seen."""
-    cache = Path(tempfile.gettempdir()) / "programs"
-    backend = LiveBackend(mode=RANGE, attach=attach, cache=cache)
+    backend = LiveBackend(mode=RANGE, attach=attach)
     try:
         backend.start()
         perform(parse_operation("grow 2MB 1"))
         perform(parse_operation("shrink 2MB 1"))
-        counters, status = backend.counters(), backend.status()
+        seen = backend.observe()
     except BackendError as error:
         return {"problem": str(error)}
     finally:
         backend.stop()
     return {
-        "problem": status.problem,
-        "off": counters.total("hugepages_skipped", "off"),
-        "unknown": counters.total("hugepages_skipped", "unknown"),
+        "problem": seen.status.problem,
+        "off": seen.counters.total("hugepages_skipped", "off"),
+        "unknown": seen.counters.total("hugepages_skipped", "unknown"),
     }
 
 

@@ -140,6 +140,10 @@ def test_every_test_runs_on_the_main_legs_only() -> None:
         *("v17", "patched", "debian-6.1", "debian-6.12", "debian-sid")
     ]
     assert legs.whole(environ={"HVOSCOPE_LEGS": "patched-no-btf,v17,debian-5.10"}) == ["v17"]
+    some = {"HVOSCOPE_LEGS": "debian-6.1,v17,patched-no-btf", "HVOSCOPE_WHOLE": "v17,patched"}
+    assert legs.whole(environ=some) == ["v17"]
+    with pytest.raises(ValueError, match=r"HVOSCOPE_WHOLE names unknown legs \['nothing'\]"):
+        legs.whole(environ={"HVOSCOPE_WHOLE": "nothing"})
 
 
 def test_a_leg_passes_its_boot_parameters_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.kernel.kernels import Kernel, Kernels
-from tests.kernel.legs import LEGS, under_test, whole
+from tests.kernel.legs import under_test, whole
 from tests.kernel.modes import COUNTS, OPERATIONS
 from tests.kernel.precompiled import with_programs
 from tests.kernel.qemu import run_in_guest
@@ -97,7 +97,7 @@ class Observations:
     def _boot(self, leg: str) -> Observation:
         kept = os.environ.get("HVOSCOPE_NOTES")
         out = Path(kept) / leg if kept else self._temporary.mktemp(leg)
-        cycles = CYCLES.get(leg, 3) if LEGS[leg].whole else 0
+        cycles = CYCLES.get(leg, 3) if leg in whole() else 0
         return Observation(
             leg, observe(leg, self._kernels(leg), out, cycles), EXPECTED[leg], cycles
         )

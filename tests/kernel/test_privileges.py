@@ -10,6 +10,7 @@ import pytest
 
 from tests.kernel.kernels import Kernels
 from tests.kernel.legs import under_test
+from tests.kernel.precompiled import with_programs
 from tests.kernel.qemu import run_in_guest
 
 pytestmark = pytest.mark.kernel
@@ -28,7 +29,9 @@ def notes(
     """Every set of capabilities, tried in one boot."""
     out = tmp_path_factory.mktemp("privileges")
     command = (sys.executable, "-m", "tests.kernel.privileges", str(out))
-    run = run_in_guest(kernels(request.param), command, out=out, timeout_s=GUEST_TIMEOUT_S)
+    run = run_in_guest(
+        with_programs(kernels(request.param)), command, out=out, timeout_s=GUEST_TIMEOUT_S
+    )
     assert run.exit_code == 0, run.stderr
     found: Notes = json.loads((out / "privileges.json").read_text())
     return found

@@ -13,7 +13,6 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.registry import make_registry
-from probes.accounting import Drift
 from probes.replay import AT_ONCE, ReplayBackend
 from probes.trace_file import TraceReader
 from tests import golden
@@ -55,12 +54,10 @@ def samples(scrape: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 def replayed(recording: Path) -> str:
     """A scrape at the end of a recording."""
     backend = ReplayBackend(recording, speed=AT_ONCE, stream=True)
-    drift = Drift(backend, backend)
     backend.start()
-    drift.mark()
     for _ in backend.records():
         pass
-    scrape = generate_latest(make_registry(backend, backend, drift)).decode()
+    scrape = generate_latest(make_registry(backend)).decode()
     backend.stop()
     return scrape
 
@@ -92,7 +89,7 @@ def test_nothing_was_lost(recorded: Recorded) -> None:
     reader = TraceReader.open(recorded.recording)
     *_, last = reader.blocks()
     reader.close()
-    assert (reader.missing, last.snapshot.status.lost) == ("", {"ring": 0})
+    assert (reader.missing, last.observation.status.lost) == ("", {"ring": 0})
 
 
 def test_the_simulator_makes_the_same_events(recorded: Recorded, tmp_path: Path) -> None:

@@ -222,9 +222,10 @@ def count_exactly(out: Path, operations: Sequence[str]) -> Notes:
                 perform(parse_operation(text))
                 step = {"op": text, "scrape": get("/metrics")[1], "kernel": kernels_own()}
                 notes["steps"].append(step)
-            notes["recorder"] = plain(recorder.counters())
-            notes["lost"] = dict(recorder.status().lost)
-            notes["missed"] = dict(recorder.status().missed)
+            seen = recorder.observe()
+            notes["recorder"] = plain(seen.counters)
+            notes["lost"] = dict(seen.status.lost)
+            notes["missed"] = dict(seen.status.missed)
         notes["hooks_while_serving"] = hooks()
         notes["landing_page"] = get("/")
         notes["elsewhere"] = get("/nowhere")

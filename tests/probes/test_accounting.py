@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from probes.accounting import KernelState, Pool, huge_page_sizes
+from probes.accounting import KernelState, huge_page_sizes
 from probes.geometry import GIB, MIB
+from probes.observation import Absent, Pool
 from tests.probes.trees import make_host
 
 NODE = "sys/devices/system/node"
@@ -31,7 +32,7 @@ def test_pools_of_each_node(tmp_path: Path) -> None:
             **pool(f"{NODE}/node1/hugepages/hugepages-1048576kB", "1\n", "0\n", "0\n"),
         },
     )
-    assert list(KernelState(host).pools()) == [
+    assert list(KernelState(host).pools().by_node) == [
         Pool(2 * MIB, 0, "total", 12),
         Pool(2 * MIB, 0, "free", 5),
         Pool(2 * MIB, 0, "surplus", 0),
@@ -46,7 +47,7 @@ def test_pools_of_each_node(tmp_path: Path) -> None:
 
 def test_a_kernel_without_numa_has_one_node(tmp_path: Path) -> None:
     host = make_host(tmp_path, pool("sys/kernel/mm/hugepages/hugepages-2048kB", "3", "2", "1"))
-    assert [tuple(p) for p in KernelState(host).pools()] == [
+    assert [tuple(p) for p in KernelState(host).pools().by_node] == [
         (2 * MIB, 0, "total", 3),
         (2 * MIB, 0, "free", 2),
         (2 * MIB, 0, "surplus", 1),
@@ -61,7 +62,7 @@ def test_a_file_that_is_missing_costs_its_own_value(tmp_path: Path) -> None:
             "sys/kernel/mm/hugepages/hugepages-oddkB/nr_hugepages": "1\n",
         },
     )
-    assert list(KernelState(host).pools()) == [Pool(2 * MIB, 0, "free", 2)]
+    assert list(KernelState(host).pools().by_node) == [Pool(2 * MIB, 0, "free", 2)]
 
 
 def test_what_belongs_to_no_node(tmp_path: Path) -> None:
@@ -74,14 +75,14 @@ def test_what_belongs_to_no_node(tmp_path: Path) -> None:
         },
     )
     state = KernelState(host)
-    assert state.reserved() == {2 * MIB: 7, GIB: 0}
-    assert state.overcommit() == {2 * MIB: 509}
+    assert state.pools().reserved == {2 * MIB: 7, GIB: 0}
+    assert state.pools().overcommit == {2 * MIB: 509}
 
 
 @pytest.mark.parametrize(("text", "enabled"), [("0\n", False), ("1\n", True)])
 def test_the_switch(tmp_path: Path, text: str, enabled: bool) -> None:
     host = make_host(tmp_path, {SWITCH: text})
-    assert KernelState(host).enabled() is enabled
+    assert KernelState(host).switch() is enabled
 
 
 @pytest.mark.parametrize(
@@ -100,13 +101,7 @@ def test_a_file_that_says_something_else_is_named(
 ) -> None:
     state = KernelState(make_host(tmp_path, {name: text}))
     with pytest.raises(ValueError, match=re.escape(says)):
-        _ = (
-            list(state.pools()),
-            state.reserved(),
-            state.overcommit(),
-            state.enabled(),
-            state.memmap_pages(),
-        )
+        _ = (state.pools(), state.switch(), state.memmap_pages())
 
 
 def test_memmap_pages(tmp_path: Path) -> None:
@@ -118,8 +113,8 @@ def test_memmap_pages(tmp_path: Path) -> None:
 def test_an_older_kernel_shows_less(tmp_path: Path) -> None:
     state = KernelState(make_host(tmp_path, {"proc/vmstat": "nr_free_pages 5000\n"}))
     assert state.memmap_pages() == {}
-    assert state.enabled() is None
-    assert list(state.pools()) == []
+    assert state.switch() == Absent(f"there is no {tmp_path / SWITCH} (Linux 5.19)")
+    assert list(state.pools().by_node) == []
 
 
 def test_sizes(tmp_path: Path) -> None:
@@ -148,7 +143,7 @@ def test_a_node_without_a_hugepages_folder_has_no_pool(tmp_path: Path) -> None:
             **pool(f"{NODE}/node2/hugepages/hugepages-2048kB", "509\n", "0\n", "0\n"),
         },
     )
-    totals = {p.node: p.pages for p in KernelState(host).pools() if p.state == "total"}
+    totals = {p.node: p.pages for p in KernelState(host).pools().by_node if p.state == "total"}
     assert totals == {0: 23, 2: 509}
     assert KernelState(host).totals() == {2 * MIB: 532}
 
@@ -161,7 +156,7 @@ def test_one_node_that_hides_its_pool_is_not_answered_with_the_machines(tmp_path
             **pool("sys/kernel/mm/hugepages/hugepages-2048kB", "532\n", "0\n", "0\n"),
         },
     )
-    assert list(KernelState(host).pools()) == []
+    assert list(KernelState(host).pools().by_node) == []
 
 
 def test_nodes_are_found_by_their_folders_where_the_list_can_not_be_read(tmp_path: Path) -> None:
@@ -171,7 +166,7 @@ def test_nodes_are_found_by_their_folders_where_the_list_can_not_be_read(tmp_pat
         **hidden_node("node7"),
     }
     pools = KernelState(make_host(tmp_path, files)).pools()
-    assert [(p.node, p.pages) for p in pools if p.state == "total"] == [(0, 23), (7, 23)]
+    assert [(p.node, p.pages) for p in pools.by_node if p.state == "total"] == [(0, 23), (7, 23)]
 
 
 def test_a_folder_that_may_not_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
@@ -180,7 +175,7 @@ def test_a_folder_that_may_not_be_listed_is_not_an_empty_one(tmp_path: Path) -> 
     folder.rename(tmp_path / "elsewhere")
     folder.symlink_to(folder)  # ELOOP: what root, too, can't list
     with pytest.raises(OSError, match="symbolic links"):
-        list(KernelState(host).pools())
+        list(KernelState(host).pools().by_node)
     with pytest.raises(OSError, match="symbolic links"):
         huge_page_sizes(host)
 
@@ -190,7 +185,7 @@ WRAPPED = "18446744073709551615\n"
 
 def test_a_reservation_below_zero_is_read_as_such(tmp_path: Path) -> None:
     host = make_host(tmp_path, {f"{POOL}/resv_hugepages": WRAPPED})
-    assert KernelState(host).reserved() == {2 * MIB: -1}
+    assert KernelState(host).pools().reserved == {2 * MIB: -1}
 
 
 def test_a_node_counts_in_32_bits_and_the_machine_in_64(tmp_path: Path) -> None:
@@ -199,15 +194,17 @@ def test_a_node_counts_in_32_bits_and_the_machine_in_64(tmp_path: Path) -> None:
         f"{NODE}/online": "0\n",
         **pool(f"{NODE}/node0/hugepages/hugepages-2048kB", "23\n", "4294967294\n", WRAPPED),
     }
-    counts = {p.state: p.pages for p in KernelState(make_host(tmp_path / "numa", files)).pools()}
+    counts = {
+        p.state: p.pages for p in KernelState(make_host(tmp_path / "numa", files)).pools().by_node
+    }
     assert counts == {"total": 23, "free": -2, "surplus": -1}
     flat = make_host(tmp_path / "flat", pool(POOL, "4294967294\n", "0\n", "0\n"))
-    assert next(KernelState(flat).pools()).pages == 4294967294
+    assert KernelState(flat).pools().by_node[0].pages == 4294967294
 
 
 def test_an_overcommit_limit_that_is_none_is_absent(tmp_path: Path) -> None:
     host = make_host(tmp_path, {f"{POOL}/nr_overcommit_hugepages": WRAPPED})
-    assert KernelState(host).overcommit() == {}
+    assert KernelState(host).pools().overcommit == {}
 
 
 def test_memmap_pages_below_zero(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from probes.accounting import KernelState
 from probes.geometry import GIB, KIB, MIB
 from probes.host import Host
+from probes.observation import Absent
 from tests.probes.capture_tree import BTF, restored
 from tests.probes.trees import btf, make_host
 
@@ -33,8 +34,8 @@ WITH_PAGE_EXT = {"page": 64, "page_ext": 8}
 )
 def test_captured_machines(tmp_path: Path, name: str, frames: int) -> None:
     state = KernelState(restored(tmp_path, TREES / f"{name}.json"), PAGE)
-    assert state.saved_bytes() == frames * PAGE
-    assert set(state.reserved()) == set(state.overcommit()) == {2 * MIB, GIB}
+    assert state.saved_bytes(state.memmap_pages()) == frames * PAGE
+    assert set(state.pools().reserved) == set(state.pools().overcommit) == {2 * MIB, GIB}
 
 
 def zone(name: str, present: int, spanned: int | None = None) -> str:
@@ -74,8 +75,17 @@ def machine(
     return replace(host, machine="x86_64")
 
 
-def saved(host: Host, page_size: int = PAGE) -> int | None:
-    return KernelState(host, page_size).saved_bytes()
+def saved(host: Host, page_size: int = PAGE) -> int:
+    found = saved_or_reason(host, page_size)
+    assert isinstance(found, int), found
+    return found
+
+
+def saved_or_reason(host: Host, page_size: int = PAGE) -> int | str:
+    """Bytes, or why they are absent."""
+    state = KernelState(host, page_size)
+    found = state.saved_bytes(state.memmap_pages())
+    return found.reason if isinstance(found, Absent) else found
 
 
 def test_what_was_freed_less_the_new_heads(tmp_path: Path) -> None:
@@ -94,36 +104,47 @@ def test_hot_added_memory_counts_before_it_is_online(tmp_path: Path) -> None:
     assert saved(host) == 7 * PAGE
 
 
-@pytest.mark.parametrize("missing", ["proc/zoneinfo", "proc/vmstat", BTF])
-def test_what_is_missing_makes_it_unknown(tmp_path: Path, missing: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "why"),
+    [
+        ("proc/zoneinfo", "there is no"),
+        ("proc/vmstat", "nr_memmap_pages"),
+        (BTF, "BTF does not tell the size of struct page"),
+    ],
+)
+def test_what_is_missing_makes_it_unknown(tmp_path: Path, missing: str, why: str) -> None:
     host = machine(tmp_path)
     assert saved(host) == 0
     (tmp_path / missing).unlink()
-    assert saved(host) is None
+    assert why in str(saved_or_reason(host))
 
 
 def test_before_6_11_it_is_unknown(tmp_path: Path) -> None:
     host = machine(tmp_path)
     (tmp_path / "proc/vmstat").write_text("nr_free_pages 5000\n")
-    assert saved(host) is None
+    assert "nr_memmap_pages, Linux 6.11" in str(saved_or_reason(host))
 
 
 def test_without_memory_hotplug_it_is_unknown(tmp_path: Path) -> None:
-    assert saved(machine(tmp_path, blocks=0)) is None
+    assert "which sections of memory there are" in str(saved_or_reason(machine(tmp_path, blocks=0)))
 
 
 def test_an_architecture_of_unknown_sections_is_unknown(tmp_path: Path) -> None:
-    assert saved(replace(machine(tmp_path), machine="ia64")) is None
+    assert "which sections of memory there are" in str(
+        saved_or_reason(replace(machine(tmp_path), machine="ia64"))
+    )
 
 
 @pytest.mark.parametrize("present", [0, 5])
 def test_device_memory_makes_it_unknown(tmp_path: Path, present: int) -> None:
     zones = zone("DMA32", 8 * 32768) + zone("Device", present, 4096)
-    assert saved(machine(tmp_path, zones=zones)) is None
+    assert "device memory has struct pages" in str(saved_or_reason(machine(tmp_path, zones=zones)))
 
 
 def test_less_than_nothing_is_unknown(tmp_path: Path) -> None:
-    assert saved(machine(tmp_path, memmap=(8 * SECTION_FRAMES, 1))) is None
+    assert "counts 4097 frames of struct pages: impossible" in str(
+        saved_or_reason(machine(tmp_path, memmap=(8 * SECTION_FRAMES, 1)))
+    )
 
 
 def test_page_ext_hides_among_the_runtime_pages(tmp_path: Path) -> None:
@@ -131,7 +152,9 @@ def test_page_ext_hides_among_the_runtime_pages(tmp_path: Path) -> None:
     few = machine(tmp_path / "few", structs=WITH_PAGE_EXT, memmap=(8 * 512 - 8 * 511, 511))
     assert saved(few) == 7 * 511 * PAGE
     many = (8 * 512 - 8 * 512, 512)
-    assert saved(machine(tmp_path / "many", structs=WITH_PAGE_EXT, memmap=many)) is None
+    assert "page_ext tables" in str(
+        saved_or_reason(machine(tmp_path / "many", structs=WITH_PAGE_EXT, memmap=many))
+    )
     assert saved(machine(tmp_path / "none", structs=PAGE_STRUCT, memmap=many)) == 7 * 512 * PAGE
 
 
@@ -165,12 +188,14 @@ def test_without_the_firmwares_map_holes_are_unknown(tmp_path: Path) -> None:
     host = server(tmp_path)
     for entry in (tmp_path / "sys/firmware/memmap").glob("*/type"):
         entry.unlink()
-    assert saved(host) is None
+    assert "holes that the firmware's map does not show" in str(saved_or_reason(host))
 
 
 def test_memory_that_the_kernel_does_not_use_makes_holes_unknown(tmp_path: Path) -> None:
     """As with mem= on the command line: nobody says which sections are gone."""
-    assert saved(server(tmp_path, missing=300)) is None
+    assert "holes that the firmware's map does not show" in str(
+        saved_or_reason(server(tmp_path, missing=300))
+    )
 
 
 def test_large_blocks_without_holes_need_no_firmware(tmp_path: Path) -> None:
@@ -225,12 +250,14 @@ def test_one_counter_below_zero_does_not_throw_the_savings_off(tmp_path: Path) -
 
 
 def test_a_memmap_of_less_than_no_frames_is_not_believed(tmp_path: Path) -> None:
-    assert saved(machine(tmp_path, memmap=(23, WRAP - 24))) is None
+    assert "counts -1 frames of struct pages: impossible" in str(
+        saved_or_reason(machine(tmp_path, memmap=(23, WRAP - 24)))
+    )
 
 
 def test_a_zone_of_less_than_no_pages_is_not_believed(tmp_path: Path) -> None:
     zones = zone("DMA32", 8 * 32768) + zone("Normal", WRAP - 1)
-    assert saved(machine(tmp_path, zones=zones)) is None
+    assert "pages: impossible" in str(saved_or_reason(machine(tmp_path, zones=zones)))
     (tmp_path / "proc/zoneinfo").write_text(zone("DMA32", WRAP))
     with pytest.raises(ValueError, match="zoneinfo: not a counter of 64 bits"):
         saved(machine(tmp_path / "more", zones=zone("DMA32", WRAP)))

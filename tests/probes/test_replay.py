@@ -8,29 +8,38 @@ from pathlib import Path
 
 import pytest
 
-from probes.accounting import Pool
-from probes.backend import BackendError, Info, ProbeStatus, Status
+from probes.backend import BackendError, Info
 from probes.counters import Counters, PageKey, Slot
 from probes.events import Event, Kind
+from probes.observation import (
+    DRIFT,
+    NOT_ASKED,
+    Memmap,
+    Observation,
+    Pool,
+    Pools,
+    Probes,
+    ProbeStatus,
+    Status,
+)
 from probes.replay import AT_ONCE, ReplayBackend, parse_speed
-from probes.snapshot import Snapshot
 from probes.trace_file import Header, TraceFileError, TraceWriter
 
 HEADER = Header("bcc", "6.1.0-test", "range", 4096, monotonic_ns=0, wall_ns=1_764_000_000 * 10**9)
 PROBES = (ProbeStatus("optimize", True, "hugetlb_vmemmap_optimize", "kprobe"),)
 
 
-def snapshot(second: int, calls: int) -> Snapshot:
-    return Snapshot(
+def seen(second: int, calls: int) -> Observation:
+    return Observation(
         second * 10**9,
-        Counters({(Slot("optimize_calls"), PageKey(9, 0)): calls}),
-        Status(True, PROBES, missed={"optimize": calls}),
-        (Pool(2 << 20, 0, "total", calls),),
+        Probes(
+            Counters({(Slot("optimize_calls"), PageKey(9, 0)): calls}),
+            Status(True, PROBES, missed={"optimize": calls}),
+        ),
+        Pools((Pool(2 << 20, 0, "total", calls),), {2 << 20: calls}, {2 << 20: 509}),
         calls > 0,
-        {"boot": 509, "runtime": calls},
-        {2 << 20: calls},
-        {2 << 20: 509},
-        calls * 4096,
+        Memmap({"boot": 509, "runtime": calls}, calls * 4096),
+        calls * 7,
     )
 
 
@@ -38,7 +47,7 @@ def records(count: int) -> bytes:
     return b"".join(Event(kind=Kind.REMAP_PTE, sequence=n).pack() for n in range(count))
 
 
-STEPS = ((snapshot(100, 0), b""), (snapshot(101, 23), records(23)), (snapshot(103, 509), b""))
+STEPS = ((seen(100, 0), b""), (seen(101, 23), records(23)), (seen(103, 509), b""))
 
 
 @pytest.fixture
@@ -98,30 +107,44 @@ def test_a_consumer_hears_of_quiet(trace: Path) -> None:
     backend.stop()
 
 
-def test_counters_status_and_state_are_those_of_the_moment(trace: Path) -> None:
+def test_what_it_observes_is_what_was_recorded_last(trace: Path) -> None:
     backend, _ = streaming(trace, 1.0)
-    assert not backend.status().ready
-    assert backend.counters() == Counters()
-    assert (list(backend.pools()), backend.enabled(), backend.memmap_pages()) == ([], None, {})
-    assert (backend.reserved(), backend.overcommit(), backend.saved_bytes()) == ({}, {}, None)
+    before = backend.observe()
+    assert (before.status, before.counters) == (Status(False, problem="not started"), Counters())
+    assert (before.pools, before.switch, before.memmap, before.drift) == (NOT_ASKED,) * 4
     backend.start()
     stream = backend.records()
     for shown, _ in STEPS:
-        assert backend.counters() == shown.counters
-        assert backend.status() == shown.status
-        assert tuple(backend.pools()) == shown.pools
-        assert backend.enabled() == shown.enabled
-        assert backend.memmap_pages() == shown.memmap_pages
-        assert backend.reserved() == shown.reserved
-        assert backend.overcommit() == shown.overcommit
-        assert backend.saved_bytes() == shown.saved_bytes
+        assert backend.observe() == shown
         next((block for block in stream if block), b"")
+    backend.stop()
+
+
+def test_parts_that_nobody_asked_for_are_left_out(trace: Path) -> None:
+    backend, _ = streaming(trace)
+    backend.start()
+    assert backend.observe((DRIFT,)) == Observation(100 * 10**9, drift=0)
+    backend.stop()
+
+
+@pytest.mark.parametrize(("speed", "second"), [(1.0, 100.5), (4.0, 102)])
+def test_time_is_the_recordings_whatever_the_speed(
+    trace: Path, speed: float, second: float
+) -> None:
+    backend, time = streaming(trace, speed)
+    backend.start()
+    assert backend.observe().time_ns == 100 * 10**9
+    assert next(backend.records()) == (b"" if speed == 1 else records(23))
+    time.now = 7.5
+    assert backend.observe().time_ns == second * 10**9
     backend.stop()
 
 
 def test_it_says_what_it_replays(trace: Path) -> None:
     backend, _ = streaming(trace)
-    assert backend.info == Info("replay", "6.1.0-test", "range", 4096)
+    assert backend.info == Info(
+        "replay", "6.1.0-test", "range", 4096, f"replay of {trace}: {backend.header.about()}"
+    )
     assert backend.header.about() == ("6.1.0-test (bcc, range), recorded 2025-11-24 16:00:00 UTC")
     backend.stop()
 
@@ -129,31 +152,13 @@ def test_it_says_what_it_replays(trace: Path) -> None:
 def test_without_a_stream_a_thread_plays_it(trace: Path) -> None:
     backend = ReplayBackend(trace, speed=AT_ONCE, wait=Time().wait)
     backend.start()
-    eventually(lambda: backend.counters() == STEPS[-1][0].counters)
-    assert backend.status().ready
+    eventually(lambda: backend.observe() == STEPS[-1][0])
+    assert backend.observe().status.ready
     with pytest.raises(BackendError, match="no event stream"):
         backend.records()
     backend.stop()
     backend.stop()
-    assert backend.counters() == STEPS[-1][0].counters
-
-
-def test_the_first_moment_stays_until_a_drift_was_marked(trace: Path) -> None:
-    held: list[float] = []
-    go_on = threading.Event()
-
-    def wait(_stopping: threading.Event, seconds: float) -> None:
-        held.append(seconds)
-        go_on.wait(60)
-
-    backend = ReplayBackend(trace, speed=AT_ONCE, wait=wait)
-    backend.start()
-    eventually(lambda: bool(held))
-    assert backend.counters() == STEPS[0][0].counters
-    assert held == [0.5]
-    go_on.set()
-    eventually(lambda: backend.counters() == STEPS[-1][0].counters)
-    backend.stop()
+    assert backend.observe() == STEPS[-1][0]
 
 
 def test_stop_ends_the_stream(trace: Path) -> None:
@@ -171,7 +176,7 @@ def test_a_cut_recording_plays_to_where_it_is_whole(trace: Path) -> None:
     backend.start()
     assert b"".join(backend.records()) == records(23)
     assert "cut short" in backend.missing
-    assert backend.status().ready
+    assert backend.observe().status.ready
     backend.stop()
 
 
@@ -186,8 +191,8 @@ def test_a_damaged_recording_is_told_and_no_longer_ready(trace: Path) -> None:
     backend.stop()
     played = ReplayBackend(trace, speed=AT_ONCE, wait=Time().wait)
     played.start()
-    eventually(lambda: not played.status().ready)
-    assert str(trace) in played.status().problem
+    eventually(lambda: not played.observe().status.ready)
+    assert str(trace) in played.observe().status.problem
     played.stop()
 
 

@@ -4,18 +4,27 @@
 import io
 import struct
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes import trace_block
-from probes.accounting import Pool
-from probes.backend import ProbeStatus, Status
+from probes import observation_json, trace_block
 from probes.counters import Counters, Histogram, PageKey, Slot
 from probes.events import RECORD, VERSION, Event, Kind, Reason, offset_of
-from probes.snapshot import Snapshot
+from probes.observation import (
+    Absent,
+    Failed,
+    Memmap,
+    Observation,
+    Pool,
+    Pools,
+    Probes,
+    ProbeStatus,
+    Status,
+)
 from probes.trace_file import Block, Header, TraceFileError, TraceReader, TraceWriter
 
 PROBES = (
@@ -36,22 +45,30 @@ HEADER = Header(
     notes={"command": "hvoscope record x"},
 )
 KEY = PageKey(9, 1)
-FULL = Snapshot(
+FULL = Observation(
     17,
-    Counters(
-        {(Slot("optimize_calls"), KEY): 23, (Slot("frames_allocated", "head"), KEY): 0},
-        {("optimize", 9): Histogram((1,) * 20, 12345)},
-        epoch=3,
+    Probes(
+        Counters(
+            {(Slot("optimize_calls"), KEY): 23, (Slot("frames_allocated", "head"), KEY): 0},
+            {("optimize", 9): Histogram((1,) * 20, 12345)},
+            epoch=3,
+        ),
+        Status(True, PROBES, "", {"optimize": 0}, {"ring": 3}, {"operations": 0}),
     ),
-    Status(True, PROBES, "", {"optimize": 0}, {"ring": 3}, {"operations": 0}),
-    (Pool(2 << 20, 1, "total", 23),),
+    Pools((Pool(2 << 20, 1, "total", 23),), {2 << 20: 3}, {2 << 20: 509}),
     True,
-    {"boot": 100, "runtime": 7},
-    {2 << 20: 3},
-    {2 << 20: 509},
-    138 * 4096,
+    Memmap({"boot": 100, "runtime": 7}, 138 * 4096),
+    -7,
 )
-EMPTY = Snapshot(18)
+UNKNOWN = Observation(
+    19,
+    Failed("OSError: map is gone"),
+    Failed("ValueError: nr_hugepages is no number: 'many'"),
+    Absent("there is no switch"),
+    Memmap({}, Absent("not counted")),
+    Absent("moving"),
+)
+EMPTY = Observation(18)
 
 
 def records(count: int) -> bytes:
@@ -85,9 +102,24 @@ def test_what_was_written_is_read() -> None:
     assert trace.header == HEADER
     blocks = tuple(trace.blocks())
     assert blocks == BLOCKS
-    assert [block.snapshot.counters.epoch for block in blocks] == [3, 0, 3]
+    assert [block.observation.counters.epoch for block in blocks] == [3, 0, 3]
     assert trace.done == (509 + 23, "23 events")
     assert trace.missing == ""
+
+
+def test_what_was_absent_or_failed_comes_back_with_the_reason() -> None:
+    (block,) = reader(written(Block(UNKNOWN, b""))).blocks()
+    assert block.observation == UNKNOWN
+
+
+def test_a_recording_from_before_reasons_and_drift_is_read() -> None:
+    content = observation_json.to_json(FULL)
+    for key in ("unknown", "drift"):
+        del content[key]
+    content["enabled"] = None
+    seen = observation_json.from_json(content)
+    untold = Absent("the recording does not say")
+    assert seen == replace(FULL, switch=untold, drift=untold)
 
 
 ANY = st.tuples(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from probes.accounting import Drift
+from probes.observation import Observation, Pools, known
 from sim_backend.backend import SimBackend
 from sim_backend.scenario_file import load
 
@@ -15,22 +15,23 @@ from sim_backend.scenario_file import load
 class Look:
     """What can be seen after a step of a scenario."""
 
-    backend: SimBackend
-    drift: Drift
+    seen: Observation
     frames: int
     """Frames that all struct pages of the machine fill without HVO."""
 
     def total(self, family: str, detail: str = "") -> int:
-        return self.backend.counters().total(family, detail) or 0
+        return self.seen.counters.total(family, detail) or 0
 
     def pages(self, state: str) -> int:
-        return sum(pool.pages for pool in self.backend.pools() if pool.state == state)
+        pools = known(self.seen.pools) or Pools()
+        return sum(pool.pages for pool in pools.by_node if pool.state == state)
 
     def saved(self) -> int:
-        return self.frames - sum(self.backend.memmap_pages().values())
+        memmap = known(self.seen.memmap)
+        return self.frames - sum(memmap.pages.values()) if memmap else 0
 
     def mean_ns(self) -> float:
-        histogram = self.backend.counters().durations.get(("optimize", 9))
+        histogram = self.seen.counters.durations.get(("optimize", 9))
         count = sum(histogram.counts) if histogram else 0
         return histogram.sum_ns / count if histogram and count else 0.0
 
@@ -40,7 +41,7 @@ Fires = Callable[[Look], bool]
 ALERTS: dict[str, dict[str, Fires]] = {
     "switched-on-late": {
         "HVO is on, there are huge pages, and nothing is saved": lambda look: (
-            look.backend.enabled() and look.pages("total") > 0 and look.saved() == 0
+            look.seen.switch is True and look.pages("total") > 0 and look.saved() == 0
         ),
     },
     "memory-pressure": {
@@ -53,10 +54,10 @@ ALERTS: dict[str, dict[str, Fires]] = {
         "no huge page is free": lambda look: look.pages("free") == 0,
     },
     "probe-loss": {
-        "a probe is detached": lambda look: not look.backend.status().ready,
-        "probes miss hits": lambda look: sum(look.backend.status().missed.values()) > 0,
-        "the stream loses records": lambda look: sum(look.backend.status().lost.values()) > 0,
-        "probes and kernel disagree": lambda look: look.drift.frames() not in (None, 0),
+        "a probe is detached": lambda look: not look.seen.status.ready,
+        "probes miss hits": lambda look: sum(look.seen.status.missed.values()) > 0,
+        "the stream loses records": lambda look: sum(look.seen.status.lost.values()) > 0,
+        "probes and kernel disagree": lambda look: known(look.seen.drift) not in (None, 0),
     },
     "slow-machine": {"optimising gets slower": lambda look: look.mean_ns() > 30_000},
 }
@@ -69,11 +70,10 @@ def test_it_happens_but_not_after_the_first_step(name: str) -> None:
     backend = SimBackend(scenario.boot_up(), loses=scenario.loses)
     backend.start()
     frames = scenario.machine.memory // 4096 * 64 // 4096
-    look = Look(backend, Drift(backend, backend), frames)
-    look.drift.mark()
     waiting = dict(ALERTS[name])
     for index, step in enumerate(scenario.steps()):
         backend.perform_step(step)
+        look = Look(backend.observe(), frames)
         fired = {alert for alert, fires in waiting.items() if fires(look)}
         assert index or not fired
         for alert in fired:
@@ -86,9 +86,7 @@ def test_drift_stays_0_where_nothing_is_missed() -> None:
     scenario = load("memory-pressure")
     backend = SimBackend(scenario.boot_up())
     backend.start()
-    drift = Drift(backend, backend)
-    drift.mark()
     for step in scenario.steps():
         backend.perform_step(step)
-        assert drift.frames() == 0
+        assert backend.observe().drift == 0
     backend.stop()

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from probes.accounting import State
 from probes.backend import STEPS, Backend, BackendError, Info
 from probes.counters import SLOTS, PageKey, reduce
 from probes.events import unpack_all
 from probes.geometry import GIB, MIB
+from probes.observation import Memmap, Pools
 from probes.operations import Operation
 from sim_backend.actions import Step
 from sim_backend.backend import SimBackend
@@ -48,25 +48,25 @@ class Steps:
         assert self.done.wait(30)
 
 
-def test_it_is_a_backend_and_a_state() -> None:
-    simulated = SimBackend(default_kernel("5.14"), default_scenario())
-    backend: Backend = simulated
-    state: State = simulated
+def test_everything_is_observed_before_the_start() -> None:
+    backend: Backend = SimBackend(default_kernel("5.14"), default_scenario())
     assert backend.info == Info("sim", "5.14", "simulated", 4096)
-    assert state.enabled() is True
-    assert state.memmap_pages() == {"boot": 131_072, "runtime": 0}
-    assert {pool.pages for pool in state.pools()} == {0}
-    assert simulated.reserved() == {2 * MIB: 0, 1 * GIB: 0}
+    seen = backend.observe()
+    assert seen.switch is True
+    assert seen.memmap == Memmap({"boot": 131_072, "runtime": 0}, 0)
+    assert isinstance(seen.pools, Pools)
+    assert {pool.pages for pool in seen.pools.by_node} == {0}
+    assert seen.pools.reserved == {2 * MIB: 0, 1 * GIB: 0}
 
 
 def test_status_before_while_and_after() -> None:
     backend = SimBackend(kernel("6.7"))
-    before = backend.status()
+    before = backend.observe().status
     assert (before.ready, before.problem) == (False, "not started")
     assert not any(probe.attached or probe.attach for probe in before.probes)
     assert {probe.reason for probe in before.probes} == {"not started"}
     backend.start()
-    status = backend.status()
+    status = backend.observe().status
     assert (status.ready, status.problem) == (True, "")
     assert [(p.step, p.symbol) for p in status.probes] == [
         ("batch", "hugetlb_vmemmap_optimize_folios"),
@@ -79,12 +79,12 @@ def test_status_before_while_and_after() -> None:
     assert all(p.attached and p.attach == "simulated" and not p.reason for p in status.probes)
     assert status.missed == dict.fromkeys(STEPS, 0)
     backend.stop()
-    assert not backend.status().ready
+    assert not backend.observe().status.ready
 
 
 @pytest.mark.parametrize("generation", ["v17", "v17-enabled", "5.14", "5.18"])
 def test_symbols_of_the_seed(generation: str) -> None:
-    probes = SimBackend(kernel(generation)).status().probes
+    probes = SimBackend(kernel(generation)).observe().status.probes
     assert [probe.symbol for probe in probes] == [
         "free_huge_page_vmemmap",
         "vmemmap_remap_free",
@@ -96,7 +96,7 @@ def test_symbols_of_the_seed(generation: str) -> None:
 
 @pytest.mark.parametrize("generation", ["6.0", "6.2"])
 def test_symbols_between(generation: str) -> None:
-    status = SimBackend(kernel(generation)).status()
+    status = SimBackend(kernel(generation)).observe().status
     assert {probe.step: probe.symbol for probe in status.probes} == {
         "optimize": "hugetlb_vmemmap_optimize",
         "remap_range": "vmemmap_remap_range",
@@ -109,7 +109,7 @@ def test_symbols_between(generation: str) -> None:
 
 def test_zeros_are_there_from_the_start() -> None:
     backend = SimBackend(kernel())
-    totals = backend.counters().totals
+    totals = backend.observe().counters.totals
     assert {key for _, key in totals} == {PageKey(o, n) for o in (9, 13) for n in (0, 1)}
     assert {slot for slot, _ in totals} == set(SLOTS)
     assert set(totals.values()) == {0}
@@ -119,10 +119,10 @@ def test_operations_by_hand() -> None:
     backend = SimBackend(kernel())
     backend.start()
     assert backend.operate(GROW) == 23
-    assert backend.counters().total("frames_freed") == 138
-    assert backend.memmap_pages() == {"boot": 2 * 4096 - 138, "runtime": 0}
+    assert backend.observe().counters.total("frames_freed") == 138
+    assert backend.observe().memmap == Memmap({"boot": 2 * 4096 - 138, "runtime": 0}, 138 * 4096)
     assert backend.operate(Operation("hvo", on=False)) == 0
-    assert backend.enabled() is False
+    assert backend.observe().switch is False
     with pytest.raises(OperationError):
         backend.operate(Operation("shrink", 2 * MIB, 24))
     backend.stop()
@@ -136,11 +136,11 @@ def test_a_scenario_runs_by_itself() -> None:
     )
     backend.start()
     steps.wait()
-    assert backend.status().ready
+    assert backend.observe().status.ready
     backend.stop()
     assert waits == [0.5, 0.5, 0.5]
-    assert backend.counters().total("hugepages_optimized") == 46
-    assert backend.counters().total("hugepages_restored") == 23
+    assert backend.observe().counters.total("hugepages_optimized") == 46
+    assert backend.observe().counters.total("hugepages_restored") == 23
 
 
 def test_simulated_time_passes_between_steps() -> None:
@@ -157,7 +157,7 @@ def test_stop_does_not_wait_for_the_next_step() -> None:
     backend = SimBackend(kernel(), [Step(3600.0, GROW)])
     backend.start()
     backend.stop()
-    assert backend.counters().total("optimize_calls") == 0
+    assert backend.observe().counters.total("optimize_calls") == 0
     assert not [t for t in threading.enumerate() if t.name == "hvoscope-sim"]
 
 
@@ -167,7 +167,7 @@ def test_stop_twice_and_without_start() -> None:
     backend.start()
     backend.stop()
     backend.stop()
-    assert backend.status().problem == "not started"
+    assert backend.observe().status.problem == "not started"
 
 
 def test_start_again_counts_from_zero() -> None:
@@ -177,7 +177,7 @@ def test_start_again_counts_from_zero() -> None:
         backend.operate(GROW)
         backend.stop()
         events = list(unpack_all(b"".join(backend.records())))
-        assert backend.counters().total("optimize_calls") == 23
+        assert backend.observe().counters.total("optimize_calls") == 23
         assert events[0].sequence == 0
         assert len(events) == 23 * 9
 
@@ -197,8 +197,8 @@ def test_a_scenario_goes_on_after_a_pause() -> None:
         backend.start()
         assert event.wait(30)
         backend.stop()
-        assert backend.counters().total("hugepages_optimized") == 23
-        assert backend.counters().total("hugepages_restored") == 0
+        assert backend.observe().counters.total("hugepages_optimized") == 23
+        assert backend.observe().counters.total("hugepages_restored") == 0
 
 
 def test_a_kernel_that_is_traced_already() -> None:
@@ -209,8 +209,8 @@ def test_a_kernel_that_is_traced_already() -> None:
         second.start()
     second.stop()
     assert first.operate(GROW) == 23
-    assert first.counters().total("optimize_calls") == 23
-    assert not second.status().ready
+    assert first.observe().counters.total("optimize_calls") == 23
+    assert not second.observe().status.ready
 
 
 def test_a_broken_scenario_is_reported() -> None:
@@ -219,7 +219,7 @@ def test_a_broken_scenario_is_reported() -> None:
     for thread in threading.enumerate():
         if thread.name == "hvoscope-sim":
             thread.join(30)
-    status = backend.status()
+    status = backend.observe().status
     assert not status.ready
     assert status.problem == "the scenario broke off: shrink 2MB 23: the pool has 0 pages"
     backend.stop()
@@ -229,7 +229,7 @@ def test_no_stream_no_records() -> None:
     backend = SimBackend(kernel())
     with pytest.raises(BackendError, match="stream=True"):
         backend.records()
-    assert backend.status().lost == {}
+    assert backend.observe().status.lost == {}
 
 
 def test_records_while_it_runs() -> None:
@@ -243,8 +243,8 @@ def test_records_while_it_runs() -> None:
     backend.stop()
     consumer.join(30)
     keys = [PageKey(order, node) for order in (9, 13) for node in (0, 1)]
-    assert reduce(unpack_all(b"".join(blocks)), keys) == backend.counters()
-    assert backend.status().lost == {"queue": 0}
+    assert reduce(unpack_all(b"".join(blocks)), keys) == backend.observe().counters
+    assert backend.observe().status.lost == {"queue": 0}
 
 
 def test_a_consumer_may_come_before_the_start() -> None:
@@ -267,8 +267,8 @@ def test_a_sink_gets_every_record_and_is_waited_for() -> None:
     backend.operate(SHRINK)
     backend.stop()
     keys = [PageKey(order, node) for order in (9, 13) for node in (0, 1)]
-    assert reduce(unpack_all(b"".join(blocks)), keys) == backend.counters()
-    assert backend.status().lost == {}
+    assert reduce(unpack_all(b"".join(blocks)), keys) == backend.observe().counters
+    assert backend.observe().status.lost == {}
 
 
 def test_a_slow_consumer_loses_records_but_no_counts() -> None:
@@ -278,8 +278,8 @@ def test_a_slow_consumer_loses_records_but_no_counts() -> None:
     backend.stop()
     kept = list(unpack_all(b"".join(backend.records())))
     assert [event.sequence for event in kept] == list(range(100))
-    assert backend.status().lost == {"queue": 23 * 9 - 100}
-    assert backend.counters().total("frames_freed") == 138
+    assert backend.observe().status.lost == {"queue": 23 * 9 - 100}
+    assert backend.observe().counters.total("frames_freed") == 138
 
 
 def test_bad_numbers() -> None:

@@ -27,7 +27,7 @@ def test_one_page(generation: str) -> None:
     assert traced.total("hugepages_restored") == 1
     assert traced.total("optimize_calls") == traced.total("hugepages_optimized") == 512
     assert before - traced.kernel.books().memmap == NET[generation]
-    pools = {(p.size >> 20, p.state): p.pages for p in traced.kernel.pools()}
+    pools = {(p.size >> 20, p.state): p.pages for p in traced.kernel.pools().by_node}
     assert pools[1024, "total"] == 0
     assert pools[2, "total"] == pools[2, "free"] == 512
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probes.accounting import Drift
 from probes.backend import STEPS
 from probes.counters import (
     DURATIONS,
@@ -22,6 +21,7 @@ from probes.counters import (
 from probes.events import Event, Kind, unpack_all
 from probes.geometry import GIB, MIB
 from probes.live.plan import observed_durations, observed_slots
+from probes.observation import known
 from probes.operations import Operation
 from sim_backend.actions import Action, parse_action
 from sim_backend.backend import SimBackend
@@ -38,9 +38,7 @@ class Watched:
     def __init__(self, generation: str = "6.7", *, stream: bool = False) -> None:
         self.kernel = SimKernel(generation, huge_page_sizes=(2 * MIB,), memory_per_node=1 * GIB)
         self.backend = SimBackend(self.kernel, stream=stream)
-        self.drift = Drift(self.backend, self.backend)
         self.backend.start()
-        self.drift.mark()
 
     def do(self, *texts: str) -> "Watched":
         """Do these actions."""
@@ -50,11 +48,11 @@ class Watched:
 
     def total(self, family: str, detail: str = "") -> int | None:
         """One total over nodes."""
-        return self.backend.counters().total(family, detail)
+        return self.backend.observe().counters.total(family, detail)
 
     def optimize_times(self) -> Histogram:
         """The duration of optimising 2 MB pages."""
-        return self.backend.counters().durations["optimize", 9]
+        return self.backend.observe().counters.durations["optimize", 9]
 
     def events(self) -> list[Event]:
         """Stop, and return what was streamed."""
@@ -73,14 +71,14 @@ def watched() -> Iterator[Watched]:
 def test_what_a_detached_probe_would_count_is_absent(watched: Watched, step: str) -> None:
     watched.do("grow 2MB 23", f"detach {step}", "grow 2MB 5", "shrink 2MB 5")
     attached = frozenset(STEPS) - {step}
-    counters = watched.backend.counters()
+    counters = watched.backend.observe().counters
     assert {slot for slot, _ in counters.totals} == observed_slots(attached)
     assert {name for name, _ in counters.durations} == observed_durations(attached)
 
 
 def test_status_of_a_detached_probe(watched: Watched) -> None:
     watched.do("detach remap_pte")
-    status = watched.backend.status()
+    status = watched.backend.observe().status
     assert not status.ready
     assert status.problem == f"remap_pte: {DETACHED}"
     probes = {probe.step: probe for probe in status.probes}
@@ -88,7 +86,7 @@ def test_status_of_a_detached_probe(watched: Watched) -> None:
     assert (lost.attached, lost.attach, lost.reason) == (False, "", DETACHED)
     assert all(probe.attached and not probe.reason for probe in probes.values())
     assert "remap_pte" not in status.missed
-    assert watched.drift.frames() is None
+    assert known(watched.backend.observe().drift) is None
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -102,16 +100,16 @@ def test_a_detached_probe_emits_nothing(step: str) -> None:
 
 def test_missed_ptes_are_counted_and_drift(watched: Watched) -> None:
     watched.do("grow 2MB 5", "miss remap_pte 5", "grow 2MB 23")
-    assert watched.backend.status().missed["remap_pte"] == 5
+    assert watched.backend.observe().status.missed["remap_pte"] == 5
     assert watched.total("optimize_calls") == 28
     assert watched.total("ptes_remapped") == 28 * 8 - 5
     # The first of the five was the head's own: its new frame was not counted either.
     assert watched.total("frames_allocated", "head") == 27
-    assert watched.drift.frames() == -4
+    assert known(watched.backend.observe().drift) == -4
     watched.do("miss restore_pte 2", "shrink 2MB 23")
     assert watched.total("ptes_restored") == 23 * 7 - 2
-    assert watched.drift.frames() == -2
-    assert watched.backend.status().ready
+    assert known(watched.backend.observe().drift) == -2
+    assert watched.backend.observe().status.ready
 
 
 def test_a_missed_call_is_not_counted_at_all(watched: Watched) -> None:
@@ -120,7 +118,7 @@ def test_a_missed_call_is_not_counted_at_all(watched: Watched) -> None:
     assert watched.total("hugepages_optimized") == 21
     assert watched.total("hugepages_restored") == 20
     assert watched.total("ptes_remapped") == 21 * 8
-    assert watched.drift.frames() == -2 * 7 + 3 * 7
+    assert known(watched.backend.observe().drift) == -2 * 7 + 3 * 7
 
 
 @pytest.mark.parametrize(("step", "kind"), [("remap_range", Kind.REMAP_RANGE)])
@@ -132,9 +130,9 @@ def test_a_missed_range_is_an_event_less(generation: str, step: str, kind: Kind)
 
 def test_a_missed_batch(watched: Watched) -> None:
     watched.do("miss batch 1", "grow 2MB 5", "grow 2MB 5")
-    assert sum(watched.backend.counters().durations["batch", 9].counts) == 1
-    assert watched.backend.status().missed["batch"] == 1
-    assert watched.drift.frames() == 0
+    assert sum(watched.backend.observe().counters.durations["batch", 9].counts) == 1
+    assert watched.backend.observe().status.missed["batch"] == 1
+    assert known(watched.backend.observe().drift) == 0
 
 
 def test_the_books_are_right_even_if_the_events_are_not(watched: Watched) -> None:
@@ -147,17 +145,17 @@ def test_the_books_are_right_even_if_the_events_are_not(watched: Watched) -> Non
 
 def test_restart_begins_at_0_with_everything_attached(watched: Watched) -> None:
     watched.do("grow 2MB 23", "detach optimize", "miss remap_pte 5", "grow 2MB 5", "restart")
-    status = watched.backend.status()
+    status = watched.backend.observe().status
     assert status.ready
     assert set(status.missed.values()) == {0}
-    totals = watched.backend.counters().totals
+    totals = watched.backend.observe().counters.totals
     assert {slot for slot, _ in totals} == set(SLOTS)
     assert set(totals.values()) == {0}
-    assert watched.drift.frames() == 0
+    assert known(watched.backend.observe().drift) == 0
     watched.do("shrink 2MB 5", "grow 2MB 23")
     assert watched.total("hugepages_optimized") == 23
     assert watched.total("hugepages_restored") == 5
-    assert watched.drift.frames() == 0
+    assert known(watched.backend.observe().drift) == 0
     watched.kernel.check_conservation()
 
 
@@ -171,7 +169,7 @@ def test_sequences_begin_anew_with_a_restart() -> None:
 
 def test_lost_records_are_counted_and_missing() -> None:
     watched = Watched(stream=True).do("grow 2MB 1", "lose 23", "grow 2MB 5")
-    assert watched.backend.status().lost == {"queue": 23}
+    assert watched.backend.observe().status.lost == {"queue": 23}
     kept = watched.events()
     whole = Watched(stream=True).do("grow 2MB 1", "grow 2MB 5").events()
     assert len(kept) == len(whole) - 23
@@ -182,7 +180,7 @@ def test_lost_records_are_counted_and_missing() -> None:
 
 def test_losses_of_a_restarted_daemon_are_0() -> None:
     watched = Watched(stream=True).do("lose 5", "grow 2MB 1", "lose 1009", "restart", "grow 2MB 1")
-    assert watched.backend.status().lost == {"queue": 0}
+    assert watched.backend.observe().status.lost == {"queue": 0}
     watched.backend.stop()
 
 
@@ -190,11 +188,11 @@ def test_losses_where_nobody_streams() -> None:
     kernel = SimKernel(huge_page_sizes=(2 * MIB,), memory_per_node=1 * GIB)
     backend = SimBackend(kernel, loses=True)
     backend.start()
-    assert backend.status().lost == {"queue": 0}
+    assert backend.observe().status.lost == {"queue": 0}
     backend.perform(parse_action("lose 23"))
-    assert backend.status().lost == {"queue": 23}
+    assert backend.observe().status.lost == {"queue": 23}
     backend.restart()
-    assert backend.status().lost == {"queue": 0}
+    assert backend.observe().status.lost == {"queue": 0}
     backend.stop()
 
 
@@ -238,6 +236,6 @@ def test_whatever_is_missed_events_reduce_to_the_counters(
         with suppress(OperationError):
             watched.backend.perform(action)
     watched.kernel.check_conservation()
-    counters = watched.backend.counters()
+    counters = watched.backend.observe().counters
     durations = DURATIONS if "batch" in watched.kernel.generation.symbols else PAGE_DURATIONS
     assert reduce(watched.events(), [PageKey(9, 0)], durations) == counters

@@ -13,7 +13,7 @@ from tests.sim_backend.harness import OPTIMIZING, Traced
 
 
 def pools(traced: Traced) -> dict[str, int]:
-    return {pool.state: pool.pages for pool in traced.kernel.pools()}
+    return {pool.state: pool.pages for pool in traced.kernel.pools().by_node}
 
 
 @pytest.mark.parametrize("generation", OPTIMIZING)
@@ -130,4 +130,4 @@ def test_demotion_needs_memory_first() -> None:
     traced.kernel.hold_memory(0, leave=0)
     with pytest.raises(OperationError, match="memory to restore no more than 0"):
         traced.kernel.operate(parse_operation("demote 32MB 1"))
-    assert [p.pages for p in traced.kernel.pools() if p.size == 32 * MIB] == [1, 1, 0]
+    assert [p.pages for p in traced.kernel.pools().by_node if p.size == 32 * MIB] == [1, 1, 0]

@@ -3,15 +3,15 @@
 
 import pytest
 
-from probes.accounting import Pool
 from probes.counters import PageKey, Slot
 from probes.events import Kind
 from probes.geometry import MIB
+from probes.observation import Pool
 from tests.sim_backend.harness import ALL, Traced
 
 
 def totals(traced: Traced) -> list[int]:
-    return [pool.pages for pool in traced.kernel.pools() if pool.state == "total"]
+    return [pool.pages for pool in traced.kernel.pools().by_node if pool.state == "total"]
 
 
 def order_of(traced: Traced, kind: Kind) -> list[int]:
@@ -72,7 +72,7 @@ def test_counters_by_size_and_node() -> None:
 
 def test_pools_as_the_kernel_shows_them() -> None:
     traced = Traced(sizes=(32 * MIB, 2 * MIB), nodes=2).run("grow 2MB 3")
-    assert list(traced.kernel.pools()) == [
+    assert list(traced.kernel.pools().by_node) == [
         Pool(2 * MIB, 0, "total", 2),
         Pool(2 * MIB, 0, "free", 2),
         Pool(2 * MIB, 0, "surplus", 0),
@@ -86,7 +86,7 @@ def test_pools_as_the_kernel_shows_them() -> None:
         Pool(32 * MIB, 1, "free", 0),
         Pool(32 * MIB, 1, "surplus", 0),
     ]
-    assert traced.kernel.reserved() == {2 * MIB: 0, 32 * MIB: 0}
+    assert traced.kernel.pools().reserved == {2 * MIB: 0, 32 * MIB: 0}
 
 
 def test_a_pinned_task_faults_in_pages_of_its_node() -> None:

@@ -23,7 +23,7 @@ def after(*texts: str, generation: str = "6.7", nodes: int = 1) -> Traced:
 
 def pool(traced: Traced) -> dict[str, int]:
     totals = dict.fromkeys(("total", "free", "surplus"), 0)
-    for count in traced.kernel.pools():
+    for count in traced.kernel.pools().by_node:
         totals[count.state] += count.pages
     return totals
 

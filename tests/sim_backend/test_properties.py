@@ -41,7 +41,7 @@ def take(step: Step, kernel: SimKernel, operator: SimKernel | SimBackend) -> Non
 def empty(kernel: SimKernel, size: int) -> None:
     """Give back a whole pool, those that could not be restored before (surplus) included."""
     pages = Counter[str]()
-    for pool in kernel.pools():
+    for pool in kernel.pools().by_node:
         if pool.size == size:
             pages[pool.state] += pool.pages
     if pages["surplus"]:  # a pool that grows takes them in before it allocates
@@ -92,11 +92,11 @@ def test_records_reduce_to_the_counters(workload: Workload) -> None:
     keys = [PageKey(order, node) for order in (4, 9, 13) for node in range(NODES)]
     batched = "batch" in GENERATIONS[workload[0]].symbols
     durations = DURATIONS if batched else PAGE_DURATIONS
-    assert reduce(events, keys, durations) == backend.counters()
+    assert reduce(events, keys, durations) == backend.observe().counters
     in_parts = Reducer(keys, durations)
     for event in events:
         in_parts.add([event])
-    assert in_parts.snapshot() == backend.counters()
+    assert in_parts.snapshot() == backend.observe().counters
 
 
 @settings(max_examples=30, deadline=None)
@@ -110,7 +110,7 @@ def test_counters_are_the_same_when_nobody_reads_events(workload: Workload) -> N
     for step in todo:
         take(step, kernel, unread)
     unread.stop()
-    assert unread.counters() == read.counters()
+    assert unread.observe().counters == read.observe().counters
 
 
 @settings(max_examples=30, deadline=None)

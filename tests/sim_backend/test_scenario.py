@@ -51,7 +51,9 @@ def test_no_step_is_impossible(generation: str) -> None:
     for operation in operations_of(islice(default_scenario(), 60)):
         kernel.operate(operation)
         for size in LIMITS:
-            pages = sum(p.pages for p in kernel.pools() if (p.size, p.state) == (size, "total"))
+            pages = sum(
+                p.pages for p in kernel.pools().by_node if (p.size, p.state) == (size, "total")
+            )
             highest[size] = max(highest[size], pages)
     kernel.check_conservation()
     assert all(LIMITS[size] // 2 < highest[size] <= LIMITS[size] for size in LIMITS)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probes.geometry import GIB, KIB, MIB
+from probes.observation import known
 from sim_backend.actions import ACTION_VERBS, Step
 from sim_backend.backend import SimBackend
 from sim_backend.scenario_file import Scenario, load, read_scenario, shipped
@@ -75,7 +76,7 @@ def test_shipped_scenarios_run_to_their_end_and_lose_no_frame(name: str) -> None
     for step in one_round(scenario):
         backend.perform_step(step)
     kernel.check_conservation()
-    assert backend.status().ready
+    assert backend.observe().status.ready
     backend.stop()
 
 
@@ -129,8 +130,8 @@ def test_the_machine_of_a_file(tmp_path: Path) -> None:
     assert kernel.huge_page_sizes == (2 * MIB, 512 * MIB, 16 * GIB)
     assert kernel.nodes == 2
     assert kernel.machine.cpus_per_node == 3
-    assert kernel.enabled() is False
-    totals = [p.pages for p in kernel.pools() if p.state == "total"]
+    assert kernel.switch() is False
+    totals = [p.pages for p in kernel.pools().by_node if p.state == "total"]
     assert totals == [3, 2, 2, 1, 0, 0]
     assert scenario.boot_up("7.1").generation.name == "7.1"
     assert list(scenario.steps()) == []
@@ -139,10 +140,13 @@ def test_the_machine_of_a_file(tmp_path: Path) -> None:
 def test_pages_of_boot_are_seen_by_no_probe() -> None:
     backend = SimBackend(load("boot-pool").boot_up())
     backend.start()
-    assert backend.counters().total("optimize_calls") == 0
-    assert sum(p.pages for p in backend.pools() if p.state == "total") == 2056
+    assert backend.observe().counters.total("optimize_calls") == 0
+    seen = backend.observe()
+    pools, memmap = known(seen.pools), known(seen.memmap)
+    assert pools and memmap
+    assert sum(p.pages for p in pools.by_node if p.state == "total") == 2056
     # 64 bytes for each of 8 M frames, less 7 frames of each 2 MB page and 4095 of each 1 GB page.
-    assert sum(backend.memmap_pages().values()) == 131_072 - 2048 * 7 - 8 * 4095
+    assert sum(memmap.pages.values()) == 131_072 - 2048 * 7 - 8 * 4095
     backend.stop()
 
 
@@ -164,7 +168,7 @@ def test_a_step_that_may_fail(tmp_path: Path) -> None:
     backend.start()
     for each in scenario.steps():
         backend.perform_step(each)
-    assert backend.counters().total("restore_failures", "ENOMEM") == 23
+    assert backend.observe().counters.total("restore_failures", "ENOMEM") == 23
     backend.stop()
 
 
@@ -303,8 +307,8 @@ def test_the_one_in_the_readme(tmp_path: Path) -> None:
     backend.start()
     for step in scenario.steps():
         backend.perform_step(step)
-    assert backend.status().missed["remap_pte"] > 23
-    assert backend.counters().total("restore_failures", "ENOMEM")
+    assert backend.observe().status.missed["remap_pte"] > 23
+    assert backend.observe().counters.total("restore_failures", "ENOMEM")
     backend.stop()
 
 

@@ -26,8 +26,8 @@ def test_a_task_comes_and_goes(generation: str) -> None:
 def test_the_pool_is_as_large_as_before(generation: str) -> None:
     traced = Traced(generation, nodes=2).run("grow 2MB 7", "overcommit 2MB 3")
     assert traced.total("optimize_calls") == 10
-    assert sum(p.pages for p in traced.kernel.pools() if p.state == "free") == 7
-    assert sum(p.pages for p in traced.kernel.pools() if p.state == "surplus") == 0
+    assert sum(p.pages for p in traced.kernel.pools().by_node if p.state == "free") == 7
+    assert sum(p.pages for p in traced.kernel.pools().by_node if p.state == "surplus") == 0
 
 
 @pytest.mark.parametrize("generation", ["v17-enabled", "6.2"])

@@ -19,7 +19,7 @@ def test_switched_off(generation: str) -> None:
     traced = Traced(generation, hvo=False).run("grow 2MB 1")
     assert only_exit(traced) == (0, 0, Reason.OFF)
     assert traced.of(Kind.REMAP_RANGE, Kind.REMAP_PTE) == []
-    assert not traced.kernel.enabled()
+    assert not traced.kernel.switch()
 
 
 @pytest.mark.parametrize("generation", ALL)
@@ -66,7 +66,7 @@ def test_the_switch_leaves_pages_as_they_are() -> None:
     assert traced.total("hugepages_restored") == 5
     traced.run("hvo on", "grow 2MB 3")
     assert traced.total("hugepages_optimized") == 8
-    assert traced.kernel.enabled()
+    assert traced.kernel.switch()
 
 
 def test_a_mixture_of_sizes() -> None:

@@ -107,7 +107,7 @@ def test_pools(host: Host, name: str) -> None:
         path.write_bytes(data)
         number = re.fullmatch(r"\s*(\d+)\s*", data.decode("ascii", errors="replace"))
         try:
-            pools = list(KernelState(host).pools())
+            pools = list(KernelState(host).pools().by_node)
         except ValueError as error:
             assert name in str(error)
             continue
@@ -123,7 +123,7 @@ def test_the_list_of_nodes(host: Host) -> None:
     for data in mutations(1009, [b"0\n", b"0-3,8\n", b"1,5-6\n"], INPUTS // 8, (b",", b"-", b"\n")):
         path.write_bytes(data)
         try:
-            pools = list(KernelState(host).pools())
+            pools = list(KernelState(host).pools().by_node)
         except ValueError:
             continue
         # One node has a folder, whatever the list says; that of the machine there is not.
@@ -135,7 +135,7 @@ def test_the_switch(host: Host) -> None:
     for data in mutations(23, [b"0\n", b"1\n"], INPUTS // 8, (b"on", b"\0")):
         path.write_bytes(data)
         try:
-            enabled = KernelState(host).enabled()
+            enabled = KernelState(host).switch()
         except ValueError as error:
             assert "hugetlb_optimize_vmemmap" in str(error)
             continue
@@ -187,7 +187,7 @@ def test_odd_trees_of_nodes(tmp_path: Path) -> None:
     for number in range(INPUTS // 20):
         root = tmp_path / str(number)
         host, shown, whole = odd_tree(random, root)
-        pools = {p.node: p.pages for p in KernelState(host).pools() if p.state == "total"}
+        pools = {p.node: p.pages for p in KernelState(host).pools().by_node if p.state == "total"}
         assert pools == shown, root
         subject = running(host, 4096, Given())
         assert sum(d.count for d in subject.demands if d.size == 2 * MIB) == whole, root

@@ -8,7 +8,7 @@ import pytest
 
 from probes.counters import Counters, reduce
 from probes.events import RECORD, VERSION, Event, Kind, Reason, unpack_all
-from probes.snapshot import Snapshot
+from probes.observation import Observation
 from probes.trace_file import Header, TraceFileError, TraceReader, TraceWriter
 from tests.soak.mutate import mutations
 
@@ -70,8 +70,8 @@ def counted(events: list[Event]) -> None:
 def good_trace() -> bytes:
     file = io.BytesIO()
     writer = TraceWriter(file, Header("sim", "7.1", "simulated", 4096, 5, 1_700_000_000))
-    writer.write(Snapshot(1), good_records(1, 23))
-    writer.write(Snapshot(2), good_records(2, 23))
+    writer.write(Observation(1), good_records(1, 23))
+    writer.write(Observation(2), good_records(2, 23))
     writer.finish("the end")
     return file.getvalue()
 

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looks for tests: made by hand, or at a simulated kernel."""
 
-from exporter.top.history import History, Look, look
-from probes.accounting import Drift
-from probes.backend import Info, ProbeStatus, Status
+from dataclasses import replace
+
+from exporter.top.history import History
+from probes.backend import Info
 from probes.counters import SLOTS, Counters, Histogram, PageKey, Slot
 from probes.geometry import GIB
+from probes.observation import Observation, Probes, ProbeStatus, Status
 from probes.operations import parse_operation
 from sim_backend.backend import SimBackend
 from sim_backend.kernel import SimKernel
@@ -27,9 +29,9 @@ def counted(**totals: int) -> Counters:
     return Counters({(slot, SMALL): given.get(slot, 0) for slot in SLOTS})
 
 
-def at(seconds: float, counters: Counters | None = None, *, status: Status = FINE) -> Look:
-    """A look that sees counters only."""
-    return Look(seconds, counters or Counters(), status, (), None, {}, None, None)
+def at(seconds: float, counters: Counters | None = None, *, status: Status = FINE) -> Observation:
+    """An observation of probes only."""
+    return Observation(int(seconds * 1e9), Probes(counters or Counters(), status))
 
 
 def histogram(**buckets: int) -> Histogram:
@@ -46,15 +48,13 @@ class Simulated:
     def __init__(self, generation: str = "v17-enabled", nodes: int = 2) -> None:
         kernel = SimKernel(generation, nodes=nodes, memory_per_node=4 * GIB)
         self.backend = SimBackend(kernel)
-        self.drift = Drift(self.backend, self.backend)
         self.backend.start()
-        self.drift.mark()
         self.now = 0.0
         self.history = History(self.look())
 
-    def look(self) -> Look:
-        """Look now."""
-        return look(self.backend, self.backend, self.drift, lambda: self.now)
+    def look(self) -> Observation:
+        """Observe now."""
+        return replace(self.backend.observe(), time_ns=int(self.now * 1e9))
 
     def after(self, *operations: str) -> "Simulated":
         """Do the operations, a second and a look after each."""

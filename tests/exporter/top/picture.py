@@ -5,14 +5,15 @@ import io
 import itertools
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console, Group
 from rich.terminal_theme import MONOKAI
 
-from exporter.top.history import History, look
+from exporter.top.history import History
 from exporter.top.screen import HEIGHT, WIDTH, View, draw
-from probes.accounting import Drift
+from probes.observation import Observation
 from sim_backend.backend import SimBackend
 from sim_backend.kernel import SimKernel
 from sim_backend.scenario import default_kernel, default_scenario
@@ -24,18 +25,16 @@ STEPS = 60
 def history(kernel: SimKernel) -> tuple[History, SimBackend]:
     """The default scenario, looked at after each operation, on the clock of the simulation."""
     backend = SimBackend(kernel)
-    drift = Drift(backend, backend)
     backend.start()
-    drift.mark()
 
-    def clock() -> float:
-        return kernel.now_ns / 1e9
+    def look() -> Observation:
+        return replace(backend.observe(), time_ns=kernel.now_ns)
 
-    seen = History(look(backend, backend, drift, clock))
+    seen = History(look())
     for step in itertools.islice(default_scenario(1), STEPS):
         kernel.idle(step.seconds)
         backend.perform_step(step)
-        seen.add(look(backend, backend, drift, clock))
+        seen.add(look())
     return seen, backend
 
 

@@ -6,10 +6,10 @@ import pytest
 from exporter.top.history import History
 from exporter.top.screen import HEIGHT, WIDTH, View, draw
 from exporter.top.spark import sparkline
-from probes.accounting import Pool
-from probes.backend import Info, ProbeStatus, Status
+from probes.backend import Info
 from probes.counters import SLOTS, Counters, PageKey
 from probes.geometry import GIB, MIB
+from probes.observation import Pool, Pools, ProbeStatus, Status
 from sim_backend.generation import GENERATIONS
 from tests.exporter.top.looks import BLIND, INFO, Simulated, at, counted
 
@@ -55,7 +55,9 @@ def test_what_is_shown_is_what_was_counted() -> None:
 
 def test_what_no_probe_sees_is_a_dash_and_why_is_said() -> None:
     history = History(at(0.0, status=BLIND))
-    history.add(dataclasses.replace(at(1.0, status=BLIND), pools=(Pool(2 * MIB, 0, "total", 23),)))
+    history.add(
+        dataclasses.replace(at(1.0, status=BLIND), pools=Pools((Pool(2 * MIB, 0, "total", 23),)))
+    )
     shown = text(history)
     rows = [line.split() for line in shown.splitlines()]
     assert "saved -   since start -   memmap -   HVO -" in shown
@@ -101,7 +103,7 @@ def test_large_numbers_keep_their_columns() -> None:
 
 def test_more_pools_than_lines() -> None:
     pools = tuple(Pool(2 * MIB, node, "total", 23) for node in range(16))
-    history = History(dataclasses.replace(at(0.0, counted()), pools=pools))
+    history = History(dataclasses.replace(at(0.0, counted()), pools=Pools(pools)))
     assert "more: make the terminal higher, or sort" in text(history)
     assert "more: make" not in text(history, size=(80, 40))
 
@@ -187,6 +189,6 @@ def test_sparklines() -> None:
 def test_sizes_of_arm64_fit() -> None:
     pools = tuple(Pool(size, 0, "total", 23) for size in (2 * MIB, 512 * MIB, 16 * GIB))
     info = Info("bcc", "6.1", "full", 64 * 1024)
-    history = History(dataclasses.replace(at(0.0), pools=pools))
+    history = History(dataclasses.replace(at(0.0), pools=Pools(pools)))
     assert "512MB" in text(history, info)
     assert " 16GB" in text(history, info)

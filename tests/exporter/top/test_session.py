@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import pytest
 from rich.console import Console
 
-from exporter.top.history import Look
 from exporter.top.keyboard import Keyboard
 from exporter.top.screen import View
 from exporter.top.session import press, run_plain, run_screen
+from probes.observation import Observation
 from tests.exporter.top.looks import INFO, at, counted
 
 
@@ -41,7 +41,7 @@ class Source:
         self._keys = keys
         self.looks = 0
 
-    def __call__(self) -> Look:
+    def __call__(self) -> Observation:
         self.looks += 1
         return at(self._keys.now, counted(hugepages_optimized=23 * self.looks))
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from probes.backend import ProbeStatus
 from probes.host import Host
 from probes.live.handover import (
     Handover,
@@ -16,6 +15,7 @@ from probes.live.handover import (
     send_handover,
     send_request,
 )
+from probes.observation import ProbeStatus
 
 Pair = tuple[socket.socket, socket.socket]
 

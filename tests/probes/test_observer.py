@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What belongs together is read at one moment, each source once, and fails by itself."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from itertools import count
+from pathlib import Path, PosixPath
+from typing import Any, ClassVar
+
+from probes.accounting import KernelState
+from probes.counters import Counters, PageKey, Slot
+from probes.drift import MOVING
+from probes.host import Host
+from probes.observation import (
+    DRIFT,
+    NOT_ASKED,
+    PARTS,
+    PROBES,
+    Absent,
+    Failed,
+    Memmap,
+    Observation,
+    Pools,
+    Probes,
+    Status,
+    known,
+)
+from probes.observer import Observer
+from tests.probes.trees import make_host
+
+READY = Status(True)
+
+
+def freed(frames: int) -> Probes:
+    key = PageKey(9, 0)
+    slots = (Slot("frames_freed"), Slot("frames_allocated", "head"))
+    counted = dict.fromkeys(((slot, key) for slot in slots), 0) | {(slots[0], key): frames}
+    return Probes(Counters(counted | {(Slot("frames_allocated", "restore"), key): 0}), READY)
+
+
+class Kernel:
+    """Probes and state that a test moves by hand."""
+
+    def __init__(self) -> None:
+        self.freed = 0
+        self.memmap = 110
+        self.during: Callable[[], None] = lambda: None
+        """Happens while the memmap is read."""
+        self.looks: Counter[str] = Counter()
+
+    def take(self) -> int:
+        self.looks["take"] += 1
+        return self.freed
+
+    def read(self, taken: int) -> Probes:
+        self.looks["read"] += 1
+        return freed(taken)
+
+    def pools(self) -> Pools:
+        self.looks["pools"] += 1
+        return Pools()
+
+    def switch(self) -> bool | Absent:
+        return True
+
+    def memmap_pages(self) -> Mapping[str, int]:
+        self.looks["memmap"] += 1
+        pages = {"boot": 100, "runtime": self.memmap - 100}
+        self.during()
+        return pages
+
+    def saved_bytes(self, memmap_pages: Mapping[str, int]) -> int | Absent:
+        return (110 - sum(memmap_pages.values())) * 4096
+
+    def grow(self) -> None:
+        self.freed += 7
+        self.memmap -= 7
+
+
+def observer(kernel: Kernel) -> Observer[int]:
+    seconds = count()
+    return Observer(
+        kernel.take, kernel.read, kernel, clock=lambda: 509, timer=lambda: float(next(seconds))
+    )
+
+
+def test_everything_at_once() -> None:
+    kernel = Kernel()
+    watcher = observer(kernel)
+    watcher.observe((DRIFT,))
+    kernel.grow()
+    seen = watcher.observe()
+    assert seen == Observation(
+        509, freed(7), Pools(), True, Memmap({"boot": 100, "runtime": 3}, 7 * 4096), 0
+    )
+    assert seen.seconds == dict.fromkeys(PARTS, 1.0)
+
+
+def test_on_a_quiet_kernel_each_source_is_read_once() -> None:
+    kernel = Kernel()
+    observer(kernel).observe()
+    # A copy of the counters is cheap; they are summed once.
+    assert kernel.looks == {"take": 2, "memmap": 1, "read": 1, "pools": 1}
+
+
+def test_counters_and_memmap_are_of_the_same_moment() -> None:
+    kernel = Kernel()
+    watcher = observer(kernel)
+    watcher.observe((DRIFT,))
+
+    def grow_twice() -> None:
+        if kernel.freed < 14:
+            kernel.grow()
+
+    kernel.during = grow_twice
+    seen = watcher.observe()
+    assert (seen.counters.total("frames_freed"), seen.drift) == (14, 0)
+    assert known(seen.memmap) == Memmap({"boot": 100, "runtime": -4}, 14 * 4096)
+
+
+def test_a_kernel_that_never_rests_has_no_drift_but_all_the_rest() -> None:
+    kernel = Kernel()
+    kernel.during = kernel.grow
+    seen = observer(kernel).observe()
+    assert seen.drift == MOVING
+    assert seen.status == READY
+    assert isinstance(seen.memmap, Memmap)
+
+
+def test_only_what_is_asked_for() -> None:
+    kernel = Kernel()
+    seen = observer(kernel).observe((PROBES,))
+    assert (seen.pools, seen.switch, seen.memmap, seen.drift) == (NOT_ASKED,) * 4
+    assert set(seen.seconds) == {PROBES}
+    assert kernel.looks["pools"] == 0
+
+
+def broken(kernel: Kernel, name: str) -> Kernel:
+    def fail(*_: Any) -> Any:
+        raise OSError("gone")
+
+    setattr(kernel, name, fail)
+    return kernel
+
+
+def test_a_part_that_fails_costs_no_other() -> None:
+    gone = Failed("OSError: gone")
+    for name, parts in {
+        "take": {"probes", "drift"},
+        "read": {"probes", "drift"},
+        "pools": {"pools"},
+        "switch": {"switch"},
+        "memmap_pages": {"memmap", "drift"},
+        "saved_bytes": {"memmap"},
+    }.items():
+        seen = observer(broken(Kernel(), name)).observe()
+        assert {part for part in PARTS if getattr(seen, part) == gone} == parts, name
+    assert observer(broken(Kernel(), "take")).observe().status == Status(
+        False, problem="the probes can't be read: OSError: gone"
+    )
+
+
+class Counting(PosixPath):
+    """A path that counts what is read below it, and listed."""
+
+    reads: ClassVar[Counter[str]] = Counter()
+
+    def open(self, *args: Any, **kwargs: Any) -> Any:
+        self.reads[self.name] += 1
+        return super().open(*args, **kwargs)
+
+
+def test_an_observation_reads_each_file_of_the_kernel_once(tmp_path: Path) -> None:
+    pool = "hugepages/hugepages-2048kB"
+    files = {
+        "proc/vmstat": "nr_memmap_pages 10\nnr_memmap_boot_pages 100\n",
+        "proc/zoneinfo": "Node 0, zone   Normal\n        spanned  32768\n        present  32768\n",
+        "proc/sys/vm/hugetlb_optimize_vmemmap": "1\n",
+        "sys/devices/system/node/online": "0\n",
+        f"sys/devices/system/node/node0/{pool}/nr_hugepages": "23\n",
+        f"sys/devices/system/node/node0/{pool}/free_hugepages": "5\n",
+        f"sys/kernel/mm/{pool}/resv_hugepages": "0\n",
+    }
+    made = make_host(tmp_path, files)
+    host = Host(proc=Counting(made.proc), sys=Counting(made.sys), release=made.release)
+    Counting.reads.clear()
+    kernel = Kernel()
+    seen = Observer(kernel.take, kernel.read, KernelState(host)).observe()
+    assert not [part for part in PARTS if isinstance(getattr(seen, part), Failed)]
+    assert {Path(name).name for name in files} <= set(Counting.reads)
+    assert set(Counting.reads.values()) == {1}
