@@ -8,6 +8,7 @@ import functools
 import platform
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
+from itertools import accumulate
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -22,6 +23,9 @@ from probes.backend import Info
 from probes.counters import BUCKETS_NS, Counters, Histogram
 from probes.geometry import size_label
 from probes.observation import Absent, Failed, Memmap, Observation, Pools, Probes, Status, known
+
+_BOUNDS = (*(f"{bound / 1e9:g}" for bound in BUCKETS_NS), "+Inf")
+"""Upper bounds of buckets in seconds, as the label ``le`` has them."""
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
 """Label values in the catalogue's order, and the value."""
@@ -120,9 +124,5 @@ def _health(status: Status) -> Iterator[Metric]:
 
 
 def _cumulative(histogram: Histogram) -> list[tuple[str, float]]:
-    bounds = [*(f"{bound / 1e9:g}" for bound in BUCKETS_NS), "+Inf"]
-    running, buckets = 0, []
-    for bound, count in zip(bounds, histogram.counts, strict=True):
-        running += count
-        buckets.append((bound, float(running)))
-    return buckets
+    counts = map(float, accumulate(histogram.counts))
+    return list(zip(_BOUNDS, counts, strict=True))

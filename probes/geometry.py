@@ -8,6 +8,7 @@ From the seed (patch v17 3/9, mm/hugetlb_vmemmap.c), where the comment derives::
 and ``free_vmemmap_pages_per_hpage`` keeps RESERVE_VMEMMAP_NR of them (2; from 5.18 on, 1).
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ def parse_size(text: str) -> int:
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
+@functools.cache
 def size_label(size: int) -> str:
     """Spell ``size`` bytes as the kernel's documentation does: ``64KB``, ``2MB``, ``1GB``."""
     for unit, name in ((GIB, "GB"), (MIB, "MB"), (KIB, "KB")):
