@@ -18,7 +18,7 @@ help:
 	@echo "make dashboards   write dashboards/json/ anew, and check it"
 	@echo "make test         every test that needs no root and no browser"
 	@echo "make coverage     the same, in twice the time, with branch coverage"
-	@echo "make lint         ruff, mypy --strict, and clang over the BPF program (needs clang)"
+	@echo "make lint         ruff, mypy --strict, import rules, clang over the BPF program (needs clang)"
 	@echo "make soak         two minutes of load and hostile clients, 100,000 bad inputs"
 	@echo "make test-dashboards  queries on a real Prometheus, pictures in Chromium (some minutes)"
 	@echo "make test-host    huge pages of this machine, put back as they were (needs root)"
@@ -50,7 +50,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy packaging/*.py
-	$(BIN)/python -m tests.probes.live.userspace
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.probes.bpf.userspace
 
 soak: $(VENV)/.dev
 	$(BIN)/pytest -q -n 2 --timeout 600 -rP -m soak tests/soak

@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from dashboards.build import FOLDER, stale, texts
+from dashboards.boards.build import FOLDER, stale, texts
 
 
 def main() -> int:

@@ -14,13 +14,13 @@ import pytest
 
 if TYPE_CHECKING:
     from exporter.testing import RunningExporter, SimulatedKernel
-    from sim_backend.kernel import SimKernel
+    from sim_backend.kernel.sim_kernel import SimKernel
 
 
 @pytest.fixture
 def hvo_machine() -> SimKernel:
     """The machine under ``hvo_kernel``. Define your own for another generation, size or seed."""
-    from sim_backend.kernel import SimKernel  # noqa: PLC0415 - not in everybody's pytest
+    from sim_backend.kernel.sim_kernel import SimKernel  # noqa: PLC0415 - not in everybody's pytest
 
     return SimKernel()
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from exporter.daemon import WebOptions, site_of
+from exporter.service.daemon import WebOptions, site_of
 from exporter.web import sockets
 from exporter.web.addresses import TcpAddress
 from exporter.web.reload import WebConfigFile
@@ -21,7 +21,7 @@ from probes.events import Event, unpack_all
 from probes.observation import PROBES
 from probes.operations import parse_operation
 from sim_backend.backend import SimBackend
-from sim_backend.kernel import SimKernel
+from sim_backend.kernel.sim_kernel import SimKernel
 
 
 class SimulatedKernel:

@@ -10,6 +10,6 @@ HOME = "/usr/share/hvoscope"
 sys.path.insert(0, HOME)
 os.environ["PYTHONPATH"] = HOME  # for the loader, which is a Python of its own
 
-from exporter.cli import main  # noqa: E402 - only found from here on
+from exporter.cli.main import main  # noqa: E402 - only found from here on
 
 main()

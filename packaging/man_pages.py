@@ -12,7 +12,7 @@ import click
 from click.shell_completion import BashComplete
 from click_man.core import write_man_pages
 
-from exporter.cli import cli
+from exporter.cli.main import cli
 
 NAME = "hvoscope"
 

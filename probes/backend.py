@@ -17,6 +17,9 @@ STEPS: tuple[str, ...] = (
 )
 """The semantic steps, from the outside in."""
 
+FULL, RANGE = MODES = ("full", "range")
+"""``full`` sees every PTE; ``range`` takes the count from the range walk, several times cheaper."""
+
 
 @dataclass(frozen=True)
 class Info:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The event record: one step of the kernel's HugeTLB vmemmap optimisation, as 96 bytes.
 
-The C twin is ``probes/live/bpf/hvo_event.h``; a test compiles it and compares size and offsets.
+The C twin is ``probes/bpf/c/hvo_event.h``; a test compiles it and compares size and offsets.
 Every backend emits exactly this record, so nothing downstream can tell where it came from.
 """
 

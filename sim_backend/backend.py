@@ -11,12 +11,12 @@ from probes.events import RECORD, Event, Kind
 from probes.observation import DRIFT, PARTS, Observation, Probes, Status
 from probes.observer import Observer
 from probes.operations import Operation
-from sim_backend.actions import Action, Step
-from sim_backend.errors import KernelBug, OperationError
 from sim_backend.faults import DETACHED, LossyQueue, probe_statuses, visible
-from sim_backend.kernel import SimKernel
-from sim_backend.perform import perform
-from sim_backend.pte_run import PteRun
+from sim_backend.kernel.errors import KernelBug, OperationError
+from sim_backend.kernel.pte_run import PteRun
+from sim_backend.kernel.sim_kernel import SimKernel
+from sim_backend.scenario.actions import Action, Step
+from sim_backend.scenario.perform import perform
 
 Wait = Callable[[threading.Event, float], object]
 """Waits until the event is set, or so many seconds have passed."""
@@ -138,7 +138,7 @@ class SimBackend:
                 self._flush()
 
     def perform(self, action: Operation | Action) -> None:
-        """Do one action now; see ``sim_backend.perform`` for what it raises."""
+        """Do one action now; see ``sim_backend.scenario.perform`` for what it raises."""
         if isinstance(action, Action) and action.verb == "restart":
             self.restart()
         elif isinstance(action, Action) and action.verb == "lose":

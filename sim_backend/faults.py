@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 
 from probes.counters import Counters
 from probes.events import RECORD
-from probes.live.plan import observed_durations, observed_slots
 from probes.observation import ProbeStatus
+from probes.observed import observed_durations, observed_slots
 from sim_backend.stream import RecordQueue
 
 DETACHED = "detached by the simulation"

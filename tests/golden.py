@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Golden traces: what real kernels did, event by event, for the simulator to answer to.
 
-A golden trace is a recording (``probes.trace_file``) cut down to what a kernel and its simulation
-can agree on: ``probes.events.CanonicalEvent`` says which fields those are, and why the others can't
-be. Its header has the kernel, the command, the date and the operations.
+A golden trace is a recording cut down to what a kernel and its simulation can agree on:
+``probes.events.CanonicalEvent`` says which fields those are, and why the others can't be. Its
+header has the kernel, the command, the date and the operations.
 
 ::
 
@@ -22,14 +22,20 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from exporter.losses import GapFinder
 from probes.counters import Counters
 from probes.events import CanonicalEvent, Event, Kind, canonical, unpack_all
 from probes.geometry import GIB
 from probes.observation import Observation, Probes
 from probes.operations import parse_operation
-from probes.trace_file import BLOCK_RECORDS, Header, TraceFileError, TraceReader, TraceWriter
-from sim_backend.kernel import SimKernel
+from probes.recording.gaps import GapFinder
+from probes.recording.trace_file import (
+    BLOCK_RECORDS,
+    Header,
+    TraceFileError,
+    TraceReader,
+    TraceWriter,
+)
+from sim_backend.kernel.sim_kernel import SimKernel
 
 TRACES = Path(__file__).with_name("data") / "traces"
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from exporter.record import Limits, Recorder, make_header
 from probes.counters import reduce
 from probes.events import Event, Kind, canonical, unpack_all
 from probes.geometry import GIB
-from probes.host import Host
+from probes.kernel.host import Host
 from probes.operations import parse_operation
-from probes.trace_file import TraceFileError, TraceReader
+from probes.recording.recorder import Limits, Recorder, make_header
+from probes.recording.trace_file import TraceFileError, TraceReader
 from sim_backend.backend import SimBackend
-from sim_backend.kernel import SimKernel
+from sim_backend.kernel.sim_kernel import SimKernel
 from tests import golden
 from tests.golden import TRACES, Golden, Setup
 from tests.kernel.recordings import RECORDED

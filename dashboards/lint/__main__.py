@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from dashboards.build import FOLDER
+from dashboards.boards.build import FOLDER
 from dashboards.lint import lint
 from dashboards.lint.model import Finding
 

@@ -6,7 +6,7 @@
 
 from collections.abc import Mapping
 
-from exporter.catalogue import ALL, COUNTER, GAUGE, HISTOGRAM
+from exporter.metrics.catalogue import ALL, COUNTER, GAUGE, HISTOGRAM
 
 TARGET = frozenset({"job", "instance"})
 """Labels that Prometheus gives to every series of a target."""

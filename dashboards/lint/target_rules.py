@@ -3,9 +3,9 @@
 
 from collections.abc import Iterator, Mapping
 
+from dashboards.boards.promql import RATE_INTERVAL, Matcher, Selector, selectors
 from dashboards.lint.known import labels_of
 from dashboards.lint.model import Board, Fault, Rule
-from dashboards.promql import RATE_INTERVAL, Matcher, Selector, selectors
 
 _RATES = frozenset({"rate", "irate"})
 _INCREASES = _RATES | {"increase"}

@@ -4,8 +4,8 @@
 import re
 from collections.abc import Iterator, Mapping
 
+from dashboards.boards.promql import selectors
 from dashboards.lint.model import Board, Fault, Rule, datasource_of
-from dashboards.promql import selectors
 
 _LABEL_VALUES = re.compile(r"label_values\((?:(?P<selector>.+),)?\s*(?P<label>\w+)\)")
 _EVERY_TIME = 2

@@ -11,7 +11,7 @@ from dashboards.prove.prometheus import Prometheus, load, record, running
 from dashboards.prove.queries import Window
 from dashboards.prove.watch import Watched, watch
 from dashboards.rules import FOLDER
-from sim_backend.scenario_file import load as load_scenario
+from sim_backend.scenario.file import load as load_scenario
 
 MACHINES = Path(__file__).parent / "machines"
 EVERY = 120.0

@@ -4,9 +4,9 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from dashboards.build import dashboards
+from dashboards.boards.build import dashboards
+from dashboards.boards.promql import INTERVAL, RANGE, RATE_INTERVAL, with_durations
 from dashboards.lint.model import Board
-from dashboards.promql import INTERVAL, RANGE, RATE_INTERVAL, with_durations
 from dashboards.rules import rules
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 from prometheus_client.parser import text_string_to_metric_families as text_families
 
-from dashboards.promql import selectors
+from dashboards.boards.promql import selectors
 from dashboards.prove import openmetrics
 from dashboards.prove.history import START
 from dashboards.prove.prometheus import Labels, load, running

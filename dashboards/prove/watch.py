@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
-from exporter.registry import make_registry
+from exporter.metrics.registry import make_registry
 from probes.observation import Observation
-from sim_backend.actions import Step
 from sim_backend.backend import SimBackend
-from sim_backend.kernel import SimKernel
-from sim_backend.scenario_file import Scenario
+from sim_backend.kernel.sim_kernel import SimKernel
+from sim_backend.scenario.actions import Step
+from sim_backend.scenario.file import Scenario
 
 _ITS_OWN = ("hvo_scrape_", "process_")
 

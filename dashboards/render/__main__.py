@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dashboards.build import dashboards
+from dashboards.boards.build import dashboards
 from dashboards.prove.history import END, EVERY, WINDOW, day
 from dashboards.prove.prometheus import PrometheusError
 from dashboards.render.packages import RenderError, build

@@ -12,7 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dashboards.build import FOLDER
+from dashboards.boards.build import FOLDER
 
 NOTE = "rendered with Grafana's libraries"
 DASHBOARDS = ("hvo-host", "hvo-fleet", "hvo-kernel")

@@ -8,19 +8,19 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from probes.accounting import KernelState
-from probes.backend import STEPS, BackendError, Info
+from probes.backend import FULL, STEPS, BackendError, Info
+from probes.bpf import misses
+from probes.bpf.handover import AUTO, Handover, Request
+from probes.bpf.layout import Layout
+from probes.bpf.program_cache import DEFAULT_FOLDER
+from probes.bpf.ring import POLL_MS, RingReader
 from probes.counters import Counters
-from probes.host import Host
-from probes.live import misses
-from probes.live.handover import AUTO, Handover, Request
-from probes.live.layout import Layout
+from probes.kernel.host import Host
+from probes.kernel.hugetlb_state import KernelState
 from probes.live.loader_process import LoaderProcess
 from probes.live.numbering import Numbering
-from probes.live.plan import FULL, observed_durations, observed_slots
-from probes.live.program_cache import DEFAULT_FOLDER
-from probes.live.ring import POLL_MS, RingReader
 from probes.observation import DRIFT, PARTS, Observation, Probes, ProbeStatus, Status
+from probes.observed import observed_durations, observed_slots
 from probes.observer import HugetlbState, Observer
 
 log = logging.getLogger("hvoscope")

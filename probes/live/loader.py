@@ -15,11 +15,11 @@ import time
 from collections.abc import Mapping
 
 from probes import preflight
-from probes.live.attach import Attacher, AttachError
-from probes.live.bcc_import import BccMissingError, bcc_version, import_bcc
-from probes.live.compiler import CompileError, compile_text
-from probes.live.compose import ComposeError, compose
-from probes.live.handover import (
+from probes.bpf.attach import Attacher, AttachError
+from probes.bpf.bcc_import import BccMissingError, bcc_version, import_bcc
+from probes.bpf.compiler import CompileError, compile_text
+from probes.bpf.compose import ComposeError, compose
+from probes.bpf.handover import (
     AUTO,
     FENTRY,
     KPROBE,
@@ -28,12 +28,12 @@ from probes.live.handover import (
     receive_request,
     send_handover,
 )
-from probes.live.libbcc import LibBcc
-from probes.live.object_code import ObjectCode
-from probes.live.plan import find_switch
-from probes.live.program import SETTINGS_MAP, STREAM_PAGES, Setting
-from probes.live.program_cache import ProgramCache, key_of
-from probes.live.symbols import find_return_trampoline, has_trampolines
+from probes.bpf.libbcc import LibBcc
+from probes.bpf.object_code import ObjectCode
+from probes.bpf.program import SETTINGS_MAP, STREAM_PAGES, Setting
+from probes.bpf.program_cache import ProgramCache, key_of
+from probes.kernel.hooks import find_switch
+from probes.kernel.kallsyms import find_return_trampoline, has_trampolines
 from probes.preflight.facts import Facts
 
 

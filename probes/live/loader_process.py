@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 from probes.backend import BackendError
-from probes.live.handover import Handover, Request, receive_handover, send_request
+from probes.bpf.handover import Handover, Request, receive_handover, send_request
 
 TIMEOUT_S = 300
 """Compiling takes seconds; a busy emulated machine has needed a hundred."""

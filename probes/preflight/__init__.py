@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from probes.host import Host
+from probes.kernel.host import Host
 from probes.preflight import attach, hvo, kernel
 from probes.preflight.facts import Facts
 from probes.preflight.finding import Finding, Verdict
@@ -58,7 +58,7 @@ def examine(
 ) -> tuple[Finding, ...]:
     """Run every check, in the order in which they read best.
 
-    ``cache`` is the folder of compiled programs (``probes.live.program_cache``).
+    ``cache`` is the folder of compiled programs (``probes.bpf.program_cache``).
     """
     facts = Facts(host, distro_packages, cache, environ, try_load)
     found = _run((*_BUILT, *_SAVING, *_ATTACHING, attach.addresses), facts)

@@ -4,11 +4,11 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from probes.distribution import install_bcc
-from probes.host import is_missing, read_or_error, read_text
-from probes.live.bcc_import import bcc_version, find_bcc
-from probes.live.btf import Btf
-from probes.live.plan import SWITCHES, make_plan
+from probes.bpf.bcc_import import bcc_version, find_bcc
+from probes.kernel.btf import Btf
+from probes.kernel.distribution import install_bcc
+from probes.kernel.hooks import SWITCHES, make_plan
+from probes.kernel.host import is_missing, read_or_error, read_text
 from probes.preflight.facts import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, Facts
 from probes.preflight.finding import Finding, Verdict
 from probes.preflight.headers import headers
@@ -231,7 +231,7 @@ def steps(facts: Facts) -> Iterator[Finding]:
         if symbols:
             yield Finding(step.step, Verdict.OK, symbols)
             continue
-        fix = "report this kernel to hvoscope: its functions belong in probes/live/plan.py"
+        fix = "report this kernel to hvoscope: its functions belong in probes/kernel/hooks.py"
         verdict = Verdict.WARNING if step.step == "batch" else Verdict.PROBLEM
         yield Finding(step.step, verdict, step.reason, fix)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from probes.geometry import is_power_of_two
-from probes.host import Host, is_missing, read_or_error, read_text
-from probes.live import plan
-from probes.live.btf import Btf
-from probes.live.symbols import has_trampolines, read_symbols
+from probes.kernel import hooks
+from probes.kernel.btf import Btf
+from probes.kernel.host import Host, is_missing, read_or_error, read_text
+from probes.kernel.kallsyms import has_trampolines, read_symbols
 from probes.preflight import trial
 from probes.preflight.command_line import is_new_bool, parse_bool, values_of
 from probes.preflight.trial import Trial
@@ -101,7 +101,7 @@ class Facts:
 
         A symbol table that is hidden says nothing; the sysctl alone is proof.
         """
-        return plan.has_hvo(self.known_symbols) or self.shows_switch
+        return hooks.has_hvo(self.known_symbols) or self.shows_switch
 
     @property
     def gives_live_ptes_frames(self) -> bool | None:
@@ -262,7 +262,7 @@ class Facts:
 
     @property
     def _hooked(self) -> frozenset[str]:
-        steps = plan.make_plan(self.known_symbols)
+        steps = hooks.make_plan(self.known_symbols)
         return frozenset(hook.symbol for step in steps for hook in step.hooks)
 
     @property

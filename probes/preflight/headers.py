@@ -7,9 +7,9 @@ get_proc_kheaders beside it.
 
 from pathlib import Path
 
-from probes.distribution import install_headers
-from probes.host import is_missing, read_or_error
-from probes.live.program_cache import has_programs
+from probes.bpf.program_cache import has_programs
+from probes.kernel.distribution import install_headers
+from probes.kernel.host import is_missing, read_or_error
 from probes.preflight.facts import CAP_SYS_MODULE, Facts, error_text
 from probes.preflight.finding import Finding, Verdict
 

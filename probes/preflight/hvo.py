@@ -7,9 +7,9 @@ None, and the one problem stands alone.
 
 from collections import Counter
 
-from probes.accounting import KernelState, huge_page_sizes
 from probes.geometry import size_label
-from probes.host import is_missing, read_or_error
+from probes.kernel.host import is_missing, read_or_error
+from probes.kernel.hugetlb_state import KernelState, huge_page_sizes
 from probes.preflight.facts import BOOT_PARAMETER, Facts
 from probes.preflight.finding import Finding, Verdict
 

@@ -4,8 +4,8 @@
 import errno
 from collections.abc import Collection
 
-from probes.host import is_missing
-from probes.live.plan import has_hvo
+from probes.kernel.hooks import has_hvo
+from probes.kernel.host import is_missing
 from probes.preflight.facts import Facts
 from probes.preflight.finding import Finding, Verdict
 
@@ -107,7 +107,7 @@ def hvo(facts: Facts) -> Finding | None:
             "hvo",
             Verdict.PROBLEM,
             f"this kernel has HVO ({facts.sysctl_path}), under function names unknown to hvoscope",
-            "report this kernel to hvoscope: its functions belong in probes/live/plan.py",
+            "report this kernel to hvoscope: its functions belong in probes/kernel/hooks.py",
         )
     if facts.host.machine not in _HAS_HVO:
         return None

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from probes.live import syscalls
+from probes.bpf import syscalls
 
 Trial = Callable[[int | None], None]
 """``load``, or what a test has in its place."""

@@ -15,10 +15,18 @@ import click
 from tests.bench import machine, report
 from tests.bench.figures import Section
 from tests.bench.in_guest import ROOT
-from tests.kernel.qemu import GuestError
+from tests.guests.qemu import GuestError
 
 SAVED = Path(__file__).with_name("results.json")
-SUBJECTS = ("kernel_cost", "kernel_speed", "stream", "simulator", "scrape", "footprint")
+SUBJECTS = (
+    "kernel_cost",
+    "kernel_speed",
+    "stream",
+    "simulator",
+    "trace_file",
+    "scrape",
+    "footprint",
+)
 """Each in a module of its name, whose ``measure(quick)`` returns its section."""
 THOROUGH_ONLY = ("kernel_speed",)
 """Without a ratio that could get worse: it is exact or fails, as `make test-kernel` is."""

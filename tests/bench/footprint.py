@@ -15,8 +15,8 @@ from tests.bench import servers
 from tests.bench.figures import Figure, Ratio, Section, Table, figure, table
 from tests.bench.in_guest import ROOT, run_module
 from tests.bench.scrape import PLAIN, Client
-from tests.kernel import legs, tools
-from tests.kernel.qemu import Host
+from tests.guests import legs, tools
+from tests.guests.qemu import Host
 from tests.process import Taken, taken
 
 LEG = "debian-6.12"

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.kernel.kernels import Kernel
-from tests.kernel.qemu import run_in_guest
+from tests.guests.kernels import Kernel
+from tests.guests.qemu import run_in_guest
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,15 +13,15 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+from probes.backend import FULL, RANGE
+from probes.bpf.handover import FENTRY, KPROBE
 from probes.geometry import GIB, MIB
-from probes.live.handover import FENTRY, KPROBE
-from probes.live.plan import FULL, RANGE
 from tests.bench.figures import MORE, Figure, Ratio, Section, Table, figure, table
 from tests.bench.in_guest import run_module
 from tests.bench.kernel_cost_guest import BCC, BPFTRACE, COLUMNS, NONE, VERBS, Job
-from tests.kernel import legs, tools
-from tests.kernel.kernels import Kernel
-from tests.kernel.qemu import Host
+from tests.guests import legs, tools
+from tests.guests.kernels import Kernel
+from tests.guests.qemu import Host
 
 LEGS = ("debian-6.1", "debian-6.12")
 FULL_FENTRY, RANGE_FENTRY = f"{FULL} {FENTRY}", f"{RANGE} {FENTRY}"

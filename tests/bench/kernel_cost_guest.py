@@ -19,10 +19,10 @@ from typing import Any
 
 from probes.events import RECORD
 from probes.geometry import MIB
-from probes.host import Host
+from probes.kernel.hooks import make_plan
+from probes.kernel.host import Host
+from probes.kernel.kallsyms import read_symbols
 from probes.live.backend import LiveBackend
-from probes.live.plan import make_plan
-from probes.live.symbols import read_symbols
 from tests.bench.pool import Pool, full_of_gigabytes
 from tests.kernel.drain import Drain
 from tests.kernel.workload import SWITCH, hooks, wait_for

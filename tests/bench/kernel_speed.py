@@ -12,8 +12,8 @@ from probes.geometry import GIB, MIB
 from tests.bench.figures import InexactError, Section, Table, table
 from tests.bench.in_guest import run_module
 from tests.bench.kernel_speed_guest import BARE_NODES, CPUS, NODES
-from tests.kernel import legs, tools
-from tests.kernel.qemu import Host
+from tests.guests import legs, tools
+from tests.guests.qemu import Host
 
 LEG = "debian-6.12"
 """The oldest here that accounts its memmap itself (6.11)."""

@@ -16,11 +16,11 @@ from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
+from probes.backend import FULL
+from probes.bpf.handover import FENTRY, KPROBE
 from probes.events import RECORD, Kind, offset_of
 from probes.geometry import GIB, MIB
 from probes.live.backend import LiveBackend
-from probes.live.handover import FENTRY, KPROBE
-from probes.live.plan import FULL
 from probes.observation import known
 from probes.operations import parse_operation
 from tests.bench.pool import Pool

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench.in_guest import ROOT
-from tests.exporter.test_daemon import daemon, get
-from tests.kernel import tools
+from tests.exporter.service.test_daemon import daemon, get
+from tests.guests import tools
 from tests.kernel.workload import wait_for
 
 _START_S = 60.0

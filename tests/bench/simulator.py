@@ -12,9 +12,9 @@ from probes.events import RECORD
 from probes.geometry import GIB, MIB
 from probes.operations import Operation
 from sim_backend.backend import SimBackend, Sink
-from sim_backend.kernel import SimKernel
+from sim_backend.kernel.sim_kernel import SimKernel
 from tests.bench.figures import MORE, Figure, Ratio, Section, Table, figure, table
-from tests.exporter.test_cli import HVOSCOPE
+from tests.exporter.cli.test_cli import HVOSCOPE
 
 GENERATION = "6.0"
 TERABYTE = 1024

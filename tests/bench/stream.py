@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
+from probes.bpf.program import STREAM_PAGES, wake_every
+from probes.bpf.ring import POLL_MS, RingReader
 from probes.events import RECORD, Event, Kind, offset_of
 from probes.live.numbering import Numbering
-from probes.live.program import STREAM_PAGES, wake_every
-from probes.live.ring import POLL_MS, RingReader
 from tests.bench.figures import MORE, Figure, InexactError, Ratio, Section, figure, table
 
 PAGE = mmap.PAGESIZE

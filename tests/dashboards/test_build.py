@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from dashboards.build import FOLDER, dashboards, stale, texts
+from dashboards.boards.build import FOLDER, dashboards, stale, texts
 from dashboards.lint.model import Board
-from exporter.catalogue import ALL
+from exporter.metrics.catalogue import ALL
 
 ROOT = Path(__file__).parents[2]
 MODELS = dashboards()

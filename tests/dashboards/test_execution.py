@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from dashboards.build import dashboards
-from dashboards.promql import selectors
+from dashboards.boards.build import dashboards
+from dashboards.boards.promql import selectors
 from dashboards.prove.history import END, EVERY, START, WINDOW, Day
 from dashboards.prove.queries import Query, filled_in, of_panels, of_rules
-from exporter.catalogue import ALL
+from exporter.metrics.catalogue import ALL
 from probes.observation import known
 from tests.dashboards.expected import ABOUT, PANELS, RULES
 from tests.dashboards.oracle import Labels, Oracle, Values

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dashboards.build import FOLDER
+from dashboards.boards.build import FOLDER
 from dashboards.lint import EXCLUSIONS, LINTER, OWN, lint
 from dashboards.lint.model import Board
 

@@ -10,10 +10,10 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import choose_encoder
 
 from dashboards.prove.recorded import prove
-from exporter.registry import make_registry
+from exporter.metrics.registry import make_registry
 from probes.operations import parse_operation
 from sim_backend.backend import SimBackend
-from sim_backend.kernel import SimKernel
+from sim_backend.kernel.sim_kernel import SimKernel
 from tests.tools import need
 
 pytestmark = pytest.mark.dashboards

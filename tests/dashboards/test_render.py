@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dashboards.build import dashboards
+from dashboards.boards.build import dashboards
 from dashboards.lint.model import Board
 from dashboards.prove.history import EVERY, START, WINDOW, Day
 from dashboards.render.packages import build

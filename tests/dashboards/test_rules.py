@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from dashboards.boards.promql import selectors
 from dashboards.lint.known import labels_of
-from dashboards.promql import selectors
 from dashboards.rules import FILES, RUNBOOKS, TESTS, rules
 from tests.tools import need
 

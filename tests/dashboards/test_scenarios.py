@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from dashboards.promql import selectors
+from dashboards.boards.promql import selectors
 from dashboards.prove.watch import Labels, Watched, watch
 from dashboards.rules import FILES, rules
-from sim_backend.scenario_file import load
+from sim_backend.scenario.file import load
 from tests.tools import need
 
 pytestmark = pytest.mark.dashboards

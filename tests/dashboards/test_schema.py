@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dashboards.build import dashboards
+from dashboards.boards.build import dashboards
 from dashboards.render.schema import check
 from tests.tools import need
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.registry import make_registry
+from exporter.metrics.registry import make_registry
 from probes.operations import parse_operation
 from sim_backend.backend import SimBackend
-from sim_backend.kernel import SimKernel
+from sim_backend.kernel.sim_kernel import SimKernel
 
 GOLDEN = Path(__file__).parents[1] / "data/scrape.prom"
 

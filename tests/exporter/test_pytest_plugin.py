@@ -11,8 +11,8 @@ import pytest
 
 from exporter.testing import RunningExporter, SimulatedKernel
 from probes.events import Kind
-from sim_backend.kernel import SimKernel
-from tests.exporter.test_daemon import get
+from sim_backend.kernel.sim_kernel import SimKernel
+from tests.exporter.service.test_daemon import get
 
 README = Path(__file__).parents[2] / "README.md"
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)

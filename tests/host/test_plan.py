@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.plan.machine import Given, running
-from probes.host import Host
-from probes.savings import Saving, savings
+from exporter.savings.forecast import Saving, savings
+from exporter.savings.machine import Given, running
+from probes.kernel.host import Host
 from tests.host.test_saved_bytes import PAGES, SWITCH, for_us_to_change, restored
 from tests.kernel.predictions import parts_with_huge_pages
 

@@ -29,8 +29,8 @@ NOBODY = "65534"
 
 READ = """
 import json, os, sys
-from probes.accounting import KernelState
-from probes.host import Host
+from probes.kernel.hugetlb_state import KernelState
+from probes.kernel.host import Host
 def look():
     state = KernelState(Host())
     return state.saved_bytes(), state.enabled(), list(state.memmap_pages())

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.kernel import legs, tools
-from tests.kernel.kernels import Kernel, Kernels
-from tests.kernel.progress import UnavailableError
-from tests.kernel.qemu import Guest, GuestRun, Host, run_in_guest
+from tests.guests import legs, tools
+from tests.guests.kernels import Kernel, Kernels
+from tests.guests.progress import UnavailableError
+from tests.guests.qemu import Guest, GuestRun, Host, run_in_guest
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

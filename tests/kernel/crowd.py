@@ -19,8 +19,8 @@ from probes.geometry import MIB
 from probes.live.backend import LiveBackend
 from probes.observation import Observation, known
 from probes.operations import parse_operation
+from tests.guests.progress import say
 from tests.kernel.modes import WAYS
-from tests.kernel.progress import say
 from tests.kernel.workload import MAP_HUGETLB, Notes, hooks_left, kernels_own, perform, plain
 
 TASKS, PAGES, ROUNDS = 96, 8, 4

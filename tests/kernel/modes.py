@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from probes.backend import BackendError
-from probes.host import Host
+from probes.backend import FULL, RANGE, BackendError
+from probes.bpf.handover import FENTRY, KPROBE
+from probes.kernel.host import Host
 from probes.live.backend import LiveBackend
-from probes.live.handover import FENTRY, KPROBE
-from probes.live.plan import FULL, RANGE
 from probes.observation import Observation, known
 from probes.operations import parse_operation
 from probes.preflight.facts import Facts

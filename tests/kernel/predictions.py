@@ -16,9 +16,9 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from exporter.savings.forecast import Demand, Saving, savings
 from probes.geometry import Geometry
 from probes.operations import Operation
-from probes.savings import Demand, Saving, savings
 
 KPF_HUGE = 17
 """include/uapi/linux/kernel-page-flags.h: part of a huge page of hugetlbfs."""

@@ -10,10 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from probes.backend import BackendError
+from probes.backend import RANGE, BackendError
+from probes.bpf.handover import FENTRY, KPROBE
 from probes.live.backend import LiveBackend
-from probes.live.handover import FENTRY, KPROBE
-from probes.live.plan import RANGE
 from probes.operations import parse_operation
 from tests.kernel.secured import ask_secured
 from tests.kernel.workload import Notes, perform

@@ -14,10 +14,10 @@ from typing import Any
 import click
 
 from tests import golden
-from tests.kernel import legs, tools
-from tests.kernel.kernels import Kernel
-from tests.kernel.precompiled import with_programs
-from tests.kernel.qemu import run_in_guest
+from tests.guests import legs, tools
+from tests.guests.kernels import Kernel
+from tests.guests.precompiled import with_programs
+from tests.guests.qemu import run_in_guest
 from tests.kernel.recorded import CPU, OPERATIONS, RECORDING
 from tests.kernel.test_counts import EXPECTED, MEMORY_MIB
 

@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from probes.backend import FULL, MODES
+from probes.bpf.handover import FENTRY, KPROBE
 from probes.counters import Counters, Histogram, PageKey, Slot, reduce
 from probes.events import Event, canonical, unpack_all
 from probes.geometry import GIB
-from probes.live.handover import FENTRY, KPROBE
-from probes.live.plan import FULL, MODES
 from probes.operations import parse_operation
-from sim_backend.kernel import SimKernel
+from sim_backend.kernel.sim_kernel import SimKernel
 from tests.exporter.golden import GOLDEN, OF_THE_EXPORTER, shape
-from tests.kernel.kernels import Kernels
-from tests.kernel.legs import whole
-from tests.kernel.precompiled import with_programs
-from tests.kernel.qemu import run_in_guest
+from tests.guests.kernels import Kernels
+from tests.guests.legs import whole
+from tests.guests.precompiled import with_programs
+from tests.guests.qemu import run_in_guest
 from tests.kernel.workload import OPERATIONS
 from tests.tools import need
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from probes.live.handover import KPROBE
-from probes.live.plan import FULL
+from probes.backend import FULL
+from probes.bpf.handover import KPROBE
+from tests.guests.kernels import Kernels
+from tests.guests.legs import under_test
+from tests.guests.precompiled import with_programs
+from tests.guests.qemu import run_in_guest
 from tests.kernel.crowd import PAGES, ROUNDS, TASKS
-from tests.kernel.kernels import Kernels
-from tests.kernel.legs import under_test
 from tests.kernel.modes import WAYS
-from tests.kernel.precompiled import with_programs
-from tests.kernel.qemu import run_in_guest
 from tests.kernel.test_counts import EXPECTED, MEMORY_MIB, Expected
 
 pytestmark = pytest.mark.kernel

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.kernels import Kernel
-from tests.kernel.legs import under_test
-from tests.kernel.qemu import Guest, GuestError, GuestTimeoutError
+from tests.guests.kernels import Kernel
+from tests.guests.legs import under_test
+from tests.guests.qemu import Guest, GuestError, GuestTimeoutError
 from tests.kernel.test_counts import EXPECTED
 
 pytestmark = pytest.mark.kernel

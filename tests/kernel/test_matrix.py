@@ -3,7 +3,7 @@
 
 import pytest
 
-from tests.kernel.legs import LEGS
+from tests.guests.legs import LEGS
 from tests.kernel.matrix import PAGE, page_with
 from tests.kernel.test_counts import EXPECTED
 

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.kernel.kernels import Kernel, Kernels
-from tests.kernel.legs import under_test, whole
+from tests.guests.kernels import Kernel, Kernels
+from tests.guests.legs import under_test, whole
+from tests.guests.precompiled import with_programs
+from tests.guests.qemu import run_in_guest
 from tests.kernel.modes import COUNTS, OPERATIONS
-from tests.kernel.precompiled import with_programs
-from tests.kernel.qemu import run_in_guest
 from tests.kernel.test_counts import EXPECTED, MEMORY_MIB, WAYS, Expected
 
 pytestmark = pytest.mark.kernel

@@ -11,10 +11,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.exporter.golden import OF_THE_EXPORTER
-from tests.kernel.kernels import Kernels
-from tests.kernel.legs import under_test
+from tests.guests.kernels import Kernels
+from tests.guests.legs import under_test
+from tests.guests.qemu import run_in_guest
 from tests.kernel.negative import GROW
-from tests.kernel.qemu import run_in_guest
 
 pytestmark = pytest.mark.kernel
 

@@ -9,7 +9,7 @@ import pytest
 
 from probes.geometry import Geometry
 from probes.operations import parse_operation
-from sim_backend.kernel import SimKernel
+from sim_backend.kernel.sim_kernel import SimKernel
 from tests.kernel.predictions import new_tables, parts_with_huge_pages, predicted
 from tests.kernel.programs.vmemmap_tables import Kcore, tables
 

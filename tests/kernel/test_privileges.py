@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.kernels import Kernels
-from tests.kernel.legs import under_test
-from tests.kernel.precompiled import with_programs
-from tests.kernel.qemu import run_in_guest
+from tests.guests.kernels import Kernels
+from tests.guests.legs import under_test
+from tests.guests.precompiled import with_programs
+from tests.guests.qemu import run_in_guest
 
 pytestmark = pytest.mark.kernel
 

@@ -12,12 +12,12 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.registry import make_registry
-from probes.replay import AT_ONCE, ReplayBackend
-from probes.trace_file import TraceReader
+from exporter.metrics.registry import make_registry
+from probes.recording.replay import AT_ONCE, ReplayBackend
+from probes.recording.trace_file import TraceReader
 from tests import golden
-from tests.kernel.kernels import Kernels
-from tests.kernel.legs import whole
+from tests.guests.kernels import Kernels
+from tests.guests.legs import whole
 from tests.kernel.predictions import new_tables
 from tests.kernel.recordings import RECORDED, Recorded, record, store
 from tests.kernel.test_counts import EXPECTED

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from exporter.cli import COMMANDS
+from exporter.cli.main import COMMANDS
 
 pytestmark = pytest.mark.packaging
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from exporter.cli import cli
+from exporter.cli.main import cli
 from tests.tools import need
 
 PACKAGING = Path(__file__).parents[2] / "packaging"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captures what probes/accounting.py reads of the running machine, for tests elsewhere.
+"""Captures what probes/kernel/hugetlb_state.py reads of the running machine, for tests elsewhere.
 
 ``python -m tests.probes.capture_tree "HOW IT CAME TO BE SO" > tests/data/trees/NAME.json``. It
 needs no root. Nothing is ever edited by hand in such a file.
@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from probes.host import Host
-from probes.live.btf import struct_sizes
-from probes.memmap import STRUCTS
+from probes.kernel.btf import struct_sizes
+from probes.kernel.host import Host
+from probes.kernel.memmap import STRUCTS
 from tests.probes.trees import btf, make_host
 
 BTF = "sys/kernel/btf/vmlinux"

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from probes.host import Host
+from probes.kernel.host import Host
 from tests.probes import trees
 from tests.probes.trees import make_host
 

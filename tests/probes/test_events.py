@@ -20,7 +20,7 @@ from probes.events import (
 )
 from tests.ctool import run_c
 
-HEADER = (files("probes.live.bpf") / "hvo_event.h").read_text()
+HEADER = (files("probes.bpf.c") / "hvo_event.h").read_text()
 
 
 def test_c_and_python_agree_on_every_offset(tmp_path: Path) -> None:

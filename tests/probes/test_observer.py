@@ -7,10 +7,10 @@ from itertools import count
 from pathlib import Path, PosixPath
 from typing import Any, ClassVar
 
-from probes.accounting import KernelState
 from probes.counters import Counters, PageKey, Slot
 from probes.drift import MOVING
-from probes.host import Host
+from probes.kernel.host import Host
+from probes.kernel.hugetlb_state import KernelState
 from probes.observation import (
     DRIFT,
     NOT_ASKED,

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from probes.host import Host
+from probes.kernel.host import Host
 
 
 def make_host(root: Path, files: Mapping[str, str]) -> Host:

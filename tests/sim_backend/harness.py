@@ -5,10 +5,10 @@ from probes.counters import Counters, reduce
 from probes.events import Event, Kind
 from probes.geometry import GIB, MIB, Geometry
 from probes.operations import parse_operation
-from sim_backend.generation import GENERATIONS
-from sim_backend.hstate import HugePage
-from sim_backend.kernel import SimKernel
-from sim_backend.pagetable import Mapping
+from sim_backend.kernel.generation import GENERATIONS
+from sim_backend.kernel.hstate import HugePage
+from sim_backend.kernel.pagetable import Mapping
+from sim_backend.kernel.sim_kernel import SimKernel
 
 ALL = tuple(GENERATIONS)
 OPTIMIZING = tuple(name for name in ALL if name != "v17")

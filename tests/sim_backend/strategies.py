@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from probes.geometry import KIB, MIB
 from probes.operations import Operation
-from sim_backend.kernel import SimKernel
+from sim_backend.kernel.sim_kernel import SimKernel
 from tests.sim_backend.harness import ALL
 
 SIZES = (64 * KIB, 2 * MIB, 32 * MIB)

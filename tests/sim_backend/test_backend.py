@@ -12,11 +12,11 @@ from probes.events import unpack_all
 from probes.geometry import GIB, MIB
 from probes.observation import Memmap, Pools
 from probes.operations import Operation
-from sim_backend.actions import Step
 from sim_backend.backend import SimBackend
-from sim_backend.errors import OperationError
-from sim_backend.kernel import SimKernel
-from sim_backend.scenario import default_kernel, default_scenario
+from sim_backend.kernel.errors import OperationError
+from sim_backend.kernel.sim_kernel import SimKernel
+from sim_backend.scenario.actions import Step
+from sim_backend.scenario.default import default_kernel, default_scenario
 
 GROW = Operation("grow", 2 * MIB, 23)
 SHRINK = Operation("shrink", 2 * MIB, 23)

@@ -20,16 +20,16 @@ from probes.counters import (
 )
 from probes.events import Event, Kind, unpack_all
 from probes.geometry import GIB, MIB
-from probes.live.plan import observed_durations, observed_slots
 from probes.observation import known
+from probes.observed import observed_durations, observed_slots
 from probes.operations import Operation
-from sim_backend.actions import Action, parse_action
 from sim_backend.backend import SimBackend
-from sim_backend.errors import ConservationError, OperationError
 from sim_backend.faults import DETACHED
-from sim_backend.kernel import SimKernel
+from sim_backend.kernel.errors import ConservationError, OperationError
+from sim_backend.kernel.sim_kernel import SimKernel
+from sim_backend.scenario.actions import Action, parse_action
 from tests.sim_backend.harness import ALL
-from tests.sim_backend.test_perform import ACTIONS
+from tests.sim_backend.scenario.test_perform import ACTIONS
 
 
 class Watched:

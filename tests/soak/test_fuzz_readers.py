@@ -10,14 +10,14 @@ from random import Random
 
 import pytest
 
-from exporter.plan.machine import Given, running
-from probes.accounting import KernelState
-from probes.distribution import FAMILIES, install_bcc, install_headers
+from exporter.savings.machine import Given, running
 from probes.geometry import MIB
-from probes.host import Host
-from probes.live.symbols import read_symbols
+from probes.kernel.distribution import FAMILIES, install_bcc, install_headers
+from probes.kernel.host import Host
+from probes.kernel.hugetlb_state import KernelState
+from probes.kernel.kallsyms import read_symbols
 from probes.preflight.command_line import values_of
-from tests.probes.test_command_line import NAME, as_c_reads, as_we_read
+from tests.probes.preflight.test_command_line import NAME, as_c_reads, as_we_read
 from tests.probes.trees import make_host
 from tests.soak.mutate import mutations
 

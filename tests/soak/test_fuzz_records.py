@@ -9,7 +9,7 @@ import pytest
 from probes.counters import Counters, reduce
 from probes.events import RECORD, VERSION, Event, Kind, Reason, unpack_all
 from probes.observation import Observation
-from probes.trace_file import Header, TraceFileError, TraceReader, TraceWriter
+from probes.recording.trace_file import Header, TraceFileError, TraceReader, TraceWriter
 from tests.soak.mutate import mutations
 
 pytestmark = pytest.mark.soak

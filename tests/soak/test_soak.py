@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.exporter.test_daemon import daemon
+from tests.exporter.service.test_daemon import daemon
 from tests.exporter.web import hostile
 from tests.exporter.web.certificates import client, write_server
 from tests.process import taken

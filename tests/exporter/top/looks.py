@@ -10,7 +10,7 @@ from probes.geometry import GIB
 from probes.observation import Observation, Probes, ProbeStatus, Status
 from probes.operations import parse_operation
 from sim_backend.backend import SimBackend
-from sim_backend.kernel import SimKernel
+from sim_backend.kernel.sim_kernel import SimKernel
 
 SMALL = PageKey(9, 0)
 OPTIMISED = Slot("hugepages_optimized")

@@ -15,8 +15,8 @@ from exporter.top.history import History
 from exporter.top.screen import HEIGHT, WIDTH, View, draw
 from probes.observation import Observation
 from sim_backend.backend import SimBackend
-from sim_backend.kernel import SimKernel
-from sim_backend.scenario import default_kernel, default_scenario
+from sim_backend.kernel.sim_kernel import SimKernel
+from sim_backend.scenario.default import default_kernel, default_scenario
 
 STEPS = 60
 """Of the default scenario; HVO is off for a while within them."""

@@ -19,7 +19,7 @@ import pytest
 
 from tests.probes.preflight_host import machine
 
-HVOSCOPE = [sys.executable, "-c", "from exporter.cli import main; main()"]
+HVOSCOPE = [sys.executable, "-c", "from exporter.cli.main import main; main()"]
 REPOSITORY = Path(__file__).parents[3]
 TIMEOUT_S = 60
 
@@ -203,7 +203,8 @@ def test_a_recording_is_played(tmp_path: Path) -> None:
 
 def test_the_daemon_never_loads_the_screen() -> None:
     code = (
-        "import sys, exporter.daemon; from exporter.cli import cli; cli.get_command(None, 'serve');"
+        "import sys, exporter.service.daemon; from exporter.cli.main import cli;"
+        "cli.get_command(None, 'serve');"
         "print([m for m in sys.modules if m.split('.')[0] == 'rich'])"
     )
     ran = subprocess.run(

@@ -10,7 +10,7 @@ from probes.backend import Info
 from probes.counters import SLOTS, Counters, PageKey
 from probes.geometry import GIB, MIB
 from probes.observation import Pool, Pools, ProbeStatus, Status
-from sim_backend.generation import GENERATIONS
+from sim_backend.kernel.generation import GENERATIONS
 from tests.exporter.top.looks import BLIND, INFO, Simulated, at, counted
 
 STORY = ("grow 2MB 509", "grow 1GB 1", "shrink 2MB 23", "hvo off", "grow 2MB 5")

@@ -17,7 +17,7 @@ from exporter.web import sockets
 from exporter.web.addresses import TcpAddress
 from exporter.web.reload import WebConfigFile
 from exporter.web.server import Server
-from tests.exporter.test_daemon import REPOSITORY, SERVE, daemon
+from tests.exporter.service.test_daemon import REPOSITORY, SERVE, daemon
 from tests.exporter.web.site import LOOPBACK, Numbers, ask, eventually
 from tests.process import taken
 

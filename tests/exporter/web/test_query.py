@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.catalogue import COLLECTORS
+from exporter.metrics.catalogue import COLLECTORS
 from exporter.testing import RunningExporter, running_exporter, watched_kernel
 from exporter.web.query import QueryError, Wanted, read_query, selected
 from tests.exporter.web.site import Numbers, Served

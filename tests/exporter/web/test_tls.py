@@ -13,7 +13,7 @@ import pytest
 from exporter.web.config import read_config
 from exporter.web.tls import is_allowed, make_context
 from exporter.web.yaml_file import ConfigError
-from tests.exporter.test_daemon import REPOSITORY, SERVE, daemon
+from tests.exporter.service.test_daemon import REPOSITORY, SERVE, daemon
 from tests.exporter.web.certificates import CA, OTHER_CA, client, write_server
 from tests.exporter.web.site import Numbers, Served, ask
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.losses import GapFinder
 from probes.events import Event, Kind, unpack_all
 from probes.live.numbering import Numbering
+from probes.recording.gaps import GapFinder
 
 
 def written(cpu: int, lost_before: int) -> Event:

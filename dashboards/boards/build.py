@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All dashboards, put together and written as JSON that Grafana imports."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink, Row
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, DashboardLinkType
+
+from dashboards.boards import fleet, host, kernel
+from dashboards.boards.variables import common, datasource
+
+FOLDER = Path(__file__).parents[1] / "json"
+MODULES: tuple[ModuleType, ...] = (host, fleet, kernel)
+TAG = "hvoscope"
+
+_NOT_OF_QUERIES = ("auto", "auto_count", "auto_min")
+"""What the SDK writes on every variable, though only interval variables have it. It gives tables a
+``footer``, too, which newer schemas have not."""
+
+
+def dashboards() -> Mapping[str, dict[str, Any]]:
+    """Every dashboard as Grafana's JSON model, by file name."""
+    return {f"{module.UID}.json": _model(module) for module in MODULES}
+
+
+def texts() -> Mapping[str, str]:
+    """What each file should say, by name."""
+    return {
+        name: json.dumps(model, indent=2, sort_keys=True) + "\n"
+        for name, model in dashboards().items()
+    }
+
+
+def stale(folder: Path) -> list[str]:
+    """Names of the files in ``folder`` that are missing, or not what the code makes."""
+    return sorted(
+        name
+        for name, text in texts().items()
+        if not (folder / name).exists() or (folder / name).read_text() != text
+    )
+
+
+def _model(module: ModuleType) -> dict[str, Any]:
+    board = (
+        Dashboard(module.TITLE)
+        .uid(module.UID)
+        .description(module.DESCRIPTION)
+        .tags([TAG])
+        .readonly()
+        .tooltip(DashboardCursorSync.CROSSHAIR)
+        .time("now-6h", "now")
+        .refresh("1m")
+        .timezone("browser")
+        .link(
+            DashboardLink("HVO dashboards")
+            .type(DashboardLinkType.DASHBOARDS)
+            .tags([TAG])
+            .as_dropdown(True)
+            .include_vars(True)
+            .keep_time(True)
+        )
+        .with_variable(datasource())
+    )
+    for variable in common(*module.VARIABLES):
+        board.with_variable(variable)
+    for title, panels in module.sections():
+        board.with_row(Row(title))
+        for panel in panels:
+            board.with_panel(panel)
+    return _finished(json.loads(json.dumps(board.build(), cls=JSONEncoder)))
+
+
+def _finished(model: dict[str, Any]) -> dict[str, Any]:
+    for number, panel in enumerate(model["panels"], start=1):
+        panel["id"] = number
+        panel.get("options", {}).pop("footer", None)
+    for variable in model["templating"]["list"]:
+        for name in _NOT_OF_QUERIES:
+            variable.pop(name, None)
+    return model

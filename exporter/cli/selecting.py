@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that select events, and the ``Selection`` they make."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from exporter.cli.options import Finite, parsed
+from exporter.trace.selection import Selection
+from probes.backend import STEPS
+from probes.geometry import parse_size
+
+
+def selection_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options; the command gets ``selection``."""
+
+    @functools.wraps(command)
+    def with_selection(*, min_latency_us: float, **options: Any) -> None:
+        chosen = {f.name: options.pop(f.name) for f in fields(Selection) if f.name in options}
+        selection = Selection(**chosen, min_latency_ns=round(min_latency_us * 1000))
+        command(selection=selection, **options)
+
+    wrapped: Callable[..., None] = with_selection
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+_OPTIONS = (
+    click.option("--pte", is_flag=True, help="Also a line for each PTE."),
+    click.option(
+        *("--step", "steps"),
+        type=click.Choice(STEPS),
+        multiple=True,
+        help="Only events of this step.",
+    ),
+    click.option(
+        *("--size", "sizes"),
+        callback=parsed(parse_size),
+        metavar="SIZE",
+        multiple=True,
+        help="Only huge pages of this size, like 2MB.",
+    ),
+    click.option(
+        *("--node", "nodes"),
+        type=click.IntRange(min=0),
+        multiple=True,
+        help="Only pages of this node.",
+    ),
+    click.option(
+        *("--pid", "pids"),
+        type=click.IntRange(min=0),
+        multiple=True,
+        help="Only this process or thread.",
+    ),
+    click.option(
+        *("--comm", "comms"),
+        metavar="NAME",
+        multiple=True,
+        help="Only tasks of this name, or of names like 'kworker*'.",
+    ),
+    click.option("--failed", is_flag=True, help="Only what failed."),
+    click.option(
+        *("--min-latency", "min_latency_us"),
+        type=Finite(min=0),
+        default=0,
+        metavar="US",
+        help="Only what took at least so many microseconds.",
+    ),
+)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An observation as metric families of the catalogue.
+
+What could not be observed gives no family, or no sample.
+"""
+
+import functools
+import platform
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from itertools import accumulate
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from exporter.metrics import catalogue
+from exporter.metrics.catalogue import COUNTER
+from probes.backend import Info
+from probes.counters import BUCKETS_NS, Counters, Histogram
+from probes.geometry import size_label
+from probes.observation import Absent, Failed, Memmap, Observation, Pools, Probes, Status, known
+
+_BOUNDS = (*(f"{bound / 1e9:g}" for bound in BUCKETS_NS), "+Inf")
+"""Upper bounds of buckets in seconds, as the label ``le`` has them."""
+
+Samples = Iterable[tuple[tuple[str, ...], float]]
+"""Label values in the catalogue's order, and the value."""
+
+
+def family(metric: catalogue.Metric, samples: Samples) -> Iterator[Metric]:
+    """One counter or gauge family; nothing at all when it has no sample."""
+    kind = CounterMetricFamily if metric.kind == COUNTER else GaugeMetricFamily
+    made = kind(metric.name, metric.help, labels=metric.labels)
+    for labels, value in samples:
+        made.add_metric(labels, value)
+    if made.samples:
+        yield made
+
+
+def single(metric: catalogue.Metric, value: float | Absent | Failed) -> Iterator[Metric]:
+    """A family without labels; nothing for what is not known."""
+    number = known(value)
+    yield from family(metric, [] if number is None else [((), float(number))])
+
+
+def of(seen: Observation, info: Info) -> Iterator[Metric]:
+    """All that was seen; what is absent or failed has no family."""
+    yield from _totals(seen.counters, info.page_size)
+    yield from _durations(seen.counters, info.page_size)
+    if isinstance(seen.probes, Probes):
+        yield from _health(seen.status)
+    yield from _pools(known(seen.pools) or Pools())
+    yield from single(catalogue.ENABLED, seen.switch)
+    if isinstance(seen.memmap, Memmap):
+        pages = seen.memmap.pages.items()
+        yield from family(catalogue.MEMMAP_PAGES, [((kind,), float(n)) for kind, n in pages])
+        yield from single(catalogue.MEMMAP_SAVED, seen.memmap.saved_bytes)
+    yield from single(catalogue.ACCOUNTING_DRIFT, seen.drift)
+
+
+def identity(info: Info) -> Iterator[Metric]:
+    """Which source and which build this is."""
+    yield from family(catalogue.BACKEND_INFO, [((info.backend, info.kernel, info.mode), 1.0)])
+    yield from family(catalogue.BUILD_INFO, [(_build(), 1.0)])
+
+
+@functools.cache
+def _build() -> tuple[str, str]:
+    """Of hvoscope, which takes reading a file, and of Python."""
+    return version("hvoscope"), platform.python_version()
+
+
+def _pools(pools: Pools) -> Iterator[Metric]:
+    by_node: Samples = [
+        ((size_label(pool.size), str(pool.node), pool.state), float(pool.pages))
+        for pool in pools.by_node
+    ]
+    reserved: Samples = [
+        ((size_label(size), "", "reserved"), float(pages)) for size, pages in pools.reserved.items()
+    ]
+    yield from family(catalogue.POOL_HUGEPAGES, [*by_node, *reserved])
+    yield from family(
+        catalogue.POOL_OVERCOMMIT,
+        [((size_label(size),), float(pages)) for size, pages in pools.overcommit.items()],
+    )
+
+
+def _totals(counters: Counters, page_size: int) -> Iterator[Metric]:
+    samples: dict[str, list[tuple[tuple[str, ...], float]]] = {}
+    for (slot, key), value in counters.totals.items():
+        detail = (slot.detail,) if slot.detail else ()
+        labels = (size_label(page_size << key.order), str(key.node), *detail)
+        samples.setdefault(slot.family, []).append((labels, value))
+    for name, metric in catalogue.TOTALS.items():
+        yield from family(metric, samples.get(name, ()))
+
+
+def _durations(counters: Counters, page_size: int) -> Iterator[Metric]:
+    for direction, metric in catalogue.DURATIONS.items():
+        made = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+        for (which, order), histogram in counters.durations.items():
+            if which == direction:
+                size = size_label(page_size << order)
+                made.add_metric((size,), _cumulative(histogram), histogram.sum_ns / 1e9)
+        if made.samples:
+            yield made
+
+
+def _health(status: Status) -> Iterator[Metric]:
+    yield from family(
+        catalogue.PROBE_ATTACHED,
+        [((p.step, p.symbol, p.attach), float(p.attached)) for p in status.probes],
+    )
+    for metric, counts in (
+        (catalogue.PROBE_MISSED, status.missed),
+        (catalogue.MAP_ERRORS, status.map_errors),
+        (catalogue.EVENTS_LOST, status.lost),
+    ):
+        yield from family(metric, [((name,), float(n)) for name, n in counts.items()])
+
+
+def _cumulative(histogram: Histogram) -> list[tuple[str, float]]:
+    counts = map(float, accumulate(histogram.counts))
+    return list(zip(_BOUNDS, counts, strict=True))

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The life of the exporter: bind, serve, attach, wait for a signal, give everything back."""
+
+import logging
+import os
+import queue
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+from exporter.metrics.registry import make_registry
+from exporter.service import malloc, privileges
+from exporter.service.notify import Notifier
+from exporter.web import landing, sockets
+from exporter.web.addresses import Address
+from exporter.web.app import Readiness, Site, make_site
+from exporter.web.limits import DEFAULT, Limits
+from exporter.web.reload import WebConfigFile
+from exporter.web.server import Server
+from probes.backend import Backend, BackendError
+from probes.observation import PROBES, Status
+
+log = logging.getLogger("hvoscope")
+
+_LOOK_SECONDS = 10.0
+"""How often to see that the web side lives, where the service manager asks for nothing shorter."""
+
+
+_ENDED = 0
+"""Beside the numbers of signals: the web side has ended."""
+
+
+class _Terminated(BaseException):
+    """A signal asked the daemon to end, whatever it was doing."""
+
+
+class WebDiedError(Exception):
+    """The web side ended by itself; the message is one line."""
+
+
+@dataclass(frozen=True)
+class WebOptions:
+    """What the command line says about the web side."""
+
+    addresses: Sequence[Address]
+    telemetry_path: str = "/metrics"
+    from_systemd: bool = False
+    """Serve on the sockets that systemd passes on, and not on ``addresses``."""
+    config_file: Path | None = None
+    limits: Limits = DEFAULT
+
+
+def serve(backend: Backend, web: WebOptions, user: str = "") -> None:
+    """Serve until SIGTERM or SIGINT, as ``user`` if one is named, without any privilege.
+
+    The port is bound before anything is attached, so that a busy port leaves nothing behind. What
+    attaching needs is left to the backend's child; nothing that listens ever has it.
+
+    Raises ``ListenError``, ``ConfigError``, ``PrivilegeError``, ``WebDiedError``.
+    """
+    notifier = Notifier(os.environ, os.getpid())
+    web_config = WebConfigFile(web.config_file, time.monotonic)
+    listeners = _listen(web)
+    addresses = [sockets.address_of(listener) for listener in listeners]
+    malloc.use_one_arena()
+    backend.prepare()
+    privileges.drop(user)
+    hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
+    server = Server(
+        listeners,
+        site_of(backend, web),
+        web_config,
+        web.limits,
+        when_ended=lambda: hangups.put(_ENDED),
+    )
+    try:
+        _catch_signals(hangups)  # first: whoever is answered may send one
+        server.start()
+        for address in addresses:
+            log.info("listening on %s", address.url(web_config.current().scheme))
+        _attach(backend)
+        notifier.ready(_verdict(backend))
+        _stand_by(server, backend, hangups, notifier)
+    except _Terminated:
+        _ignore_signals()
+        log.info("stopping")
+    finally:
+        notifier.stopping()
+        server.stop()
+        backend.stop()
+        if not web.from_systemd:
+            for address in addresses:
+                sockets.remove_path(address)
+
+
+def _listen(web: WebOptions) -> list[socket.socket]:
+    if web.from_systemd:
+        return sockets.from_systemd(os.environ, os.getpid())
+    return sockets.listen(web.addresses)
+
+
+def site_of(backend: Backend, web: WebOptions) -> Site:
+    """Everything that is served about ``backend``."""
+    registry = make_registry(backend)
+
+    def readiness() -> Readiness:
+        status = _status(backend)
+        return Readiness(status.ready, status.problem)
+
+    def landing_page() -> str:
+        return landing.render(
+            version("hvoscope"), backend.info, _status(backend), web.telemetry_path
+        )
+
+    return make_site(registry, web.telemetry_path, readiness, landing_page, registry)
+
+
+def _status(backend: Backend) -> Status:
+    return backend.observe((PROBES,)).status
+
+
+def _attach(backend: Backend) -> None:
+    info = backend.info
+    if info.mode == "simulated":
+        log.warning("these numbers are SIMULATED (kernel %s), not this machine's", info.kernel)
+    try:
+        backend.start()
+    except BackendError as error:
+        log.error("no probes, only the kernel's state is served: %s", error)
+        return
+    status = _status(backend)
+    for probe in status.probes:
+        if probe.attached:
+            log.info("%s: %s on %s", probe.step, probe.attach, probe.symbol)
+        else:
+            log.warning("%s: not attached: %s", probe.step, probe.reason)
+    log.info("ready" if status.ready else "not ready")
+
+
+def _verdict(backend: Backend) -> str:
+    """One line for whoever asks the service manager."""
+    status = _status(backend)
+    if not status.ready:
+        return f"not ready: {status.problem}"
+    attached = sum(probe.attached for probe in status.probes)
+    return f"ready: {attached} probes, {backend.info.mode}"
+
+
+def _stand_by(
+    server: Server, backend: Backend, hangups: queue.SimpleQueue[int], notifier: Notifier
+) -> None:
+    """Reload on SIGHUP, and tell the service manager that all is well as long as it is."""
+    watchdog = notifier.watchdog_seconds
+    seconds = watchdog / 3 if watchdog else _LOOK_SECONDS
+    while True:
+        try:
+            number = hangups.get(timeout=seconds)
+        except queue.Empty:
+            if server.turns(seconds):
+                notifier.alive(_verdict(backend))
+            continue
+        if number == _ENDED:
+            raise WebDiedError(server.problem)
+        log.info("SIGHUP")
+        notifier.reloading()
+        server.reload()
+        notifier.ready(_verdict(backend))
+
+
+def _catch_signals(hangups: queue.SimpleQueue[int]) -> None:
+    def terminate(_signal: int, _frame: FrameType | None) -> None:
+        raise _Terminated
+
+    def hang_up(number: int, _frame: FrameType | None) -> None:
+        hangups.put(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, terminate)
+    signal.signal(signal.SIGHUP, hang_up)
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attach the entry points of a compiled program, step by step."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from probes.bpf import perf_kprobe
+from probes.bpf.handover import FENTRY, KPROBE
+from probes.bpf.libbcc import LibBcc
+from probes.bpf.object_code import ObjectCode
+from probes.bpf.program import TASK_EXIT, EntryPoint
+from probes.kernel.hooks import StepPlan
+from probes.observation import ProbeStatus
+
+
+class AttachError(Exception):
+    """A trampoline could not be attached."""
+
+
+class Attacher:
+    """Loads and attaches entry points of one compiled program."""
+
+    def __init__(
+        self, library: LibBcc, program: ObjectCode, maps: Mapping[str, int], kprobe_pmu: Path
+    ) -> None:
+        """``maps`` are the program's, by name, as descriptors.
+
+        ``kprobe_pmu`` is /sys/bus/event_source/devices/kprobe.
+        """
+        self._library = library
+        self._program = program
+        self._maps = maps
+        self._kprobe_pmu = kprobe_pmu
+
+    def attach(
+        self, step: StepPlan, points: tuple[EntryPoint, ...], descriptors: dict[str, int]
+    ) -> list[ProbeStatus]:
+        """Attach a whole step or nothing of it, a status for each function.
+
+        Descriptors of links and programs go to ``descriptors``. Raises ``AttachError`` for a
+        trampoline.
+        """
+        if not step.hooks:
+            return [ProbeStatus(step.step, False, reason=step.reason)]
+        reason = self._attach_all(step.step, points, descriptors)
+        how = {point.symbol: FENTRY if point.fentry else KPROBE for point in points}
+        return [
+            ProbeStatus(step.step, not reason, h.symbol, "" if reason else how[h.symbol], reason)
+            for h in step.hooks
+        ]
+
+    def attach_task_exit(self, point: EntryPoint, descriptors: dict[str, int]) -> str:
+        """Attach the probe at the end of tasks; returns why it can't be, empty when it is."""
+        try:
+            return self._attach_all(TASK_EXIT, (point,), descriptors)
+        except AttachError as error:
+            return str(error)
+
+    def _attach_all(
+        self, step: str, points: tuple[EntryPoint, ...], descriptors: dict[str, int]
+    ) -> str:
+        made: dict[str, int] = {}
+        reason = ""
+        for point in points:
+            try:
+                made |= self._attach_point(step, point)
+            except (OSError, LookupError) as error:
+                reason = _one_line(error)
+                if point.fentry:
+                    raise AttachError(reason) from error
+                break
+        if reason:
+            for descriptor in made.values():
+                os.close(descriptor)
+        else:
+            descriptors.update(made)
+        return reason
+
+    def _attach_point(self, step: str, point: EntryPoint) -> dict[str, int]:
+        """Load and attach; descriptors of the link, which keeps it attached, and the program."""
+        library = self._library
+        if point.fentry:
+            name = self._trampoline_name(point)
+            program = library.load(self._program, name, self._maps, tracing=True)
+            link = library.attach_trampoline(program, point.symbol)
+        else:
+            program = library.load(self._program, point.name, self._maps, tracing=False)
+            link = self._attach_kprobe(program, point)
+        kind = FENTRY if point.fentry else KPROBE
+        return {
+            f"link:{step}:{kind}:{point.name}": link,
+            f"program:{step}:{kind}:{point.name}": program,
+        }
+
+    def _attach_kprobe(self, program: int, point: EntryPoint) -> int:
+        try:
+            return perf_kprobe.attach(
+                program, point.symbol, at_return=point.at_return, pmu=self._kprobe_pmu
+            )
+        except OSError as error:
+            os.close(program)
+            what = f"the kernel refused a kprobe on {point.symbol} ({error.strerror or error})"
+            raise OSError(error.errno, what) from error
+
+    def _trampoline_name(self, point: EntryPoint) -> str:
+        """What BCC's macro made of the symbol: later releases put the module's name between."""
+        prefix = "kretfunc__" if point.at_return else "kfunc__"
+        for name in (prefix + point.symbol, f"{prefix}vmlinux__{point.symbol}"):
+            if name in self._program.functions:
+                return name
+        raise LookupError(f"BCC made no trampoline for {point.symbol}")
+
+
+def _one_line(error: OSError | LookupError) -> str:
+    said = error.strerror if isinstance(error, OSError) else None
+    return " ".join((said or str(error)).split()) or repr(error)

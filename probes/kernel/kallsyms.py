@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's symbol table, as far as HVO is concerned."""
+
+import errno
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from probes.kernel.host import parse_digits
+
+_TRAMPOLINE = "bpf_trampoline_link_prog"  # kernel/bpf/trampoline.c, Linux 5.5
+_RETURN_TRAMPOLINES = (
+    "arch_rethook_trampoline",  # Linux 5.18 on x86 (73f9b911faa7), later on others
+    "__kretprobe_trampoline",  # Linux 5.16 (adf8a61a940c)
+    "kretprobe_trampoline",
+)
+"""What a return probe puts in the place of a return address, newest name first."""
+_WANTED = re.compile(rf"vmemmap| (?:{'|'.join((_TRAMPOLINE, *_RETURN_TRAMPOLINES))})$")
+_TEXT_AND_DATA = frozenset("tTdDbBrR")
+
+
+def read_symbols(kallsyms: Path) -> Mapping[str, int]:
+    """Read name -> address of what HVO and its probes are about from a kallsyms file.
+
+    Addresses are 0 where the kernel hides them (kptr_restrict). Symbols of modules and lines that
+    are no symbols are passed over. Raises ``OSError``; where the file is empty, of ENODATA: no
+    kernel has no symbols, so that something hides them from this process.
+    """
+    found: dict[str, int] = {}
+    empty = True
+    with kallsyms.open(encoding="ascii", errors="replace", newline="\n") as lines:
+        for line in lines:
+            empty = False
+            if not _WANTED.search(line):  # of 200,000 lines a hundred are
+                continue
+            words = line.split()
+            if len(words) != 3 or words[1] not in _TEXT_AND_DATA:
+                continue
+            try:
+                address = parse_digits(words[0], 16)
+            except ValueError:
+                continue
+            found.setdefault(words[2], address)
+    if empty:
+        raise OSError(errno.ENODATA, "the file is empty", str(kallsyms))
+    return found
+
+
+def find_return_trampoline(symbols: Mapping[str, int]) -> int:
+    """Address of the return probes' trampoline; 0 when it is not shown."""
+    return next((symbols[name] for name in _RETURN_TRAMPOLINES if symbols.get(name)), 0)
+
+
+def has_trampolines(symbols: Collection[str], machine: str) -> bool:
+    """Tell whether kernel functions can be given BPF trampolines (fentry) that BCC can make."""
+    return machine == "x86_64" and _TRAMPOLINE in symbols

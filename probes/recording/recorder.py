@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the event stream of a backend to a trace file."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import BinaryIO
+
+from probes.backend import Backend
+from probes.events import RECORD
+from probes.kernel.host import Host, online_nodes, possible_cpus
+from probes.observation import PROBES, Observation
+from probes.recording.pump import Pump
+from probes.recording.trace_file import BLOCK_RECORDS, Header, TraceWriter
+
+_BLOCK_BYTES = BLOCK_RECORDS * RECORD.size
+_FLUSH_SECONDS = 0.25
+"""Events of so long are lost when a recorder is killed, and replayed at once."""
+_OBSERVE_SECONDS = 1.0
+"""A look at a large machine's state takes tens of ms."""
+_WAIT_SECONDS = 0.05
+_SETTLE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop; None is never."""
+
+    seconds: float | None = None
+    events: int | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """How far a recording has got."""
+
+    seconds: float
+    events: int
+    bytes: int
+    lost: int
+    """Records that the backend had to drop."""
+
+
+def make_header(backend: Backend, host: Host) -> Header:
+    """Describe a started backend. Of ``host`` it keeps nothing that tells it from others."""
+    info = backend.info
+    simulated = info.mode == "simulated"
+    return Header(
+        backend=info.backend,
+        kernel=info.kernel,
+        mode=info.mode,
+        page_size=info.page_size,
+        monotonic_ns=time.monotonic_ns(),
+        wall_ns=time.time_ns(),
+        generation=info.kernel if simulated else "",
+        machine="" if simulated else host.machine,
+        cpus=0 if simulated else len(possible_cpus(host)),
+        nodes=() if simulated else online_nodes(host),
+        probes=backend.observe((PROBES,)).status.probes,
+        hvoscope=version("hvoscope"),
+    )
+
+
+class Recorder:
+    """One recording of a started backend, which it stops at the end."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        file: BinaryIO,
+        header: Header,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Write the header and how things stand. ``clock`` is in ns. Raises ``OSError``."""
+        self._backend = backend
+        self._clock = clock
+        self._began = clock()
+        self._writer = TraceWriter(file, header)
+        self._last = self._look()
+        self._writer.write(self._last, b"")
+        self._pending = bytearray()
+
+    @property
+    def report(self) -> Report:
+        """How far it has got: of what is in the file."""
+        lost = sum(self._last.status.lost.values())
+        return Report(self._seconds(), self._writer.events, self._writer.bytes, lost)
+
+    def run(self, limits: Limits, stop: threading.Event, show: Callable[[Report], object]) -> None:
+        """Record until ``stop``, a limit, or the end of the stream.
+
+        Raises ``OSError`` when the file takes no more: it is whole up to there.
+        """
+        pump = Pump(self._backend)
+        try:
+            flushed = looked = 0.0
+            while not (reason := self._reason_to_end(limits, stop, pump)):
+                self._pending += pump.take(_WAIT_SECONDS)
+                now = self._seconds()
+                if now - looked >= _OBSERVE_SECONDS:
+                    self._flush(self._look(), limits)
+                    flushed = looked = now
+                    show(self.report)
+                elif len(self._pending) >= _BLOCK_BYTES or now - flushed >= _FLUSH_SECONDS:
+                    self._flush(replace(self._last, time_ns=self._clock()), limits)
+                    flushed = now
+                    show(self.report)
+            enough = limits.events is not None and self._received() >= limits.events
+            last = self._look() if enough else self._settle(pump)
+            self._backend.stop()
+            self._flush(last, limits)
+            self._writer.finish(reason)
+            show(self.report)
+        finally:
+            pump.close()
+            self._backend.stop()
+
+    def _reason_to_end(self, limits: Limits, stop: threading.Event, pump: Pump) -> str:
+        if stop.is_set():
+            return "interrupted"
+        if limits.events is not None and self._received() >= limits.events:
+            return f"{limits.events} events"
+        if limits.seconds is not None and self._seconds() >= limits.seconds:
+            return f"{limits.seconds:g} seconds"
+        return "the stream ended" if pump.ended else ""
+
+    def _settle(self, pump: Pump) -> Observation:
+        """Take a last look such that its counters count the events that were taken, no others.
+
+        On a kernel that never rests there is no such moment; events may then be in flight.
+        """
+        until = self._seconds() + _SETTLE_SECONDS
+        while True:
+            before = self._backend.observe((PROBES,)).counters
+            pump.quiet()
+            while not (pump.quiet() or pump.ended or self._seconds() > until):
+                self._pending += pump.take(_WAIT_SECONDS)
+            while self._seconds() <= until and (records := pump.take(0)):
+                self._pending += records
+            last = self._look()
+            if last.counters == before or self._seconds() > until:
+                return last
+
+    def _flush(self, now: Observation, limits: Limits) -> None:
+        if limits.events is not None:
+            del self._pending[(limits.events - self._writer.events) * RECORD.size :]
+        for at in range(0, len(self._pending), _BLOCK_BYTES):
+            self._writer.write(now, bytes(self._pending[at : at + _BLOCK_BYTES]))
+        if not self._pending and replace(now, time_ns=0) != replace(self._last, time_ns=0):
+            self._writer.write(now, b"")
+        self._pending.clear()
+        self._last = now
+
+    def _look(self) -> Observation:
+        return replace(self._backend.observe(), time_ns=self._clock())
+
+    def _received(self) -> int:
+        return self._writer.events + len(self._pending) // RECORD.size
+
+    def _seconds(self) -> float:
+        return (self._clock() - self._began) / 1e9

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``hvoscope record`` and what plays its files, as processes."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from probes.counters import reduce
+from probes.events import Event, Kind, unpack_all
+from probes.recording.trace_file import Done, TraceReader
+from tests.exporter.cli.test_cli import HVOSCOPE, REPOSITORY, hvoscope
+
+RECORD = [*HVOSCOPE, "record", "--backend", "sim"]
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first events of the default scenario: a 1 GB page, and some of 2 MB."""
+    path = tmp_path_factory.mktemp("record") / "t.hvot"
+    ran = hvoscope("record", str(path), "--backend", "sim", "--count", "4200")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+    return path
+
+
+def read(path: Path) -> tuple[list[Event], TraceReader]:
+    reader = TraceReader.open(path)
+    events = [event for block in reader.blocks() for event in unpack_all(block.records)]
+    reader.close()
+    return events, reader
+
+
+def kinds(text: str) -> list[str]:
+    return [json.loads(line)["kind"] for line in text.splitlines()]
+
+
+def test_a_recording_by_a_pipe(tmp_path: Path) -> None:
+    """Standard output and standard input, and no file called ``-``."""
+    shell = shlex.join(HVOSCOPE)
+    script = f"{shell} record - --backend sim --count 1009 | {shell} trace --file - --pte --json"
+    ran = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert ran.returncode == 0
+    assert len(kinds(ran.stdout)) == 1009
+    assert "replay of /dev/stdin: v17-enabled (sim, simulated)" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def through_a_shell(script: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        ["bash", "-c", script, *HVOSCOPE],
+        capture_output=True, timeout=60, check=False, cwd=REPOSITORY,
+    )  # fmt: skip
+
+
+def test_standard_output_is_a_whole_recording_behind_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "both"
+    path.write_bytes(b"precious")
+    ran = through_a_shell(f'"$0" "$@" record - --backend sim --count 23 >> {path}')
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+    assert path.read_bytes().startswith(b"preciousHVOTRACE")
+    path.write_bytes(path.read_bytes().removeprefix(b"precious"))
+    events, reader = read(path)
+    assert (len(events), reader.done) == (23, Done(23, "23 events"))
+
+
+def test_a_recording_whose_reader_ended_is_an_error() -> None:
+    ran = through_a_shell(
+        '"$0" "$@" record - --backend sim | head -c 8; echo "${PIPESTATUS[0]}" >&2'
+    )
+    line = b"hvoscope: error: /dev/stdout: Broken pipe: what it holds is whole\n"
+    assert (ran.stdout, ran.stderr) == (b"HVOTRACE", line + b"1\n")
+
+
+def test_a_recording_to_a_full_standard_output_is_one_line() -> None:
+    ran = through_a_shell('"$0" "$@" record - --backend sim > /dev/full')
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        b"hvoscope: error: /dev/stdout: No space left on device: what it holds is whole\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("record", "-", "--backend", "sim"), ("simulate", "--steps", "1", "--events", "-")],
+)
+def test_binary_data_is_kept_off_a_terminal(arguments: tuple[str, ...]) -> None:
+    ours, theirs = os.openpty()
+    try:
+        ran = subprocess.run(
+            [*HVOSCOPE, *arguments],
+            stdout=theirs, stderr=subprocess.PIPE, timeout=60, check=False, cwd=REPOSITORY,
+        )  # fmt: skip
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert ran.returncode == 2
+    assert ran.stderr.endswith(b" is binary, and standard output a terminal: redirect it\n")
+
+
+def test_events_of_a_simulation_to_standard_output() -> None:
+    ran = through_a_shell('"$0" "$@" simulate --op "grow 2MB 23" --events -')
+    assert ran.returncode == 0
+    assert reduce(unpack_all(ran.stdout)).total("frames_freed") == 138
+    assert b"hvo_frames_freed_total               size=2MB node=0" in ran.stderr
+    few = through_a_shell('"$0" "$@" simulate --op "grow 2MB 2309" --events - | head -c 96')
+    assert (len(few.stdout), few.stderr) == (96, b"")
+
+
+def test_a_recording_and_a_scenario_from_standard_input(trace: Path) -> None:
+    ran = through_a_shell(f'"$0" "$@" top --backend replay --replay.file - --count 1 < {trace}')
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert ran.stdout
+    scenario = "sim_backend/scenario/shipped/leak.toml"
+    ran = through_a_shell(f'"$0" "$@" simulate --scenario - < {scenario}')
+    assert ran.stdout.decode() == hvoscope("simulate", "--scenario", "leak").stdout
+    ran = through_a_shell('echo "x =" | "$0" "$@" simulate --scenario -')
+    assert (ran.returncode, ran.stdout) == (2, b"")
+    assert b"'--scenario': /dev/stdin:1: " in ran.stderr
+
+
+def test_a_recording_is_printed(trace: Path) -> None:
+    ran = hvoscope("trace", "--file", str(trace), "--pte", "--json")
+    assert ran.returncode == 0
+    assert len(kinds(ran.stdout)) == 4200
+    assert kinds(ran.stdout).count("remap_pte") > 4094
+    about, simulated = ran.stderr.splitlines()
+    assert about.startswith(f"hvoscope: replay of {trace}: v17-enabled (sim, simulated), recorded ")
+    assert simulated == "hvoscope: these events are SIMULATED"
+
+
+def test_only_what_was_asked_for(trace: Path) -> None:
+    ran = hvoscope("trace", "--file", str(trace), "--size", "1GB", "--json")
+    assert kinds(ran.stdout) == ["optimize_enter", "remap_range", "optimize_exit"]
+    ran = hvoscope("trace", "--file", str(trace), "--failed")
+    assert len(ran.stdout.splitlines()) == 1  # the heading
+    assert ran.returncode == 0
+
+
+def test_a_cut_recording_says_so(trace: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.hvot"
+    cut.write_bytes(trace.read_bytes()[:-30])
+    ran = hvoscope("trace", "--file", str(cut), "--json")
+    assert ran.returncode == 0
+    assert kinds(ran.stdout)
+    assert f"hvoscope: {cut}: cut short: " in ran.stderr.splitlines()[-1]
+
+
+def test_a_damaged_recording_is_one_line_and_exit_code_2(trace: Path, tmp_path: Path) -> None:
+    damaged = bytearray(trace.read_bytes())
+    damaged[-300] ^= 1
+    path = tmp_path / "damaged.hvot"
+    path.write_bytes(damaged)
+    ran = hvoscope("trace", "--file", str(path), "--json")
+    assert ran.returncode == 2
+    *_, line = ran.stderr.splitlines()
+    assert line.startswith(f"hvoscope: error: {path}: offset ")
+    assert "Traceback" not in ran.stderr
+
+
+def test_an_existing_file_is_overwritten_only_by_force(trace: Path, tmp_path: Path) -> None:
+    path = tmp_path / "t.hvot"
+    path.write_bytes(b"precious")
+    refused = hvoscope("record", str(path), "--backend", "sim", "--count", "1")
+    assert (refused.returncode, path.read_bytes()) == (2, b"precious")
+    forced = hvoscope("record", str(path), "--backend", "sim", "--count", "23", "--force")
+    assert forced.returncode == 0
+    assert len(read(path)[0]) == 23
+
+
+def test_a_full_disk_is_one_line() -> None:
+    ran = hvoscope("record", "/dev/full", "--backend", "sim")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == (
+        "hvoscope: error: /dev/full: No space left on device: what it holds is whole\n"
+    )
+
+
+def test_output_to_a_full_disk_is_one_line(trace: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [*HVOSCOPE, "trace", "--file", str(trace)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=REPOSITORY,
+            timeout=60,
+            check=False,
+        )
+    assert ran.returncode == 1
+    *_, line = ran.stderr.splitlines()
+    assert line == "hvoscope: error: the output can't be written: No space left on device"
+
+
+def record_until(path: Path, end: Callable[[subprocess.Popen[str]], None]) -> tuple[int, str]:
+    """Record until there are events; exit code and what was said."""
+    with subprocess.Popen(
+        [*RECORD, str(path)], stderr=subprocess.PIPE, text=True, cwd=REPOSITORY
+    ) as process:
+        while not path.exists() or path.stat().st_size < 8000:
+            assert process.poll() is None
+            os.sched_yield()
+        end(process)
+        assert process.stderr
+        return process.wait(60), process.stderr.read()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    path = tmp_path / "t.hvot"
+    assert record_until(path, lambda process: process.send_signal(number)) == (0, "")
+    events, reader = read(path)
+    assert reader.done == (len(events), "interrupted")
+
+
+def test_a_killed_recorder_leaves_a_readable_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.hvot"
+    code, _ = record_until(path, lambda process: process.kill())
+    assert code == -signal.SIGKILL
+    events, reader = read(path)
+    assert [event.kind for event in events[:2]] == [Kind.OPTIMIZE_ENTER, Kind.REMAP_RANGE]
+    assert reader.done is None
+    assert "cut short" in reader.missing
+
+
+def test_through_a_pipe() -> None:
+    with subprocess.Popen(
+        [*RECORD, "/dev/stdout", "--count", "509"], stdout=subprocess.PIPE, cwd=REPOSITORY
+    ) as recorder:
+        ran = subprocess.run(
+            [*HVOSCOPE, "trace", "--file", "/dev/stdin", "--pte", "--json"],
+            stdin=recorder.stdout,
+            capture_output=True,
+            text=True,
+            cwd=REPOSITORY,
+            timeout=60,
+            check=False,
+        )
+    assert ran.returncode == 0
+    assert len(kinds(ran.stdout)) == 509
+
+
+def test_a_pipe_that_nobody_reads_is_one_line() -> None:
+    with subprocess.Popen(
+        [*RECORD, "/dev/stdout"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY
+    ) as recorder:
+        assert recorder.stdout and recorder.stderr
+        recorder.stdout.read(20)
+        recorder.stdout.close()
+        assert recorder.wait(60) == 1
+        (line,) = recorder.stderr.read().decode().splitlines()
+        assert line == "hvoscope: error: /dev/stdout: Broken pipe: what it holds is whole"

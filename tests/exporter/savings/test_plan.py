@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`hvoscope plan`: what it prints, on machines made of files."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from exporter.cli.main import cli
+from exporter.savings.advice import switch, warnings
+from exporter.savings.forecast import savings
+from exporter.savings.machine import Given, running
+from tests.probes.capture_tree import restored
+from tests.probes.kernel.test_btf import FROM_7_1, UNTIL_7_0, kernel
+from tests.probes.preflight_host import BTF, SYMBOLS_5_15, SYSCTL, btf, kallsyms, machine
+
+TREES = Path(__file__).parents[2] / "data/trees"
+POOL = "sys/devices/system/node/node{}/hugepages/hugepages-{}kB/nr_hugepages"
+TWO_NODES = {
+    "sys/devices/system/node/online": "0-1\n",
+    POOL.format(0, 2048): "23\n",
+    POOL.format(1, 2048): "486\n",
+    POOL.format(0, 1048576): "1\n",
+    POOL.format(1, 1048576): "0\n",
+    "sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages": "1\n",
+}
+
+
+def plan(*arguments: str) -> str:
+    ran = CliRunner().invoke(cli, ["plan", *arguments], standalone_mode=False)
+    if ran.exception:
+        raise ran.exception
+    return ran.stdout
+
+
+def as_json(*arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(plan(*arguments, "--json"))
+    return found
+
+
+def on_machine(
+    root: Path, changes: Mapping[str, str | bytes | None], *arguments: str
+) -> dict[str, Any]:
+    host = machine(root, changes)
+    return as_json("--path.procfs", str(host.proc), "--path.sysfs", str(host.sys), *arguments)
+
+
+def test_one_size_is_at_the_top_level() -> None:
+    found = as_json("--size", "2MB", "--count", "100000")
+    wanted = {
+        "architecture": "x86-64",
+        "page_size": 4096,
+        "struct_page_size": 64,
+        "reserved_pages": 1,
+        "size": "2MB",
+        "count": 100000,
+        "vmemmap_pages_per_page": 8,
+        "frames_freed_per_page": 7,
+        "frames_freed": 700000,
+        "bytes_saved": 700000 * 4096,
+        "page_table_frames": 1563,
+        "page_table_frames_most": 100000,
+        "net_bytes_saved": (700000 - 1563) * 4096,
+        "reason": "",
+    }
+    assert {key: found[key] for key in wanted} == wanted
+    assert len(found["sizes"]) == 1
+
+
+def test_several_sizes_are_a_list_with_totals_above() -> None:
+    found = as_json("--size", "1GB", "--size", "2MB", "--count", "1", "--count", "509")
+    assert [(s["size"], s["count"], s["frames_freed"]) for s in found["sizes"]] == [
+        ("2MB", 509, 3563),
+        ("1GB", 1, 4095),
+    ]
+    assert (found["frames_freed"], found["page_table_frames"]) == (7658, 16)
+    assert found["net_bytes_saved"] == (7658 - 16) * 4096
+    assert "frames_freed_per_page" not in found
+
+
+@pytest.mark.parametrize(
+    ("options", "per_page", "frames", "tables"),
+    [
+        ("--arch arm64 --page-size 64K --size 512MB --reserved 2", 6, 6 * 23, 0),
+        ("--arch arm64 --page-size 16K --size 32MB", 7, 7 * 23, 0),
+        ("--arch arm64 --page-size 64KB --size 16GB", 255, 255 * 23, 0),
+        ("--arch arm64 --page-size 4K --size 32MB", 127, 127 * 23, 6),
+        ("--size 2MB --struct-page 128", 15, 15 * 23, 1),
+        ("--size 1GB --reserved 2", 4094, 4094 * 23, 8 * 23),
+    ],
+)
+def test_other_machines(options: str, per_page: int, frames: int, tables: int) -> None:
+    found = as_json(*options.split(), "--count", "23")
+    assert found["frames_freed_per_page"] == per_page
+    assert (found["frames_freed"], found["page_table_frames"]) == (frames, tables)
+
+
+def test_a_size_that_can_not_be_optimised_says_why() -> None:
+    options = "--size 2MB --count 100000 --arch arm64 --page-size 64K --struct-page 64 --reserved 1"
+    found = as_json(*options.split())
+    assert (found["frames_freed"], found["net_bytes_saved"]) == (0, 0)
+    assert found["reason"] == "its struct pages fill 2048 bytes of one 64KB page"
+    assert found["switch"] == found["warnings"] == found["slowdown"] == []
+    text = plan(*options.split())
+    assert "nothing to save: its struct pages fill 2048 bytes of one 64KB page" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--size 2MB --struct-page 56", "a struct page of 56 bytes is no power of two"),
+        ("--explain --struct-page 48", "a struct page of 48 bytes is no power of two"),
+        ("--size 3MB", "3MB is no power-of-two multiple of the 4KB page"),
+        (
+            "--size 100K --arch arm64 --page-size 64K",
+            "100KB is no power-of-two multiple of the 64KB page",
+        ),
+        ("--size 512MB", "x86-64 with 4KB pages has huge pages of 2MB, 1GB, not 512MB"),
+        ("--size 2MB --page-size 64K", "x86-64 has pages of 4KB, not 64KB"),
+        ("--size 2MB --page-size 3K", "page size 3072 is no power of two"),
+        ("--size 2MB --arch sparc", "'sparc' is not one of 'x86-64', 'arm64', 'riscv64', "),
+        ("--size 1GB --arch loongarch64", "16KB pages has huge pages of 32MB, not 1GB"),
+        ("--size 2TB", "not a size: '2TB'"),
+        ("--size 2MB --count 0", "0 is not in the range"),
+        ("--size 2MB --count -23", "-23 is not in the range"),
+        ("--size 2MB --size 1GB --count 3", "each --size needs a --count of its own"),
+        ("--count 3", "--count needs a --size"),
+        ("--arch arm64", "--arch and --page-size describe another machine"),
+        ("--explain --json", "choose one"),
+        ("--explain --reserved 3", "no kernel reserves 3 vmemmap pages"),
+        ("--explain --struct-page 8", "leaves nothing to remap"),
+        ("--path.sysfs /nowhere", "lists no huge page size: give --size and --count"),
+    ],
+)
+def test_bad_input_is_one_line(options: str, said: str) -> None:
+    with pytest.raises(click.ClickException) as raised:
+        plan(*options.split())
+    message = raised.value.format_message()
+    assert said in message
+    assert "\n" not in message
+
+
+def test_the_pools_of_this_machine_node_by_node(tmp_path: Path) -> None:
+    found = on_machine(tmp_path, TWO_NODES)
+    assert [(s["size"], s["count"], s["page_table_frames"]) for s in found["sizes"]] == [
+        ("2MB", 509, 1 + 8),
+        ("1GB", 1, 8),
+    ]
+    assert found["frames_freed"] == 509 * 7 + 4095
+    assert found["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "frames"), [("cloud-6.18-23", 23 * 7), ("cloud-6.18-23-and-1gb", 23 * 7 + 4095)]
+)
+def test_a_real_machine_saved_what_is_planned_for_it(
+    tmp_path: Path, name: str, frames: int
+) -> None:
+    host = restored(tmp_path, TREES / f"{name}.json")
+    paths = ("--path.procfs", str(host.proc), "--path.sysfs", str(host.sys))
+    found = as_json(*paths)
+    assert found["frames_freed"] == frames
+    assert found["bytes_saved_now"] == found["bytes_saved"]
+    assert "Saved already, by the kernel's own accounts: " in plan(*paths)
+
+
+def test_an_empty_pool_says_so(tmp_path: Path) -> None:
+    found = on_machine(tmp_path, {})
+    assert found["count"] == found["frames_freed"] == 0
+    assert found["frames_freed_per_page"] == 7
+    assert found["notes"] == [
+        "no huge page is allocated here: plan for some with --size and --count"
+    ]
+
+
+def test_a_kernel_with_the_seeds_functions_keeps_two_pages(tmp_path: Path) -> None:
+    changes = {**TWO_NODES, "proc/kallsyms": kallsyms(*SYMBOLS_5_15), SYSCTL: None}
+    found = on_machine(tmp_path, changes)
+    assert (found["reserved_pages"], found["frames_freed"]) == (2, 509 * 6 + 4094)
+    assert "in 5.18 it is one (--reserved 1)" in found["notes"][0]
+    assert found["switch"][0].startswith("hugetlb_free_vmemmap=on on the kernel's command line")
+    assert on_machine(tmp_path, changes, "--reserved", "1")["frames_freed"] == 509 * 7 + 4095
+
+
+def test_struct_page_comes_from_btf(tmp_path: Path) -> None:
+    found = on_machine(tmp_path, {**TWO_NODES, "sys/kernel/btf/vmlinux": btf(128)})
+    assert (found["struct_page_size"], found["sizes"][0]["frames_freed_per_page"]) == (128, 15)
+
+
+def test_a_struct_page_of_56_bytes_saves_nothing_here(tmp_path: Path) -> None:
+    found = on_machine(tmp_path, {**TWO_NODES, "sys/kernel/btf/vmlinux": btf(56)})
+    assert found["frames_freed"] == 0
+    assert found["sizes"][0]["reason"] == "struct page has 56 bytes, no power of two"
+
+
+def test_without_btf_64_bytes_are_an_assumption(tmp_path: Path) -> None:
+    found = on_machine(tmp_path, {**TWO_NODES, "sys/kernel/btf/vmlinux": None})
+    assert found["struct_page_size"] == 64
+    assert "can't be told without BTF" in found["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({SYSCTL: "1\n"}, "HVO is on already"),
+        ({SYSCTL: "0\n"}, "sysctl -w vm.hugetlb_optimize_vmemmap=1: for huge pages allocated"),
+        ({"proc/kallsyms": kallsyms("kfree"), SYSCTL: None}, "this kernel has no HVO"),
+        ({"proc/kallsyms": "", SYSCTL: "1\n"}, "HVO is on already"),
+        ({"proc/kallsyms": "", SYSCTL: "0\n"}, "sysctl -w vm.hugetlb_optimize_vmemmap=1: for "),
+        ({"proc/kallsyms": "", SYSCTL: None}, "whether this kernel has HVO is not known, as "),
+    ],
+)
+def test_what_to_set(tmp_path: Path, changes: Mapping[str, str | None], first: str) -> None:
+    assert on_machine(tmp_path, {**TWO_NODES, **changes})["switch"][0].startswith(first)
+
+
+def test_what_is_set_already_is_not_told_again(tmp_path: Path) -> None:
+    changes = {SYSCTL: "1\n", "proc/cmdline": "hugetlb_free_vmemmap=on\n"}
+    assert on_machine(tmp_path, changes)["switch"] == ["HVO is on already"]
+
+
+def test_hot_added_memory_is_a_warning_only_where_it_can_be(tmp_path: Path) -> None:
+    name = "sys/module/memory_hotplug/parameters/memmap_on_memory"
+    with_it = on_machine(tmp_path, {**TWO_NODES, name: "Y\n"})["warnings"]
+    without = on_machine(tmp_path, {**TWO_NODES, name: "N\n"})["warnings"]
+    assert [line for line in with_it if line not in without] == [
+        "memory that was hot-added with memory_hotplug.memmap_on_memory on can't be optimised"
+    ]
+
+
+def test_a_kernel_that_may_hang_afterwards_is_a_warning(tmp_path: Path) -> None:
+    mixed, in_order = (
+        on_machine(tmp_path, {**TWO_NODES, BTF: kernel(walk)})["warnings"]
+        for walk in (FROM_7_1, UNTIL_7_0)
+    )
+    assert [line for line in mixed if line not in in_order] == [
+        "this kernel may hang after huge pages were given back, as Debian's 6.12.118 does: "
+        "hvoscope check says more"
+    ]
+
+
+def test_arm64_is_told_that_its_kernels_lost_it() -> None:
+    found = as_json("--arch", "arm64", "--size", "2MB")
+    assert "060a2c92d1b6" in found["warnings"][0]
+    assert not any("arm64" in line for line in as_json("--size", "2MB")["warnings"])
+
+
+OPTION = "CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sysctl", "boot"),
+    [
+        ("x86-64", " (Linux 5.19 and later)", " (Linux 5.14 and later)"),
+        ("arm64", " (Linux 5.19 to 6.2)", " (Linux 5.19 to 6.2)"),
+        ("riscv64", " (Linux 6.4 and later)", " (Linux 6.4 and later)"),
+        ("loongarch64", "", ""),
+    ],
+)
+def test_each_architecture_has_its_own_releases(architecture: str, sysctl: str, boot: str) -> None:
+    found = as_json("--arch", architecture, "--size", "32MB" if "loong" in architecture else "2MB")
+    assert found["switch"] == [
+        f"sysctl -w vm.hugetlb_optimize_vmemmap=1: for huge pages allocated from then on{sysctl}",
+        f"hugetlb_free_vmemmap=on on the kernel's command line: from boot on{boot}",
+    ]
+
+
+SYMBOLS_6_7 = ("hugetlb_vmemmap_optimize_folios", "__hugetlb_vmemmap_optimize_folio")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "this kernel gives live PTEs other frames, which arm64 forbids"),  # Linux 6.1
+        ({"proc/kallsyms": kallsyms(*SYMBOLS_6_7)}, ""),
+        ({"proc/kallsyms": "x", SYSCTL: None}, f"only where its configuration has {OPTION}"),
+        ({"proc/kallsyms": ""}, f"only where its configuration has {OPTION}"),
+    ],
+)
+def test_an_arm64_kernel_is_judged_by_what_it_has(
+    tmp_path: Path, changes: Mapping[str, str | None], says: str
+) -> None:
+    host = machine(tmp_path, {**TWO_NODES, **changes}, "aarch64")
+    subject = running(host, 4096, Given())
+    told = warnings(subject, savings(subject.geometry, subject.demands))
+    assert any(says in line for line in told)
+    assert any("060a2c92d1b6" in line for line in told) is bool(says)
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("riscv64", f"take one from 6.4 on, built with {OPTION}"),
+        ("s390x", f"take one that is built with {OPTION}"),
+    ],
+)
+def test_what_to_take_instead(tmp_path: Path, kind: str, says: str) -> None:
+    changes = {**TWO_NODES, "proc/kallsyms": "x", SYSCTL: None}
+    subject = running(machine(tmp_path, changes, kind), 4096, Given())
+    found = savings(subject.geometry, subject.demands)
+    assert switch(subject, found) == (f"this kernel has no HVO: {says}",)
+
+
+@pytest.mark.parametrize(
+    ("options", "per_page", "tables"),
+    [
+        # struct_size: pages of the huge page * 64 / page size, less the one that stays; tables: one
+        # for each pmd that the struct pages of 1009 huge pages lie in.
+        ("--arch riscv64 --size 2MB", 7, 16),  # 1009 * 32 KB / 2 MB
+        ("--arch riscv64 --size 1GB", 4095, 8 * 1009),
+        ("--arch riscv64 --size 64KB", 0, 0),
+        ("--arch loongarch64 --size 32MB", 7, 4),  # 16 KB pages; 1009 * 128 KB / 32 MB
+        ("--arch loongarch64 --page-size 4K --size 2MB", 7, 16),
+        ("--arch loongarch64 --page-size 64K --size 512MB", 7, 1),  # 1009 * 512 KB / 512 MB
+    ],
+)
+def test_the_architectures_that_came_later(options: str, per_page: int, tables: int) -> None:
+    found = as_json(*options.split(), "--count", "1009")
+    assert (found["frames_freed_per_page"], found["page_table_frames"]) == (per_page, tables)
+
+
+def test_the_text_names_every_figure_with_its_source() -> None:
+    text = plan("--size", "2MB", "--count", "100000", "--size", "1GB", "--count", "16")
+    rows = [line.split() for line in text.splitlines()]
+    assert ["2MB", "100000", "8", "7", "700000", "1563", "2.66", "GiB"] in rows
+    assert ["total", "765520", "1691", "2.91", "GiB"] in rows
+    assert ["2MB", "allocate", "to", "6.6", "10240", "0.067", "s", "0.166", "s", "[1]"] in rows
+    assert "[1] cover letter of patch series v17" in text
+    assert "1GB: no time to allocate or free one is published" in text
+    assert max(map(len, text.splitlines()[1:])) <= 80
+
+
+def test_only_figures_of_such_a_kernel_are_shown(tmp_path: Path) -> None:
+    names = ("hugetlb_vmemmap_optimize_folios", "__hugetlb_vmemmap_optimize_folio")
+    batched = on_machine(tmp_path, {**TWO_NODES, "proc/kallsyms": kallsyms(*names)})["slowdown"]
+    single = on_machine(tmp_path, TWO_NODES)["slowdown"]
+    assert {figure["in_batches"] for figure in batched} == {True}
+    assert {figure["in_batches"] for figure in single} == {False}
+    assert (batched[0]["pages"], batched[0]["off_seconds"]) == (500_000, 4.119)
+
+
+def test_nothing_is_worked_out_from_other_peoples_timings() -> None:
+    """Two hundred thousand times as many pages are told of the very same figures."""
+    few, many = (
+        [line for line in plan("--size", "2MB", "--count", count).splitlines() if " s " in line]
+        for count in ("1", "200000")
+    )
+    assert few == many
+    assert len(few) == 6
+    (figure, *_) = as_json("--size", "2MB")["slowdown"]
+    assert set(figure) == {"what", "in_batches", "size", "pages", "off_seconds", "on_seconds"} | {
+        "source"
+    }
+
+
+NODES_4 = {
+    "sys/devices/system/node/online": "0-3\n",
+    POOL.format(0, 2048): "23\n",
+    POOL.format(2, 2048): "509\n",
+    "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages": "532\n",
+}
+
+
+def test_nodes_without_a_pool_are_not_given_the_machines(tmp_path: Path) -> None:
+    found = on_machine(tmp_path, NODES_4)
+    assert (found["count"], found["frames_freed"], found["notes"]) == (532, 532 * 7, [])
+
+
+def test_pages_that_no_node_shows_are_planned_for_and_named(tmp_path: Path) -> None:
+    found = on_machine(tmp_path, {**NODES_4, POOL.format(2, 2048): None})
+    assert (found["count"], found["frames_freed"]) == (532, 532 * 7)
+    assert found["notes"] == ["2MB: no node shows 509 of 532 huge pages"]
+
+
+def test_a_pool_below_zero_is_left_out_and_named(tmp_path: Path) -> None:
+    found = on_machine(tmp_path, {**NODES_4, POOL.format(0, 2048): "4294967295\n"})
+    assert found["count"] == 532
+    assert found["notes"] == [
+        "2MB: node 0 is left out, as the kernel counts -1 huge pages there",
+        "2MB: no node shows 23 of 532 huge pages",
+    ]

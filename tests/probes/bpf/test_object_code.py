@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probes.bpf.object_code import Function, MapSpec, ObjectCode
+
+LOAD_MAP_7 = bytes([0x18, 0x11, 0, 0, 7, 0, 0, 0])
+LOAD_NUMBER_7 = bytes([0x18, 0x01, 0, 0, 7, 0, 0, 0])
+SECOND_HALF = bytes(8)
+EXIT = bytes([0x95, 0, 0, 0, 0, 0, 0, 0])
+CODE = LOAD_NUMBER_7 + SECOND_HALF + LOAD_MAP_7 + SECOND_HALF + EXIT
+
+PROGRAM = ObjectCode(
+    {"counters": MapSpec(2, 4, 4096, 2, 0x400)}, {"enter": Function(CODE, {2: "counters"})}
+)
+
+
+def test_only_loads_of_descriptors_are_bound_to_maps() -> None:
+    function = Function.taken_from(CODE, {7: "counters"})
+    assert function == PROGRAM.functions["enter"]
+    bound = function.bound_to({"counters": 0x0102})
+    assert bound == LOAD_NUMBER_7 + SECOND_HALF + bytes([0x18, 0x11, 0, 0, 2, 1, 0, 0]) + (
+        SECOND_HALF + EXIT
+    )
+
+
+def test_a_map_of_somebody_else_is_refused() -> None:
+    with pytest.raises(ValueError, match="instruction 2 takes an unknown map"):
+        Function.taken_from(CODE, {8: "counters"})
+
+
+def test_a_program_comes_back_as_it_was() -> None:
+    assert ObjectCode.parse(PROGRAM.dump()) == PROGRAM
+
+
+@given(st.integers(0, len(PROGRAM.dump()) - 1), st.integers(1, 255))
+def test_any_changed_byte_is_noticed(place: int, change: int) -> None:
+    data = bytearray(PROGRAM.dump())
+    data[place] ^= change
+    with pytest.raises(ValueError, match="checksum"):
+        ObjectCode.parse(bytes(data))

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+from pathlib import Path
+
+import pytest
+
+from probes.bpf.program_cache import ProgramCache, has_programs, key_of
+from tests.probes.bpf.test_object_code import PROGRAM
+
+
+def test_what_was_kept_is_found_again(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "hvoscope"
+    cache = ProgramCache(folder)
+    assert cache.get("a") is None
+    assert cache.put("a", PROGRAM) == ""
+    assert (cache.get("a"), cache.get("b")) == (PROGRAM, None)
+    assert has_programs(folder)
+
+
+def test_no_folder_keeps_nothing() -> None:
+    cache = ProgramCache(None)
+    assert cache.put("a", PROGRAM) == "no folder was given"
+    assert cache.get("a") is None
+
+
+def test_a_damaged_file_is_no_program(tmp_path: Path) -> None:
+    cache = ProgramCache(tmp_path)
+    cache.put("a", PROGRAM)
+    whole = (tmp_path / "a.bpf").read_bytes()
+    (tmp_path / "a.bpf").write_bytes(whole[:-1])
+    assert cache.get("a") is None
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775])
+def test_a_folder_that_others_write_to_is_not_used(tmp_path: Path, mode: int) -> None:
+    cache = ProgramCache(tmp_path)
+    cache.put("a", PROGRAM)
+    tmp_path.chmod(mode)
+    assert cache.get("a") is None
+    assert "by, somebody else" in cache.put("b", PROGRAM)
+
+
+def test_a_file_that_others_write_to_is_not_used(tmp_path: Path) -> None:
+    cache = ProgramCache(tmp_path)
+    cache.put("a", PROGRAM)
+    (tmp_path / "a.bpf").chmod(0o666)
+    assert cache.get("a") is None
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "Not a directory" in ProgramCache(tmp_path / "file" / "cache").put("a", PROGRAM)
+
+
+def test_only_so_many_are_kept(tmp_path: Path) -> None:
+    cache = ProgramCache(tmp_path)
+    for number in range(40):
+        cache.put(str(number), PROGRAM)
+        os.utime(tmp_path / f"{number}.bpf", (number, number))
+    assert len(list(tmp_path.iterdir())) == 32
+    assert cache.get("39") == PROGRAM
+    assert cache.get("7") is None
+
+
+def test_whatever_changes_the_bytecode_changes_the_key() -> None:
+    keys = {
+        key_of("a", "x86_64", "0.26"),
+        key_of("b", "x86_64", "0.26"),
+        key_of("a", "aarch64", "0.26"),
+        key_of("a", "x86_64", "0.31"),
+    }
+    assert len(keys) == 4

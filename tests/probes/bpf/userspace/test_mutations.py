@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The comparison finds what it is there to find: each of these faults in the C makes it fail."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pytest
+
+from probes.backend import FULL, RANGE
+from probes.counters import ENOTSUPP
+from probes.events import Event, Reason
+from tests.probes.bpf.userspace.kernels import KERNELS, Kernel
+from tests.probes.bpf.userspace.library import encode
+from tests.probes.bpf.userspace.recorder import Call, wandering
+from tests.probes.bpf.userspace.run import LAYOUT, Lab, Variant, check, play, program_for
+from tests.probes.bpf.userspace.script import Page, Script, side_by_side
+
+COUNTS = Variant(FULL, stream=False, fentry=False)
+RECORDS = Variant(FULL, stream=True, fentry=False)
+WALKS = Variant(RANGE, stream=False, fentry=False)
+
+
+class Mutation(NamedTuple):
+    """A fault: what it does, the text that it replaces, and where it is to be seen."""
+
+    fault: str
+    old: str
+    new: str
+    kernel: str = "6.7"
+    variant: Variant = COUNTS
+
+
+MUTATIONS = (
+    Mutation(
+        "head frame not counted",
+        "r->frames_allocated = op->head_remapped",
+        "r->frames_allocated = 0",
+    ),
+    Mutation(
+        "head seen at another page", "address == op->head", "address == op->head + HVO_PAGE_SIZE"
+    ),
+    Mutation(
+        "head of a walk not seen",
+        "op->head_remapped = !op->restoring && page",
+        "op->head_remapped = 0",
+        "6.2",
+        WALKS,
+    ),
+    Mutation("ENOMEM as other", "if (r->ret == -12)", "if (r->ret == -13)"),
+    Mutation("ENOTSUPP as EOPNOTSUPP", "r->ret == -524", "r->ret == -95"),
+    Mutation(
+        "errors of a restore all ENOMEM",
+        "slots[HVO_SLOT_RESTORE_FAILURES_OTHER]",
+        "slots[HVO_SLOT_RESTORE_FAILURES_ENOMEM]",
+    ),
+    Mutation("node shift too small", ">> (64 - HVO_NODES_SHIFT)", ">> (63 - HVO_NODES_SHIFT)"),
+    Mutation("node shift too large", ">> (64 - HVO_NODES_SHIFT)", ">> (65 - HVO_NODES_SHIFT)"),
+    Mutation(
+        "order read beside its place",
+        "hstate + HVO_HSTATE_ORDER",
+        "hstate + HVO_HSTATE_ORDER - 256",
+    ),
+    Mutation(
+        "nodes of one size in another's row", "size_index * HVO_NODES + node", "size_index + node"
+    ),
+    Mutation("size before the switch", "known && !on", "known && !on && can_be_optimized(order)"),
+    Mutation("a switch that is off not seen", "return HVO_REASON_OFF", "return HVO_REASON_OTHER"),
+    Mutation("bucket's bound excluded", "if (ns <= ", "if (ns < "),
+    Mutation("last bucket left out", "bucket >= HVO_BUCKETS", "bucket >= HVO_BUCKETS - 1"),
+    Mutation(
+        "roll-back counted", "op->restoring != (kind == HVO_RESTORE_PTE)", "0", "6.7", RECORDS
+    ),
+    Mutation("roll-back's walk counted", "if (op->ranges != 1)", "if (!op->ranges)", "5.14", WALKS),
+    Mutation("roll-back shown as a range", "if (op->ranges++)", "if (0)", "6.7", RECORDS),
+    Mutation("reused PTE counted", "walked - op->first_skipped", "walked", "6.0", WALKS),
+    Mutation("first PTE never counted", "HVO_WALK_SKIPS && !page", "!page", "7.1", WALKS),
+    Mutation(
+        "restore counted as a call", "if (!restoring)\n\t\tcount_call(key);", "count_call(key);"
+    ),
+    Mutation(
+        "skips timed", "count_skip(slots, r->reason);\n\t\treturn;", "count_skip(slots, r->reason);"
+    ),
+    Mutation(
+        "restore of nothing timed", "else if (!op->ptes)\n\t\treturn;", "else if (0)\n\t\treturn;"
+    ),
+    Mutation("nested function ends it", "op->depth++;", ";", "7.2-nested"),
+    Mutation("nested function begins another", "if (op && op->head == head", "if (0", "7.2-nested"),
+    Mutation("result of a nested function lost", "if (knows)\n\t\top->ret = ret;", ";", "6.7"),
+    Mutation("PTEs of the last one kept", "op->ptes = 0;", ";"),
+    Mutation("failure of the last one kept", "op->ret = 0;", ";", "6.0", WALKS),
+    Mutation("a place for two", "&place->claims == 1", "&place->claims >= 1"),
+    Mutation(
+        "anybody's place",
+        "if (place->operation.owner == owner_of(task))",
+        "if (place->operation.owner)",
+    ),
+    Mutation("hash never looked at", "place->claims ? operations.lookup(&pid) : 0", "0"),
+    Mutation(
+        "batch forgets all but the last",
+        "batch->ptes += ptes",
+        "batch->ptes = ptes",
+        "6.7",
+        RECORDS,
+    ),
+    Mutation(
+        "batches not timed",
+        "observe(block, HVO_DURATION_BATCH",
+        "observe(block, HVO_DURATION_RESTORE",
+    ),
+    Mutation(
+        "last records kept back",
+        "\temit_rest(op);\n\tend_operation",
+        "\tend_operation",
+        "6.7",
+        RECORDS,
+    ),
+    Mutation(
+        "another task's name",
+        "bpf_get_current_comm(&op->comm, sizeof(op->comm));",
+        "",
+        "6.7",
+        RECORDS,
+    ),
+    Mutation(
+        "process and thread mixed up",
+        "event->tgid = task >> 32",
+        "event->tgid = task",
+        "6.7",
+        RECORDS,
+    ),
+    Mutation(
+        "reuse read beside its place",
+        "walk + HVO_WALK_REUSE_ADDR",
+        "walk + HVO_WALK_NR_WALKED",
+        "6.7",
+        RECORDS,
+    ),
+    Mutation(
+        "void function's register read",
+        "on_exit(0, 0, 0);",
+        "on_exit(0, 1, (int)PT_REGS_RC(ctx));",
+        "6.0",
+    ),
+    Mutation("every return taken for dropped", "address != trampoline", "address == trampoline"),
+    Mutation("time from the last enter", "op->since_ns = bpf_ktime_get_ns();", ";"),
+)
+
+
+def story(kernel: Kernel, lab: Lab) -> tuple[list[Call], list[Script]]:
+    """Two tasks at one place and a third elsewhere, on all CPUs; all that can become of one."""
+    first, second = Page(0, 9, 1), Page(1, 9, 2)
+    scripts = [
+        Script(
+            kernel,
+            lab.arena,
+            pid=pid,
+            part=part,
+            errnos=(12, 12, ENOTSUPP, 12, 22, 12, 5),
+            cpus=wandering(part, LAYOUT.cpus),
+        )
+        for part, pid in enumerate((3000, 3000 + 1024, 3001))
+    ]
+    one, two, three = scripts
+    one.optimize(first, each_ns=100).optimize(second, fails_after=3)
+    one.optimize(first, fails_after=0).optimize(second).optimize(first, fails_after=5)
+    one.restore(second, fails=True).restore(first, fails=True).restore(second)
+    one.optimize(first, each_ns=2 * 10**8)
+    two.optimize(Page(0, 13, 1)).skip(second, Reason.OFF).skip(first, Reason.OTHER)
+    two.skip(Page(0, 4, 0), Reason.OFF).skip(Page(0, 4, 0), Reason.UNSUPPORTED)
+    two.restore(Page(0, 13, 1)).pass_through(first)
+    three.optimize(first, head=False).restore(first)
+    three.optimize(first, fails_after=0).skip(first, Reason.OTHER)
+    if "batch" in kernel.steps:
+        three.batch(9, first, second)
+    return side_by_side(*scripts), scripts
+
+
+def told(scripts: Sequence[Script], variant: Variant) -> list[Event]:
+    return [event for script in scripts for event in script.recorder.events[variant.mode]]
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    sorted({(mutation.kernel, mutation.variant) for mutation in MUTATIONS}),
+    ids=str,
+)
+def test_the_program_as_it_is_passes(name: str, variant: Variant, lab: Lab) -> None:
+    kernel = KERNELS[name]
+    calls, scripts = story(kernel, lab)
+    program = program_for(kernel, variant)
+    check(program, play(program, encode(calls), lab), told(scripts, variant))
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.fault)
+def test_a_fault_is_found(mutation: Mutation, lab: Lab) -> None:
+    kernel = KERNELS[mutation.kernel]
+    calls, scripts = story(kernel, lab)
+    program = program_for(kernel, mutation.variant)
+    text = program.text.replace(mutation.old, mutation.new)
+    assert text != program.text, "the program no longer has this text"
+    found = play(program, encode(calls), lab, text=text)
+    with pytest.raises(AssertionError):
+        check(program, found, told(scripts, mutation.variant))

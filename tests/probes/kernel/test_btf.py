@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A BTF blob written by hand from Documentation/bpf/btf.rst."""
+
+import struct
+
+import pytest
+
+from probes.backend import FULL, RANGE
+from probes.bpf.kernel_facts import FactsError, KernelFacts, from_btf
+from probes.kernel.btf import Btf, Prototype
+
+INT, PTR, ARRAY, STRUCT, UNION = 1, 2, 3, 4, 5
+TYPEDEF, CONST, FUNC, FUNC_PROTO, ENUM64 = 8, 10, 12, 13, 19
+
+
+class Blob:
+    """Collects types; type ids count from 1."""
+
+    def __init__(self) -> None:
+        self.strings = b"\0"
+        self.types = b""
+        self.ids: dict[str, int] = {"": 0}
+        self.count = 0
+
+    def name(self, text: str) -> int:
+        if not text:
+            return 0
+        self.strings += text.encode() + b"\0"
+        return len(self.strings) - len(text) - 1
+
+    def add(self, kind: int, name: str, size: int, tail: bytes = b"", count: int = 0) -> None:
+        self.types += struct.pack("<III", self.name(name), kind << 24 | count, size) + tail
+        self.count += 1
+
+    def integer(self, name: str) -> None:
+        self.add(INT, name, 8, bytes(4))
+        self.ids[name] = self.count
+
+    def pointer_to_struct(self, name: str, *, typedef: bool = False) -> None:
+        """``const struct name *``; with ``typedef``, a typedef of a struct without a name."""
+        self.struct("" if typedef else name, 8)
+        if typedef:
+            self.add(TYPEDEF, name, self.count)
+        self.add(CONST, "", self.count)
+        self.add(PTR, "", self.count)
+        self.ids[f"*{name}"] = self.count
+
+    def function(self, name: str, parameters: list[str], *, returns: str) -> None:
+        tail = b"".join(struct.pack("<II", 0, self.ids[one]) for one in parameters)
+        self.add(FUNC_PROTO, "", self.ids[returns], tail, len(parameters))
+        self.add(FUNC, name, self.count)
+
+    def struct(
+        self, name: str, size: int, *members: tuple[str, int, int], kind: int = STRUCT
+    ) -> None:
+        tail = b"".join(struct.pack("<III", self.name(n), t, 8 * at) for n, t, at in members)
+        self.add(kind, name, size, tail, len(members))
+
+    def bytes(self) -> bytes:
+        sizes = (0, len(self.types), len(self.types), len(self.strings))
+        return struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, *sizes) + self.types + self.strings
+
+
+Members = tuple[tuple[str, int, int], ...]
+
+
+def kernel(walk_members: Members, zone_members: Members = ()) -> bytes:
+    blob = Blob()
+    blob.add(INT, "unsigned int", 4, bytes(4))  # 1
+    blob.add(ARRAY, "", 0, struct.pack("<III", 1, 1, 1024))  # 2: unsigned int [1024]
+    blob.add(ENUM64, "big", 8, bytes(24), 2)  # 3: to be stepped over
+    blob.struct("hstate", 5000, ("order", 1, 40), ("nr_huge_pages_node", 2, 80))  # 4
+    blob.struct("", 8, ("flags", 1, 0), kind=UNION)  # 5
+    blob.struct("page", 64, ("", 5, 8))  # 6: flags within an anonymous union at 8
+    blob.struct("vmemmap_remap_walk", 40, *walk_members)  # 7
+    blob.struct("zone", 1700, *zone_members)
+    blob.integer("long")
+    blob.add(PTR, "", 7)
+    blob.ids["*walk"] = blob.count
+    blob.add(PTR, "", 0)
+    blob.ids["*void"] = blob.count
+    blob.function("vmemmap_remap_range", ["long", "long", "*walk"], returns="long")
+    blob.function("vmemmap_remap_nothing", ["*void"], returns="")
+    return blob.bytes()
+
+
+UNTIL_7_0 = (
+    ("remap_pte", 1, 0),
+    ("nr_walked", 1, 8),
+    ("reuse_page", 1, 16),
+    ("reuse_addr", 1, 24),
+)
+FROM_7_1 = (("remap_pte", 1, 0), ("nr_walked", 1, 8), ("vmemmap_head", 1, 16))
+
+
+def test_the_facts_that_the_probes_need() -> None:
+    assert from_btf(Btf(kernel(UNTIL_7_0)), RANGE) == KernelFacts(
+        hstate_order=40,
+        page_flags=8,
+        struct_page_size=64,
+        nodes_shift=10,
+        walk_nr_walked=8,
+        walk_head=16,
+        walk_skips=True,
+        walk_reuse_addr=24,
+    )
+
+
+def test_the_walk_that_is_given_its_head() -> None:
+    facts = from_btf(Btf(kernel(FROM_7_1)), RANGE)
+    assert (facts.walk_head, facts.walk_skips, facts.walk_reuse_addr) == (16, False, -1)
+
+
+def test_the_walk_of_patch_v17_is_enough_where_its_count_is_not_asked_for() -> None:
+    btf = Btf(kernel((("remap_pte", 1, 0), ("reuse_page", 1, 8), ("reuse_addr", 1, 16))))
+    facts = from_btf(btf, FULL)
+    assert (facts.walk_nr_walked, facts.walk_head, facts.walk_reuse_addr) == (-1, 8, 16)
+    with pytest.raises(FactsError) as said:
+        from_btf(btf, RANGE)
+    assert str(said.value) == (
+        "range mode counts by vmemmap_remap_walk.nr_walked, which this kernel's BTF does not "
+        "describe: use --probe.mode full"
+    )
+
+
+def test_a_walk_without_its_head_is_not_counted_by() -> None:
+    btf = Btf(kernel((("remap_pte", 1, 0), ("nr_walked", 1, 8))))
+    assert from_btf(btf, FULL).walk_head == -1
+    with pytest.raises(FactsError, match=r"counts by vmemmap_remap_walk\.vmemmap_head"):
+        from_btf(btf, RANGE)
+
+
+def test_a_struct_without_its_member_is_one_line() -> None:
+    blob = Blob()
+    blob.struct("hstate", 8)
+    with pytest.raises(FactsError, match=r"^the kernel's BTF does not describe 'hstate\."):
+        from_btf(Btf(blob.bytes()), FULL)
+
+
+def test_the_prototype_of_a_function() -> None:
+    btf = Btf(kernel(()))
+    walk = Prototype(("int", "int", "*vmemmap_remap_walk"), returns=True)
+    assert btf.prototype("vmemmap_remap_range") == walk
+    assert btf.prototype("vmemmap_remap_nothing") == Prototype(("*",), returns=False)
+    with pytest.raises(KeyError, match="no_such_function"):
+        btf.prototype("no_such_function")
+
+
+def test_what_is_there_and_what_is_not() -> None:
+    btf = Btf(kernel(FROM_7_1))
+    assert btf.has("vmemmap_remap_walk", "vmemmap_head")
+    assert btf.has("page", "flags")
+    assert not btf.has("vmemmap_remap_walk", "reuse_page")
+    assert not btf.has("no_such_struct", "flags")
+
+
+def test_what_is_not_there_is_named() -> None:
+    btf = Btf(kernel(()))
+    with pytest.raises(KeyError, match="no_such_struct"):
+        btf.size("no_such_struct")
+    with pytest.raises(KeyError, match="no_such_member"):
+        btf.offset("page", "no_such_member")
+
+
+@pytest.mark.parametrize("length", [0, 3, 23])
+def test_a_blob_without_a_whole_header(length: int) -> None:
+    with pytest.raises(ValueError, match="broken BTF"):
+        Btf(kernel(())[:length])
+
+
+def test_a_blob_cut_in_its_types() -> None:
+    blob = kernel(())
+    with pytest.raises(ValueError, match="broken BTF"):
+        Btf(blob[:60])
+
+
+def test_a_blob_of_something_else() -> None:
+    with pytest.raises(ValueError, match="not BTF"):
+        Btf(b"\x7fELF" + bytes(100))

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a program loads, asked of a kernel, and what follows for kprobes and privileges."""
+
+import errno
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from probes.kernel.btf import Btf
+from probes.preflight import Finding, Verdict, examine, is_ready, obstacles, trial
+from probes.preflight.facts import Facts
+from probes.preflight.trial import Trial, can_load, load
+from tests.probes.kernel.test_btf import Blob
+from tests.probes.preflight_host import (
+    BTF,
+    CONFIG,
+    KALLSYMS,
+    KPROBE_PMU,
+    SYMBOLS_6_1,
+    config,
+    kallsyms,
+    machine,
+)
+
+OK, WARNING, PROBLEM, UNKNOWN = Verdict.OK, Verdict.WARNING, Verdict.PROBLEM, Verdict.UNKNOWN
+Changes = Mapping[str, str | bytes | None]
+
+ENABLED = "sys/kernel/debug/kprobes/enabled"
+STATUS = "proc/self/status"
+FUNCTIONS = SYMBOLS_6_1[1:]  # the first is the switch
+DIRECT_CALLS = "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS=y\n"
+REPOSITORY = Path(__file__).parents[3]
+
+
+PROTOTYPES: Mapping[str, tuple[list[str], str]] = {
+    "hugetlb_vmemmap_optimize": (["*hstate", "*page"], ""),
+    "vmemmap_remap_range": (["long", "long", "*vmemmap_remap_walk"], "long"),
+    "vmemmap_remap_pte": (["*pte", "long", "*vmemmap_remap_walk"], ""),
+    "hugetlb_vmemmap_restore": (["*hstate", "*page"], "long"),
+    "vmemmap_restore_pte": (["*pte", "long", "*vmemmap_remap_walk"], ""),
+}
+
+
+def described(*functions: str) -> bytes:
+    """BTF of struct page and these functions of Linux 6.1."""
+    blob = Blob()
+    blob.struct("page", 64)
+    blob.integer("long")
+    for name in ("hstate", "page", "pte", "vmemmap_remap_walk"):
+        blob.pointer_to_struct(name, typedef=name == "pte")
+    for name in functions:
+        parameters, returns = PROTOTYPES[name]
+        blob.function(name, parameters, returns=returns)
+    return blob.bytes()
+
+
+FENTRY: Changes = {
+    KALLSYMS: kallsyms(*SYMBOLS_6_1, "bpf_trampoline_link_prog"),
+    BTF: described(*FUNCTIONS),
+    CONFIG: config() + DIRECT_CALLS,
+}
+NO_KPROBES: Changes = {
+    **FENTRY,
+    KPROBE_PMU: None,
+    ENABLED: None,
+    CONFIG: config("KPROBES", "KPROBE_EVENTS") + DIRECT_CALLS,
+}
+
+
+def refusing(fentry: int = 0, kprobe: int = 0) -> Trial:
+    """A kernel that answers with these error numbers; 0: it loads."""
+
+    def answer(function: int | None) -> None:
+        number = kprobe if function is None else fentry
+        if number:
+            raise OSError(number, os.strerror(number))
+
+    return answer
+
+
+def descriptors() -> list[str]:
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
+
+
+def look(root: Path, name: str, changes: Changes, asked: Trial | None = None) -> Finding:
+    found = examine(machine(root, changes), root / "dist", environ={}, try_load=asked)
+    return next(finding for finding in found if finding.name == name)
+
+
+def test_a_kernel_without_kprobes_has_fentry(tmp_path: Path) -> None:
+    findings = examine(machine(tmp_path, NO_KPROBES), tmp_path / "dist", environ={})
+    assert is_ready(findings)
+    assert {finding.verdict for finding in findings} == {OK}
+    kprobes = next(finding for finding in findings if finding.name == "kprobes")
+    assert kprobes.what == "not in this kernel; fentry does without them"
+    assert obstacles(Facts(machine(tmp_path, NO_KPROBES), tmp_path / "dist")) == []
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        {KALLSYMS: kallsyms(*SYMBOLS_6_1)},  # no trampolines
+        {BTF: described(*FUNCTIONS[1:])},  # one function that BTF does not describe
+        {CONFIG: config("KPROBES", "KPROBE_EVENTS")},  # no direct calls
+    ],
+)
+def test_a_kernel_with_neither_is_refused(tmp_path: Path, lacking: Changes) -> None:
+    found = look(tmp_path, "kprobes", {**NO_KPROBES, **lacking})
+    assert (found.verdict, found.what) == (PROBLEM, "this kernel has no kprobes")
+
+
+def test_a_kernel_without_config_may_have_fentry(tmp_path: Path) -> None:
+    assert look(tmp_path, "kprobes", {**NO_KPROBES, CONFIG: None}).verdict is OK
+
+
+def test_fentry_of_another_architecture_is_not_used(tmp_path: Path) -> None:
+    host = machine(tmp_path, NO_KPROBES, "riscv64")
+    found = examine(host, tmp_path / "dist", environ={})
+    assert next(f for f in found if f.name == "kprobes").verdict is PROBLEM
+
+
+def test_fentry_without_bpf_events_is_refused(tmp_path: Path) -> None:
+    text = config("KPROBES", "KPROBE_EVENTS", "BPF_EVENTS") + DIRECT_CALLS
+    found = look(tmp_path, "config", {**NO_KPROBES, CONFIG: text})
+    assert (found.verdict, found.fix) == (PROBLEM, "use a kernel with CONFIG_BPF_EVENTS")
+
+
+def test_kprobes_that_are_switched_off_are_not_needed(tmp_path: Path) -> None:
+    found = look(tmp_path, "kprobes", {**FENTRY, ENABLED: "0\n"})
+    assert (found.verdict, found.what) == (OK, "switched off; fentry does without them")
+
+
+def test_fentry_too_rests_on_ftrace(tmp_path: Path) -> None:
+    found = look(tmp_path, "kprobes", {**NO_KPROBES, "proc/sys/kernel/ftrace_enabled": "0\n"})
+    assert (found.verdict, found.fix) == (PROBLEM, "sysctl kernel.ftrace_enabled=1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "kernel", "verdict", "what"),
+    [
+        ({}, refusing(), OK, "the kernel loads kprobe programs"),
+        (
+            {},
+            refusing(kprobe=errno.EPERM),
+            PROBLEM,
+            "the kernel refuses a BPF program of two instructions (kprobe programs: Operation not "
+            "permitted)",
+        ),
+        (
+            FENTRY,
+            refusing(),
+            OK,
+            "the kernel loads fentry programs; the kernel loads kprobe programs",
+        ),
+        (
+            FENTRY,
+            refusing(fentry=errno.EPERM),
+            OK,
+            "the kernel refuses fentry programs (Operation not permitted); the kernel loads kprobe "
+            "programs",
+        ),
+        (
+            FENTRY,
+            refusing(errno.EPERM, errno.EINVAL),
+            PROBLEM,
+            "the kernel refuses a BPF program of two instructions (fentry programs: Operation not "
+            "permitted, kprobe programs: Invalid argument)",
+        ),
+        (
+            NO_KPROBES,  # a kprobe program that loads is of no use where there are no kprobes
+            refusing(fentry=errno.EPERM),
+            PROBLEM,
+            "the kernel refuses a BPF program of two instructions (fentry programs: Operation not "
+            "permitted)",
+        ),
+        ({STATUS: None}, refusing(), OK, "the kernel loads kprobe programs"),
+        (
+            {STATUS: "CapEff:\t0000000000000000\n"},
+            refusing(kprobe=errno.EPERM),
+            PROBLEM,
+            "no privilege to attach probes",
+        ),
+        (
+            {STATUS: "CapEff:\t000000c000000000\n", "proc/sys/kernel/perf_event_paranoid": "3\n"},
+            refusing(),
+            WARNING,
+            "kernel.perf_event_paranoid=3 may ask for more than CAP_PERFMON",
+        ),
+        (
+            {
+                **NO_KPROBES,
+                STATUS: "CapEff:\t000000c000000000\n",
+                "proc/sys/kernel/perf_event_paranoid": "3\n",  # asks nothing of fentry
+            },
+            refusing(),
+            OK,
+            "the kernel loads fentry programs",
+        ),
+    ],
+)
+def test_the_kernel_is_asked(
+    tmp_path: Path, changes: Changes, kernel: Trial, verdict: Verdict, what: str
+) -> None:
+    found = look(tmp_path, "privileges", changes, kernel)
+    assert (found.verdict, found.what) == (verdict, what)
+    assert bool(found.fix) is (verdict in (PROBLEM, WARNING))
+
+
+def test_fentry_is_tried_on_a_function_to_hook(tmp_path: Path) -> None:
+    asked: list[int | None] = []
+    look(tmp_path, "privileges", FENTRY, asked.append)
+    assert len(asked) == 2
+    btf = Btf(described(*FUNCTIONS))
+    assert asked[0] in {btf.function_id(name) for name in FUNCTIONS}
+    assert asked[1] is None
+
+
+@pytest.mark.parametrize("status", [None, "Name:\tx\n", "CapEff:\t\n", "CapEff:\tlots\n"])
+def test_capabilities_that_can_not_be_read_are_unknown(tmp_path: Path, status: str | None) -> None:
+    assert look(tmp_path, "privileges", {STATUS: status}) == Finding(
+        "privileges",
+        UNKNOWN,
+        f"{tmp_path}/proc/self/status does not say which capabilities this process has",
+    )
+
+
+def test_another_machines_files_are_not_tried_on_this_one(tmp_path: Path) -> None:
+    assert Facts(machine(tmp_path, {"proc/sys/kernel/random/boot_id": "x\n"})).trial is None
+    ours = Path("/proc/sys/kernel/random/boot_id").read_text()
+    host = machine(tmp_path, {"proc/sys/kernel/random/boot_id": ours}, os.uname().machine)
+    assert Facts(host).trial is load
+
+
+@pytest.mark.skipif(not can_load(os.uname().machine), reason="bpf(2)'s number is not known here")
+def test_this_kernel_refuses_whom_it_must() -> None:
+    """Without a privilege EPERM; with it, a function that there is not, is not EPERM's."""
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from probes.preflight.trial import load\n"
+        "if os.getuid() == 0: os.setgroups([]); os.setuid(65534)\n"
+        "try: load(None)\n"
+        "except OSError as error: print(error.errno)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(REPOSITORY)], capture_output=True, text=True, check=True
+    )
+    assert int(ran.stdout) in (errno.EPERM, errno.ENOSYS)
+    before = descriptors()
+    for function in (None, 2**31 - 1):
+        try:
+            load(function)
+        except OSError as error:
+            assert error.errno in (errno.EPERM, errno.EINVAL, errno.ENOENT, errno.ENOSYS)
+        else:
+            assert function is None
+    assert descriptors() == before
+
+
+def test_the_attributes_are_where_the_kernel_reads_them() -> None:
+    """Offsets of union bpf_attr, BPF_PROG_LOAD (include/uapi/linux/bpf.h)."""
+    packed = trial._ATTRIBUTES.pack(26, 2, 11, 12, 24, 509)
+    assert struct.unpack_from("=IIQQ", packed) == (26, 2, 11, 12)
+    assert struct.unpack_from("=I", packed, 68) == (24,)
+    assert struct.unpack_from("=I", packed, 108) == (509,)

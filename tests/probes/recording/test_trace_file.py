@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trace file: what goes in comes out, and every way in which a file can be wrong is named."""
+
+import io
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probes.counters import Counters, Histogram, PageKey, Slot
+from probes.events import RECORD, VERSION, Event, Kind, Reason, offset_of
+from probes.observation import (
+    Absent,
+    Failed,
+    Memmap,
+    Observation,
+    Pool,
+    Pools,
+    Probes,
+    ProbeStatus,
+    Status,
+)
+from probes.recording import observation_json, trace_block
+from probes.recording.trace_file import Block, Header, TraceFileError, TraceReader, TraceWriter
+
+PROBES = (
+    ProbeStatus("optimize", True, "free_huge_page_vmemmap", "kprobe"),
+    ProbeStatus("batch", False, reason="this kernel has no such function"),
+)
+HEADER = Header(
+    backend="bcc",
+    kernel="6.1.0-test",
+    mode="full",
+    page_size=4096,
+    monotonic_ns=5,
+    wall_ns=1_700_000_000_000_000_000,
+    machine="x86_64",
+    cpus=2,
+    nodes=(0, 1),
+    probes=PROBES,
+    notes={"command": "hvoscope record x"},
+)
+KEY = PageKey(9, 1)
+FULL = Observation(
+    17,
+    Probes(
+        Counters(
+            {(Slot("optimize_calls"), KEY): 23, (Slot("frames_allocated", "head"), KEY): 0},
+            {("optimize", 9): Histogram((1,) * 20, 12345)},
+            epoch=3,
+        ),
+        Status(True, PROBES, "", {"optimize": 0}, {"ring": 3}, {"operations": 0}),
+    ),
+    Pools((Pool(2 << 20, 1, "total", 23),), {2 << 20: 3}, {2 << 20: 509}),
+    True,
+    Memmap({"boot": 100, "runtime": 7}, 138 * 4096),
+    -7,
+)
+UNKNOWN = Observation(
+    19,
+    Failed("OSError: map is gone"),
+    Failed("ValueError: nr_hugepages is no number: 'many'"),
+    Absent("there is no switch"),
+    Memmap({}, Absent("not counted")),
+    Absent("moving"),
+)
+EMPTY = Observation(18)
+
+
+def records(count: int) -> bytes:
+    return b"".join(
+        Event(kind=Kind.REMAP_PTE, sequence=n, start=n << 12, order=9, comm=b"sysctl").pack()
+        for n in range(count)
+    )
+
+
+def written(*blocks: Block, done: bool = True) -> bytes:
+    file = io.BytesIO()
+    writer = TraceWriter(file, HEADER)
+    for block in blocks:
+        writer.write(*block)
+    if done:
+        writer.finish("23 events")
+    assert writer.bytes == len(file.getvalue())
+    return file.getvalue()
+
+
+def reader(data: bytes) -> TraceReader:
+    return TraceReader(io.BytesIO(data), "t.hvot")
+
+
+BLOCKS = (Block(FULL, b""), Block(EMPTY, records(509)), Block(FULL, records(23)))
+WHOLE = written(*BLOCKS)
+
+
+def test_what_was_written_is_read() -> None:
+    trace = reader(WHOLE)
+    assert trace.header == HEADER
+    blocks = tuple(trace.blocks())
+    assert blocks == BLOCKS
+    assert [block.observation.counters.epoch for block in blocks] == [3, 0, 3]
+    assert trace.done == (509 + 23, "23 events")
+    assert trace.missing == ""
+
+
+def test_what_was_absent_or_failed_comes_back_with_the_reason() -> None:
+    (block,) = reader(written(Block(UNKNOWN, b""))).blocks()
+    assert block.observation == UNKNOWN
+
+
+def test_a_recording_from_before_reasons_and_drift_is_read() -> None:
+    content = observation_json.to_json(FULL)
+    for key in ("unknown", "drift"):
+        del content[key]
+    content["enabled"] = None
+    seen = observation_json.from_json(content)
+    untold = Absent("the recording does not say")
+    assert seen == replace(FULL, switch=untold, drift=untold)
+
+
+ANY = st.tuples(
+    st.binary(min_size=RECORD.size, max_size=RECORD.size),
+    st.sampled_from(Kind),
+    st.sampled_from(Reason),
+)
+
+
+def made_up(data: bytes, kind: int, reason: int = 0, version: int = VERSION) -> bytes:
+    """A record of which only these fields make sense."""
+    record = bytearray(data)
+    for name, value in (("kind", kind), ("reason", reason), ("version", version)):
+        record[offset_of(name)] = value
+    return bytes(record)
+
+
+@given(st.lists(ANY, max_size=50))
+def test_any_record_comes_back(some: list[tuple[bytes, Kind, Reason]]) -> None:
+    block = Block(EMPTY, b"".join(made_up(*record) for record in some))
+    assert list(reader(written(block)).blocks()) == [block]
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (made_up(bytes(96), 10), "an event record of the unknown kind 10"),
+        (made_up(bytes(96), Kind.REMAP_PTE, 5), "an event record of the unknown reason 5"),
+        (made_up(bytes(96), Kind.REMAP_PTE, 0, 2), "an event record of the unknown version 2"),
+    ],
+)
+def test_records_that_can_not_be_read_are_refused(record: bytes, said: str) -> None:
+    trace = reader(written(Block(EMPTY, records(5) + record)))
+    with pytest.raises(TraceFileError, match=said):
+        list(trace.blocks())
+
+
+def test_cut_anywhere_it_yields_what_is_whole_and_says_what_is_missing() -> None:
+    ends = [len(written(*BLOCKS[:n], done=False)) for n in range(4)]
+    for size in range(ends[0], len(WHOLE)):
+        trace = reader(WHOLE[:size])
+        whole = sum(size >= end for end in ends[1:])
+        assert tuple(trace.blocks()) == BLOCKS[:whole]
+        assert trace.done is None
+        assert f"offset {ends[whole]}" in trace.missing
+        assert trace.missing.startswith("t.hvot: cut short: ")
+
+
+def test_cut_before_the_end_of_the_header_it_is_no_trace() -> None:
+    for size in range(len(written(done=False))):
+        with pytest.raises(TraceFileError, match=r"^t\.hvot: offset \d+: ") as refused:
+            reader(WHOLE[:size])
+        assert "\n" not in str(refused.value)
+
+
+def test_no_damaged_byte_goes_unnoticed() -> None:
+    for at in range(len(WHOLE)):
+        damaged = bytearray(WHOLE)
+        damaged[at] ^= 0x40
+        with pytest.raises(TraceFileError, match=r"^t\.hvot: offset \d+: "):
+            list(reader(bytes(damaged)).blocks())
+
+
+def test_damage_is_told_with_its_block_and_what_precedes_it_is_read() -> None:
+    start = len(written(*BLOCKS[:1], done=False))
+    damaged = bytearray(WHOLE)
+    damaged[start + 50] ^= 1
+    blocks = reader(bytes(damaged)).blocks()
+    assert next(blocks) == BLOCKS[0]
+    with pytest.raises(TraceFileError, match=f"offset {start}: a block's checksum is wrong"):
+        next(blocks)
+
+
+def test_another_version_is_refused() -> None:
+    newer = WHOLE[:8] + struct.pack("<I", 2) + WHOLE[12:]
+    with pytest.raises(TraceFileError, match="trace format 2, and this hvoscope reads 1"):
+        reader(newer)
+
+
+@pytest.mark.parametrize("foreign", [b"", b"HVO", b"\x7fELF" * 9, records(3)])
+def test_a_foreign_file_is_refused(foreign: bytes) -> None:
+    with pytest.raises(TraceFileError, match=r"t\.hvot: offset \d: "):
+        reader(foreign)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(TraceFileError, match="none: No such file or directory"):
+        TraceReader.open(tmp_path / "none")
+    with pytest.raises(TraceFileError, match="Is a directory"):
+        TraceReader.open(tmp_path)
+
+
+def test_a_block_that_unpacks_to_too_much_is_refused() -> None:
+    block = trace_block.pack(b"DATA", {}, records(2))
+    prefix = trace_block.unpack_prefix(block[: trace_block.PREFIX.size])
+    stored = block[trace_block.PREFIX.size :]
+    with pytest.raises(trace_block.DamagedError, match="does not unpack to"):
+        trace_block.unpack(prefix._replace(records=1), stored)
+
+
+class Full(io.BytesIO):
+    """A disk with room for so many bytes."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def write(self, data: memoryview) -> int:  # type: ignore[override]  # bytes-like, here always that
+        taken = min(len(data), self.room - self.tell())
+        if not taken:
+            raise OSError(28, "No space left on device")
+        return super().write(data[:taken])
+
+
+def test_a_full_disk_leaves_a_file_that_is_whole() -> None:
+    file = Full(len(written(*BLOCKS[:2], done=False)) + 100)
+    writer = TraceWriter(file, HEADER)
+    writer.write(*BLOCKS[0])
+    writer.write(*BLOCKS[1])
+    with pytest.raises(OSError, match="No space left"):
+        writer.write(FULL, records(10_000))
+    assert file.getvalue() == written(*BLOCKS[:2], done=False)

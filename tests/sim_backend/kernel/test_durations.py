@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulated times fall where the v17 cover letter puts them."""
+
+from itertools import pairwise
+from statistics import median
+
+from probes.events import Kind
+from sim_backend.kernel.durations import Clock, Cost
+from tests.sim_backend.harness import Traced, big
+
+
+def durations(traced: Traced, kind: Kind) -> list[int]:
+    return [event.duration_ns for event in traced.of(kind)]
+
+
+def test_2mb_pages_take_microseconds() -> None:
+    traced = big("v17-enabled").run("grow 2MB 509", "shrink 2MB 509")
+    there, back = durations(traced, Kind.OPTIMIZE_EXIT), durations(traced, Kind.RESTORE_EXIT)
+    assert 3_000 < min(there) < max(there) < 32_000
+    assert 5_000 < min(back) < max(back) < 40_000
+    assert median(there) < median(back)
+    assert max(there) > 1.5 * min(there)
+    assert max(back) > 1.5 * min(back)
+
+
+def test_a_1gb_page_takes_milliseconds() -> None:
+    traced = big("v17-enabled").run("grow 1GB 1")
+    (there,) = durations(traced, Kind.OPTIMIZE_EXIT)
+    assert 1_000_000 < there < 20_000_000
+
+
+def test_time_passes_between_pages() -> None:
+    traced = Traced("v17").run("grow 2MB 5", "shrink 2MB 5")
+    enters = [event.timestamp_ns for event in traced.of(Kind.OPTIMIZE_ENTER)]
+    assert all(later - earlier > 3_000 for earlier, later in pairwise(enters))
+    leaves = [event.timestamp_ns for event in traced.of(Kind.RESTORE_EXIT)]
+    assert all(later - earlier > 3_000 for earlier, later in pairwise(leaves))
+
+
+def test_doing_nothing_takes_next_to_nothing() -> None:
+    traced = Traced("v17").run("grow 2MB 23")
+    assert max(durations(traced, Kind.OPTIMIZE_EXIT)) < 1_000
+
+
+def test_a_list_flushes_the_tlb_less_often() -> None:
+    one_by_one, list_ = big("6.2").run("grow 2MB 509"), big("6.7").run("grow 2MB 509")
+    # Once per page, and once for each table that a section of 128 MB needs; against twice.
+    sections = {page.pfn // 32_768 for page in one_by_one.pages()}
+    assert one_by_one.kernel.machine.tlb_flushes == 509 + len(sections)
+    assert list_.kernel.machine.tlb_flushes == 2
+    list_.run("shrink 2MB 509")
+    assert list_.kernel.machine.tlb_flushes == 3
+    there = median(durations(list_, Kind.OPTIMIZE_EXIT))
+    assert there < median(durations(one_by_one, Kind.OPTIMIZE_EXIT))
+
+
+def test_the_clock_spends_within_the_cost() -> None:
+    clock = Clock(seed=0, start_ns=0)
+    for _ in range(1000):
+        before = clock.now_ns
+        clock.spend(Cost(100, 200))
+        assert 100 <= clock.now_ns - before < 200
+
+
+def test_load_stretches_a_page() -> None:
+    clock = Clock(seed=0, start_ns=0)
+    spent = []
+    for _ in range(1000):
+        before = clock.now_ns
+        clock.draw_load()
+        clock.spend(Cost(1000, 1000))
+        spent.append(clock.now_ns - before)
+    assert min(spent) >= 750
+    assert 1_500 < max(spent) <= 2000

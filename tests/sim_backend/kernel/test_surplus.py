@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pages beyond the pool: allocated by the task that needs them, freed by a kworker."""
+
+import pytest
+
+from probes.events import Event, Kind
+from sim_backend.kernel.hugetlb import free_hpage_workfn
+from sim_backend.kernel.hugetlb_surplus import alloc_surplus_huge_page, exit_mmap, map_huge_pages
+from tests.sim_backend.harness import ALL, OPTIMIZING, Traced, big
+
+
+def tasks(events: list[Event]) -> set[bytes]:
+    return {event.comm for event in events}
+
+
+@pytest.mark.parametrize("generation", OPTIMIZING)
+def test_a_task_comes_and_goes(generation: str) -> None:
+    traced = Traced(generation).run("overcommit 2MB 5")
+    assert traced.total("hugepages_optimized") == traced.total("hugepages_restored") == 5
+    assert tasks(traced.of(Kind.OPTIMIZE_ENTER, Kind.REMAP_PTE)) == {b"hugetlb-user"}
+    assert tasks(traced.of(Kind.RESTORE_ENTER, Kind.RESTORE_PTE)) == {b"kworker/0:1"}
+    assert traced.kernel.books().hugetlb == 0
+
+
+@pytest.mark.parametrize("generation", ALL)
+def test_the_pool_is_as_large_as_before(generation: str) -> None:
+    traced = Traced(generation, nodes=2).run("grow 2MB 7", "overcommit 2MB 3")
+    assert traced.total("optimize_calls") == 10
+    assert sum(p.pages for p in traced.kernel.pools().by_node if p.state == "free") == 7
+    assert sum(p.pages for p in traced.kernel.pools().by_node if p.state == "surplus") == 0
+
+
+@pytest.mark.parametrize("generation", ["v17-enabled", "6.2"])
+def test_pages_that_are_not_optimised_need_no_kworker(generation: str) -> None:
+    traced = Traced(generation, hvo=False).run("overcommit 2MB 3")
+    assert tasks(traced.of(Kind.RESTORE_ENTER)) == {b"hugetlb-user"}
+
+
+def test_surplus_while_the_task_runs() -> None:
+    traced = Traced().run("grow 2MB 2")
+    machine = traced.kernel.machine
+    (h,) = machine.hstates
+    pages, surplus = map_huge_pages(machine, h, 3)
+    assert (len(pages), surplus) == (5, 3)
+    assert (h.nr_huge_pages, h.free_huge_pages, h.surplus_huge_pages) == (5, 0, 3)
+    assert alloc_surplus_huge_page(machine, h) is None  # nr_overcommit_hugepages
+    exit_mmap(machine, h, pages)
+    assert (h.nr_huge_pages, h.free_huge_pages, h.surplus_huge_pages) == (2, 2, 0)
+    assert len(machine.hpage_freelist) == 3
+
+
+def test_the_pool_shrinks_under_a_running_task() -> None:
+    traced = Traced().run("grow 2MB 5")
+    machine = traced.kernel.machine
+    (h,) = machine.hstates
+    pages, _ = map_huge_pages(machine, h, 0)
+    with pytest.raises(ValueError, match="no more than 0"):
+        traced.run("shrink 2MB 2")
+    assert (h.persistent_huge_pages, h.surplus_huge_pages) == (3, 2)
+    exit_mmap(machine, h, pages)
+    assert (h.nr_huge_pages, h.surplus_huge_pages) == (3, 0)
+
+
+def test_a_surplus_page_that_the_kworker_cannot_restore_stays() -> None:
+    traced = Traced("v17-enabled")
+    machine = traced.kernel.machine
+    (h,) = machine.hstates
+    pages, _ = map_huge_pages(machine, h, 1)
+    traced.kernel.hold_memory(0, leave=5)
+    exit_mmap(machine, h, pages)
+    assert (h.nr_huge_pages, h.surplus_huge_pages) == (0, 0)
+    free_hpage_workfn(machine)
+    assert (h.nr_huge_pages, h.free_huge_pages, h.surplus_huge_pages) == (1, 1, 1)
+    assert traced.total("restore_failures", "ENOMEM") == 1
+
+
+def test_growing_takes_pages_out_of_surplus_first() -> None:
+    traced = Traced()
+    machine = traced.kernel.machine
+    (h,) = machine.hstates
+    map_huge_pages(machine, h, 5)
+    assert traced.run("grow 2MB 3").total("optimize_calls") == 5
+    assert (h.persistent_huge_pages, h.surplus_huge_pages) == (3, 2)
+
+
+def test_gigantic_pages_are_refused() -> None:
+    traced = big()
+    with pytest.raises(ValueError, match="gigantic"):
+        traced.run("overcommit 1GB 1")
+    assert traced.events == []
