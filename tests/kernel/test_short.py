@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Failures of a real kernel: without memory nothing is restored, and that is counted exactly."""
+
+import itertools
+import json
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from probes.backend import MODES
+from probes.events import Event, canonical, unpack_all
+from probes.geometry import GIB
+from probes.operations import parse_operation
+from sim_backend.kernel.errors import OperationError
+from sim_backend.kernel.sim_kernel import SimKernel
+from tests.guests.kernels import Kernels
+from tests.guests.legs import under_test
+from tests.guests.precompiled import with_programs
+from tests.guests.qemu import run_in_guest
+from tests.kernel.short import PAGES
+from tests.kernel.test_counts import EXPECTED
+from tests.kernel.test_modes import net_frames
+
+pytestmark = pytest.mark.kernel
+
+GUEST_TIMEOUT_S = 900
+MEMORY_MIB = 2048
+LEGS = ("debian-6.1", "debian-6.12-113", "debian-newest")
+"""Each way in which a kernel restores: 5.14 to 6.6, 6.7 to 7.0, 7.1 and later."""
+
+ORDER_2MB = 9
+
+Notes = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the guest wrote."""
+
+    leg: str
+    steps: list[Notes]
+    events: bytes
+
+    def pool(self, operation: str) -> dict[str, int]:
+        """The pool's own files after a step."""
+        found: dict[str, int] = next(s["pool"] for s in self.steps if s["op"] == operation)
+        return found
+
+    def changes(self, operation: str, mode: str) -> Counter[tuple[str, str, int]]:
+        """What was counted in a step, by family, detail and order."""
+        at = next(n for n, step in enumerate(self.steps) if step["op"] == operation)
+        counted: Counter[tuple[str, str, int]] = Counter()
+        for sign, step in ((-1, self.steps[at - 1]), (1, self.steps[at])):
+            for family, detail, order, _, n in step["counters"][mode]:
+                counted[family, detail, order] += sign * n
+        return +counted
+
+
+@pytest.fixture(scope="module", params=[leg for leg in LEGS if leg in under_test()])
+def seen(
+    request: pytest.FixtureRequest, kernels: Kernels, tmp_path_factory: pytest.TempPathFactory
+) -> Seen:
+    """One boot of each kernel."""
+    leg = request.param
+    out = tmp_path_factory.mktemp(leg)
+    run = run_in_guest(
+        with_programs(kernels(leg)),
+        (sys.executable, "-m", "tests.kernel.short", str(out)),
+        out=out,
+        memory_mib=MEMORY_MIB,
+        timeout_s=GUEST_TIMEOUT_S,
+    )
+    assert run.exit_code == 0, run.stderr
+    notes = json.loads((out / "short.json").read_text())
+    return Seen(leg, notes["steps"], (out / "events.bin").read_bytes())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pages_that_were_not_restored_are_surplus_and_failures(seen: Seen, mode: str) -> None:
+    counted = seen.changes("shrink without memory", mode)
+    assert seen.pool("shrink without memory") == {"nr": PAGES, "surplus": PAGES, "free": PAGES}
+    assert counted["hugepages_restored", "", ORDER_2MB] == 0
+    assert counted["frames_allocated", "restore", ORDER_2MB] == 0
+    # From 6.7 on a list is tried whole first, and page by page when that has failed.
+    tries = 1 if EXPECTED[seen.leg].head else 0
+    assert counted["restore_failures", "ENOMEM", ORDER_2MB] == PAGES + tries
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_with_memory_again_every_page_is_restored(seen: Seen, mode: str) -> None:
+    assert seen.pool("shrink with memory") == {"nr": 0, "surplus": 0, "free": 0}
+    counted = seen.changes("shrink with memory", mode)
+    each = EXPECTED[seen.leg].ptes_2mb - EXPECTED[seen.leg].head
+    assert counted["hugepages_restored", "", ORDER_2MB] == PAGES
+    assert counted["ptes_restored", "", ORDER_2MB] == PAGES * each
+    assert counted["frames_allocated", "restore", ORDER_2MB] == PAGES * each
+    assert counted["restore_failures", "ENOMEM", ORDER_2MB] == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_kernel_accounts_the_same(seen: Seen, mode: str) -> None:
+    compared = 0
+    for before, after in itertools.pairwise(seen.steps):
+        if after["kernel"]["memmap_pages"] is None:
+            assert after["drift"][mode] is None
+            continue
+        fall = before["kernel"]["memmap_pages"] - after["kernel"]["memmap_pages"]
+        assert fall == net_frames(seen.changes(after["op"], mode)), after["op"]
+        assert after["drift"][mode] == 0
+        compared += 1
+    # nr_memmap_* came with Linux 6.11, the new head page with 6.2.
+    assert compared == (4 if EXPECTED[seen.leg].head else 0)
+
+
+def test_the_simulator_does_the_same_event_by_event(seen: Seen) -> None:
+    made: list[Event] = []
+    kernel = SimKernel(
+        EXPECTED[seen.leg].generation, nodes=2, memory_per_node=GIB, hvo=False, emit=made.append
+    )
+    for text in ("hvo on", f"grow 2MB {PAGES}"):
+        kernel.operate(parse_operation(text))
+    for node in range(2):
+        kernel.hold_memory(node, leave=0)
+    with pytest.raises(OperationError, match="memory to restore no more than 0"):
+        kernel.operate(parse_operation(f"shrink 2MB {PAGES}"))
+    assert list(canonical(unpack_all(seen.events))) == list(canonical(made))
+
+
+def test_nothing_was_missed_or_lost(seen: Seen) -> None:
+    for step in seen.steps:
+        assert {n for missed in step["missed"].values() for n in missed.values()} == {0}
+        assert step["lost"] == {"ring": 0}
