@@ -23,7 +23,7 @@ from tests.kernel.test_counts import EXPECTED, MEMORY_MIB
 
 GUEST_TIMEOUT_S = 1500
 
-RECORDED = ("patched", "debian-6.1", "debian-6.12", "debian-sid")
+RECORDED = ("v17", "patched", "debian-6.1", "debian-6.12", "debian-sid")
 """Legs that have a golden trace."""
 
 NOT_SIMULATED = {
