@@ -20,6 +20,7 @@ from tests.docs import (
 )
 
 README = ROOT / "README.md"
+BOARDS = tuple((ROOT / "dashboards/json").glob("*.json"))
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
 
 WORDS = (
@@ -40,6 +41,7 @@ TARGET = re.compile(r"\bmake ((?!bench ONLY)[a-z][a-z-]*)")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PATH = re.compile(r"(?:[\w.*-]+/)+[\w.*-]*")
 FILE = re.compile(r"[\w.-]+\.(?:py|md|c|h|toml|yml|json|sh|service|socket|svg|png|prom|tsx?)")
+PANELS = re.compile(r"dashboard[,:]\s+((?:\*[^*]+\*(?:,\s+|\s+and\s+)?)+)")
 NAME_IN_FILE = re.compile(r"`(\w+)`\s+(?:of|in)\s+`([\w./-]+\.\w+)`")
 
 pages = pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -110,6 +112,14 @@ def test_make_targets_and_modules_exist(page: Path) -> None:
         spec = find_spec(module)
         assert spec is not None, module
         assert not spec.submodule_search_locations or find_spec(f"{module}.__main__"), module
+
+
+@pages
+def test_named_panels_exist(page: Path) -> None:
+    titles = re.findall(r'"title": "(.+)"', "".join(path.read_text() for path in BOARDS))
+    for panels in PANELS.findall(page.read_text()):
+        for panel in re.findall(r"\*([^*]+)\*", panels):
+            assert re.sub(r"\s+", " ", panel) in titles, panel
 
 
 def test_the_readme_is_short() -> None:
