@@ -65,6 +65,7 @@ def _lay_out(tree: Path, project: Mapping[str, Any]) -> None:
     shutil.copy(PACKAGING / "launcher.py", launcher)
     launcher.chmod(0o755)
     shutil.copy(ROOT / "README.md", tree)
+    shutil.copytree(ROOT / "docs", tree / "docs")
     _install_app(tree)
     pages = (str(PACKAGING / "man_pages.py"), str(tree), time.strftime("%F", time.gmtime(_epoch())))
     _python(*pages)

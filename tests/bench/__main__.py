@@ -93,7 +93,7 @@ def merged(before: report.Results, now: report.Results) -> report.Results:
 @click.option("--only", type=click.Choice(SUBJECTS), multiple=True, help="Measure nothing else.")
 @click.option("--print", "reprint", is_flag=True, help="Measure nothing: write the texts again.")
 def main(quick: bool, only: tuple[str, ...], reprint: bool) -> None:
-    """Measure, save, and write BENCHMARKS.md and the README's quotation."""
+    """Measure, save, and write BENCHMARKS.md and the tables of docs/overhead.md."""
     saved = report.results_of(json.loads(SAVED.read_text()))
     names = only or tuple(name for name in SUBJECTS if not quick or name not in THOROUGH_ONLY)
     date = f"{datetime.now(UTC):%Y-%m-%d}"
@@ -115,8 +115,8 @@ def publish(results: report.Results) -> None:
     """Save, and write the texts."""
     SAVED.write_text(json.dumps(results.as_json(), indent=1) + "\n")
     (ROOT / "BENCHMARKS.md").write_text(report.markdown(results))
-    readme = ROOT / "README.md"
-    readme.write_text(report.quoted_in(readme.read_text(), results))
+    page = ROOT / "docs/overhead.md"
+    page.write_text(report.quoted_in(page.read_text(), results))
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ class Section:
     ratios: Mapping[str, Ratio] = field(default_factory=dict)
     """By a name that stays: ``scrape.p50_over_bare``."""
     quoted: tuple[Table, ...] = ()
-    """For the README, as well."""
+    """Tables that docs/overhead.md shows too."""
 
     def as_json(self) -> dict[str, Any]:
         """For ``section_of``."""

@@ -117,7 +117,7 @@ def section(noted: Mapping[str, Notes]) -> Section:
             f"The write to nr_hugepages that grows a pool from 0 to {PAGES} pages of 2 MB, and the"
             " one that shrinks it again, in a QEMU guest with one CPU that counts instructions as"
             " nanoseconds (-icount shift=0). Each way has a baseline of its own without probes,"
-            " measured right before and after it in the same boot; 1 is no cost at all. The time is"
+            " measured right before and after it in the same boot; 1 means no cost. The time is"
             " that of the caller: by the clock, in which the reader of a stream on the same CPU"
             " counts too; by the clock without that reader, as where it has a CPU of its own; and"
             " the caller's own CPU time. bpftrace counts the same functions and makes histograms of"

@@ -119,7 +119,7 @@ def _streams(stages: Sequence[Notes]) -> Table:
         for stage in stages
         for prompt, slow in [(stage["prompt"], stage["slow"])]
     ]  # fmt: skip
-    columns = ("rounds", "prompt reader: received", "lost", "nobody reads until the end: received",
+    columns = ("rounds", "prompt reader: received", "lost", "no reader until the end: received",
                "lost", "received + lost, less what was sent")  # fmt: skip
     return table("The event stream", columns, rows)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BENCHMARKS.md and the README's section, made of saved results: never written by hand."""
+"""Write BENCHMARKS.md and the tables of docs/overhead.md from saved results."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -61,14 +61,14 @@ def markdown(results: Results) -> str:
 
 
 def quotation(results: Results) -> str:
-    """What the README quotes, with the marks it stands between."""
+    """The tables of docs/overhead.md, between their markers."""
     tables = [one for section in results.sections.values() for one in section.quoted]
     return "\n\n".join([BEGIN, *map(_markdown_table, tables), END])
 
 
-def quoted_in(readme: str, results: Results) -> str:
-    """The README with its section made anew."""
-    head, rest = readme.split(BEGIN)
+def quoted_in(page: str, results: Results) -> str:
+    """The page with the tables between its markers replaced."""
+    head, rest = page.split(BEGIN)
     return head + quotation(results) + rest.split(END)[1]
 
 

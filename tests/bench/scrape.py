@@ -285,7 +285,7 @@ ABOUT = (
 )
 BOUNDS = (
     "prometheus_client's text encoder, the same in the bare exporter; the rest is making the"
-    " samples anew each time and parsing HTTP strictly. Scrapes at once are answered one after the"
+    " samples for each scrape and parsing HTTP strictly. Scrapes at once are answered one after the"
     " other: the counters are read once for each."
 )
 

@@ -198,10 +198,7 @@ PANELS: Mapping[Key, Expectation] = {
     ("hvo-kernel", "Time for a scrape", "B"): _most(
         "hvo_scrape_collector_duration_seconds", "collector"
     ),
-    ("hvo-kernel", "Series", "A"): _most("hvo_series", "instance"),
-    ("hvo-kernel", "Series", "B"): lambda o: o.now("hvo_series_limit", (), smallest),
     ("hvo-kernel", "Collectors that fail", "A"): _failed_collectors,
-    ("hvo-kernel", "Collectors that fail", "B"): _increase("hvo_series_dropped_total", "instance"),
     ("hvo-kernel", "Memory of the exporter", "A"): _most(
         "process_resident_memory_bytes", "instance"
     ),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures for other people: the README's examples run, and nobody pays who has none."""
+"""Fixtures for other projects: the examples of docs/testing.md run, and cost is paid on use."""
 
 import re
 import subprocess
@@ -14,8 +14,8 @@ from probes.events import Kind
 from sim_backend.kernel.sim_kernel import SimKernel
 from tests.exporter.service.test_daemon import get
 
-README = Path(__file__).parents[2] / "README.md"
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+PAGE = Path(__file__).parents[2] / "docs/testing.md"
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
 
 
 NO_FIXTURE = """
@@ -49,7 +49,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> str:
     return ran.stdout + ran.stderr
 
 
-def test_the_examples_of_the_readme(output: str) -> None:
+def test_the_examples_of_the_page(output: str) -> None:
     tests = sum(example.count("def test_") for example in EXAMPLES)
     assert tests >= 4
     assert output.count("PASSED test_example_") == tests, output

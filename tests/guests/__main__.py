@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tests.kernel --leg patched -- uname -a`: one command in one guest."""
+"""`python -m tests.guests --leg patched -- uname -a`: one command in one guest."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.kernel", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.guests", description=__doc__)
     parser.add_argument("--leg", action="append", choices=list(legs.LEGS), help="may be repeated")
     parser.add_argument("--list", action="store_true", help="show the legs")
     parser.add_argument("--fetch", action="store_true", help="only fill the cache")

@@ -28,8 +28,8 @@ def published() -> report.Results:
 
 def test_the_texts_are_made_of_the_saved_results(published: report.Results) -> None:
     assert (ROOT / "BENCHMARKS.md").read_text() == report.markdown(published)
-    readme = (ROOT / "README.md").read_text()
-    assert report.quoted_in(readme, published) == readme
+    page = (ROOT / "docs/overhead.md").read_text()
+    assert report.quoted_in(page, published) == page
 
 
 def test_every_subject_is_published(published: report.Results) -> None:
@@ -67,9 +67,9 @@ def test_goals_are_met_or_not() -> None:
 
 
 def test_the_quotation_replaces_only_itself() -> None:
-    readme = f"before\n{report.BEGIN}old{report.END}\nafter\n"
-    assert report.quoted_in(readme, results()).startswith(f"before\n{report.BEGIN}\n\n**cost**")
-    assert report.quoted_in(readme, results()).endswith(f"{report.END}\nafter\n")
+    page = f"before\n{report.BEGIN}old{report.END}\nafter\n"
+    assert report.quoted_in(page, results()).startswith(f"before\n{report.BEGIN}\n\n**cost**")
+    assert report.quoted_in(page, results()).endswith(f"{report.END}\nafter\n")
 
 
 def test_sections_are_kept_while_the_machine_is_the_same() -> None:

@@ -46,7 +46,7 @@ def test_c_and_python_agree_on_buckets_and_sizes(tmp_path: Path) -> None:
 
 
 def test_blocks_of_all_cpus_add_up_and_decode() -> None:
-    memory = memoryview(bytearray(4096)).cast("B")
+    memory = memoryview(bytearray(LAYOUT.size)).cast("B")
     words = memory.cast("Q")
     for cpu in range(3):
         base = cpu * LAYOUT.block_words

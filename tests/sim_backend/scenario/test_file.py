@@ -18,6 +18,8 @@ from sim_backend.scenario.file import Scenario, load, read_scenario, shipped
 from sim_backend.scenario.toml_table import TomlError
 from tests.sim_backend.harness import OPTIMIZING
 
+PAGE = Path(__file__).parents[3] / "docs/scenarios.md"
+
 SMALL = """\
 description = "small"
 duration = "1m"
@@ -299,9 +301,9 @@ def test_a_name_that_there_is_not() -> None:
         load("boot-pol")
 
 
-def test_the_one_in_the_readme(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    example = readme.partition("```toml\n")[2].partition("```")[0]
+def test_the_example_of_the_page(tmp_path: Path) -> None:
+    page = PAGE.read_text()
+    example = page.partition("```toml\n")[2].partition("```")[0]
     scenario = read_scenario(write(tmp_path, example))
     backend = SimBackend(scenario.boot_up())
     backend.start()
@@ -312,7 +314,7 @@ def test_the_one_in_the_readme(tmp_path: Path) -> None:
     backend.stop()
 
 
-def test_every_action_is_in_the_readme() -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
+def test_every_action_is_on_the_page() -> None:
+    page = PAGE.read_text()
     for verb in ACTION_VERBS:
-        assert f"`{verb}" in readme
+        assert f"`{verb}" in page
