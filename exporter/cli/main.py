@@ -12,7 +12,7 @@ from probes.backend import BackendError
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell counts
 
-COMMANDS = ("check", "plan", "record", "serve", "simulate", "top", "trace")
+COMMANDS = ("census", "check", "plan", "record", "serve", "simulate", "top", "trace")
 """Each in a module of its name in ``exporter.cli``."""
 
 

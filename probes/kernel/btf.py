@@ -15,7 +15,7 @@ _MAGIC = 0xEB9F
 _HEADER = struct.Struct("<HBBIIIII")
 _COMMON = struct.Struct("<III")
 
-_INT, _PTR, _ARRAY, _STRUCT, _UNION, _FUNC = 1, 2, 3, 4, 5, 12
+_INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FUNC = 1, 2, 3, 4, 5, 6, 12
 _QUALIFIERS = frozenset({8, 9, 10, 11, 18})
 """TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG: other names of the type that they refer to."""
 _COMMON_WORDS = 3  # name, info, size or type
@@ -26,7 +26,7 @@ _TAIL: Mapping[int, tuple[int, int]] = {
     _ARRAY: (3, 0),
     _STRUCT: (0, 3),
     _UNION: (0, 3),
-    6: (0, 2),  # ENUM
+    _ENUM: (0, 2),
     7: (0, 0),  # FWD
     8: (0, 0),  # TYPEDEF
     9: (0, 0),  # VOLATILE
@@ -116,6 +116,18 @@ class Btf:
         if self._kind(begin) != _ARRAY:
             raise KeyError(f"array {member}")
         return self._words[begin + _COMMON_WORDS + 2]
+
+    def enumerator(self, name: str) -> int:
+        """Value of an enumerator of whichever enum has it; ``KeyError`` when none has."""
+        places = frozenset(self._places(name))
+        for begin in self._begins[1:] if places else ():
+            if self._kind(begin) != _ENUM:
+                continue
+            for number in range(self._words[begin + 1] & 0xFFFF):
+                at = begin + _COMMON_WORDS + 2 * number
+                if self._words[at] in places:
+                    return self._words[at + 1]
+        raise KeyError(name)
 
     def prototype(self, function: str) -> Prototype:
         """Parameters and return of a function; ``KeyError`` when BTF does not describe it."""

@@ -15,7 +15,9 @@ _RETURN_TRAMPOLINES = (
     "kretprobe_trampoline",
 )
 """What a return probe puts in the place of a return address, newest name first."""
-_WANTED = re.compile(rf"vmemmap| (?:{'|'.join((_TRAMPOLINE, *_RETURN_TRAMPOLINES))})$")
+_POOLS = ("hstates", "hugetlb_max_hstate")  # mm/hugetlb.c
+_NAMES = (_TRAMPOLINE, *_RETURN_TRAMPOLINES, *_POOLS)
+_WANTED = re.compile(rf"vmemmap| (?:{'|'.join(_NAMES)})$")
 _TEXT_AND_DATA = frozenset("tTdDbBrR")
 
 

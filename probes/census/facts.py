@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the kernel keeps its huge pages, and the flag of those that are optimized: from BTF."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from probes.kernel.btf import Btf
+
+FLAG = "HPG_vmemmap_optimized"  # enum hugetlb_page_flags, include/linux/hugetlb.h, Linux 5.14
+_POOLS, _NUMBER_OF_POOLS = "hstates", "hugetlb_max_hstate"  # mm/hugetlb.c
+_NET_FRAMES = ("nr_free_vmemmap_pages", "optimize_vmemmap_pages")  # to Linux 5.18, 5.19
+
+
+class CensusError(Exception):
+    """There can't be a census; the message is one line that says why."""
+
+
+@dataclass(frozen=True)
+class CensusFacts:
+    """Addresses, and offsets and sizes in bytes."""
+
+    pools: int
+    """Of the array of ``struct hstate``."""
+    number_of_pools: int
+    """Of an int: how many there are."""
+    hstate_bytes: int
+    order: int
+    nr_huge_pages_node: int
+    active_list: int
+    free_lists: int
+    max_nodes: int
+    net_frames: int | None
+    """Of the frames that a page saves; None where no member says so."""
+    page_bytes: int
+    flags: int
+    link: int
+    private: int
+    optimized_bit: int
+
+
+def facts_of(btf: Btf | None, symbols: Mapping[str, int]) -> CensusFacts:
+    """Find everything. Raises ``CensusError``."""
+    if btf is None:
+        raise CensusError("the kernel has no BTF, which tells where huge pages are kept")
+    missing = [name for name in (_POOLS, _NUMBER_OF_POOLS) if not symbols.get(name)]
+    if missing:
+        raise CensusError(
+            f"/proc/kallsyms does not show {missing[0]}: run as root (kernel.kptr_restrict)"
+        )
+    try:
+        return CensusFacts(
+            pools=symbols[_POOLS],
+            number_of_pools=symbols[_NUMBER_OF_POOLS],
+            hstate_bytes=btf.size("hstate"),
+            order=btf.offset("hstate", "order"),
+            nr_huge_pages_node=btf.offset("hstate", "nr_huge_pages_node"),
+            active_list=btf.offset("hstate", "hugepage_activelist"),
+            free_lists=btf.offset("hstate", "hugepage_freelists"),
+            max_nodes=btf.length("hstate", "nr_huge_pages_node"),
+            net_frames=next(
+                (btf.offset("hstate", name) for name in _NET_FRAMES if btf.has("hstate", name)),
+                None,
+            ),
+            page_bytes=btf.size("page"),
+            flags=btf.offset("page", "flags"),
+            link=btf.offset("page", "lru"),
+            private=btf.offset("page", "private"),
+            optimized_bit=btf.enumerator(FLAG),
+        )
+    except KeyError as error:
+        raise CensusError(f"the kernel's BTF does not describe {error}") from error
