@@ -24,7 +24,7 @@ pytestmark = pytest.mark.dashboards
 
 MOMENTS = {
     "all is well": 12 * 3600.0,
-    "no memory to optimise": 19.9 * 3600,
+    "no memory to optimize": 19.9 * 3600,
     "probes miss hits": 20.9 * 3600,
     "slow": 21.4 * 3600,
     "no memory to restore": 22.4 * 3600,

@@ -155,10 +155,10 @@ SPOILED: list[tuple[str, str, Callable[[Model], None], str]] = [
     ("panel-thresholds", PANEL, defaults(thresholds={}), "no thresholds"),
     ("panel-thresholds", PANEL, defaults(thresholds={"steps": [{"color": "red"}]}), "red"),
     ("panel-links", PANEL, panel(links=[]), "no link"),
-    ("panel-overlap", PANEL, onto_its_neighbour, "lies over panel"),
+    ("panel-overlap", PANEL, onto_its_neighbour, "overlaps panel"),
     ("panel-overlap", PANEL, panel(gridPos={"x": 20, "w": 8, "y": 900, "h": 1}), "column 24"),
-    ("panel-identity", PANEL, panel(id=2), "its number 2 is another panel's"),
-    ("panel-identity", "HVO switch", panel(title="HVO switch"), "its title 'HVO switch'"),
+    ("panel-identity", PANEL, panel(id=2), "duplicate ID 2"),
+    ("panel-identity", "HVO switch", panel(title="HVO switch"), "duplicate title 'HVO switch'"),
 ]
 
 
@@ -214,4 +214,4 @@ def test_the_command_on_what_is_no_dashboard(tmp_path: Path) -> None:
     path.write_text("{")
     done = run(str(path))
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"{path}: not to be read as a dashboard" in done.stderr
+    assert f"{path}: not a dashboard" in done.stderr

@@ -38,9 +38,9 @@ def test_values_of_saved_scrapes(tmp_path: Path) -> None:
     need("prometheus", "prometheus")
     answers = {a.query.name: a for a in prove(save(tmp_path), tmp_path / "storage")}
     assert [a.query.name for a in answers.values() if a.problem] == []
-    optimised = answers["hvo-kernel: Calls of the per-page function: B"].values
+    optimized = answers["hvo-kernel: Optimize calls: B"].values
     # 23 in the minute that is taken to lie between two scrapes; of 1 GB none.
-    assert optimised == pytest.approx(
+    assert optimized == pytest.approx(
         {frozenset({("size", "2MB")}): 23 / 60, frozenset({("size", "1GB")}): 0}
     )
     assert answers["hvo-host: Memory saved: A"].values == {frozenset(): 23 * 7 * 4096}
@@ -64,5 +64,5 @@ def test_what_is_no_scrape(tmp_path: Path) -> None:
     path.write_text("hvo_enabled{ 1\n")
     done = run("--scrape", str(path))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"{path} is no scrape: ")
+    assert done.stderr.startswith(f"{path} is not a scrape:  ")
     assert "No such file" in run("--scrape", str(tmp_path / "none")).stderr

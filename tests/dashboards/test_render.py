@@ -103,9 +103,9 @@ def test_figures_are_the_true_ones(pages: Pages, history: Day) -> None:
 
     host = pages["hvo-host"]
     assert f" {true('Memory saved') / 2**20:.0f} MiB" in text_of(host, "Memory saved")
-    assert (true("HVO switch"), true("Probes detached")) == (0, 0)
+    assert (true("HVO switch"), true("Detached probes")) == (0, 0)
     assert " off " in text_of(host, "HVO switch")
-    for title in ("Failed to optimise", "Failed to restore", "Accounting drift"):
+    for title in ("Optimize failures", "Restore failures", "Accounting drift"):
         assert true(title) > 0
         assert f" {true(title):.0f} " in text_of(host, title)
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.dashboards
 
 MODELS = {name.removesuffix(".json").replace("-", "_"): m for name, m in dashboards().items()}
 SPOILED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
-    "unknown_key": (lambda m: m.update(colour="red"), "colour"),
+    "unknown_key": (lambda m: m.update(color="red"), "color"),
     "wrong_type": (lambda m: m.update(title=5), "title"),
     "wrong_enumeration": (lambda m: m["panels"][1].update(gridPos="left"), "gridPos"),
     "wrong_option": (lambda m: m["panels"][1]["options"].update(graphMode="lines"), "graphMode"),

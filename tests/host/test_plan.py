@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.savings.forecast import Saving, savings
-from exporter.savings.machine import Given, running
+from exporter.savings.machine import GeometryOptions, target_from_host
 from probes.kernel.host import Host
 from tests.host.test_saved_bytes import PAGES, SWITCH, for_us_to_change, restored
 from tests.kernel.predictions import parts_with_huge_pages
@@ -23,8 +23,8 @@ LARGE = Path("/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages")
 
 def planned() -> tuple[tuple[Saving, ...], int | None]:
     """The plan for the pools as they are, and what the kernel says is saved."""
-    subject = running(Host(), mmap.PAGESIZE, Given())
-    return savings(subject.geometry, subject.demands), subject.saved_now
+    target = target_from_host(Host(), mmap.PAGESIZE, GeometryOptions())
+    return savings(target.geometry, target.demands), target.saved_now
 
 
 def test_what_is_planned_for_the_pools_is_what_the_kernel_then_accounts_for() -> None:

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import pytest
 
-from exporter.web.conversation import Conversation
 from exporter.web.formats import OPENMETRICS, TEXT, Format, choose
+from exporter.web.http_connection import HttpConnection
 from exporter.web.limits import DEFAULT
 from exporter.web.messages import Request, Response
 from tests.exporter.web.site import Numbers
@@ -192,7 +192,7 @@ def test_every_answer_is_a_scrape_or_says_what_is_wrong() -> None:
         for accept in islice(headers(), None, None, WHOLE):
             request = b"GET /numbers HTTP/1.1\r\nHost: x\r\nAccept: " + accept + b"\r\n\r\n"
             client = Fed(pieces(random, request))
-            await Conversation(client, respond, DEFAULT).run()
+            await HttpConnection(client, respond, DEFAULT).run()
             answer = client.heard.split(b" ", 2)[1]
             answers[answer] += 1
             if answer == b"200" and b"\n" not in accept:  # which ends the header

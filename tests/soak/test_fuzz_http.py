@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from exporter.web.conversation import Conversation
+from exporter.web.http_connection import HttpConnection
 from exporter.web.limits import DEFAULT
 from exporter.web.messages import Request, Response
 from exporter.web.stream import Stream
@@ -100,7 +100,7 @@ def test_http() -> None:
         for data in mutations(23, GOOD, INPUTS, WORDS):
             client = Fed(pieces(random, data))
             async with asyncio.timeout(10):
-                await Conversation(client, respond, DEFAULT).run()
+                await HttpConnection(client, respond, DEFAULT).run()
             answers += check(client.heard)
         return answers
 

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from exporter.savings.machine import Given, running
+from exporter.savings.machine import GeometryOptions, target_from_host
 from probes.geometry import MIB
 from probes.kernel.distribution import FAMILIES, install_bcc, install_headers
 from probes.kernel.host import Host
@@ -189,8 +189,8 @@ def test_odd_trees_of_nodes(tmp_path: Path) -> None:
         host, shown, whole = odd_tree(random, root)
         pools = {p.node: p.pages for p in KernelState(host).pools().by_node if p.state == "total"}
         assert pools == shown, root
-        subject = running(host, 4096, Given())
-        assert sum(d.count for d in subject.demands if d.size == 2 * MIB) == whole, root
+        target = target_from_host(host, 4096, GeometryOptions())
+        assert sum(d.count for d in target.demands if d.size == 2 * MIB) == whole, root
         memoryless += not shown
         shutil.rmtree(root)
     assert memoryless > INPUTS / 400

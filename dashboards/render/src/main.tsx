@@ -131,7 +131,7 @@ function timeRangeOf({ from, to }: Clock): TimeRange {
   return { from: first, to: last, raw: { from: first, to: last } };
 }
 
-/** Says in the document that all is drawn, or after a while what is not, and what went wrong. */
+/** Marks the document as rendered, or after a timeout lists missing panels and errors. */
 function finished(tries = 40): void {
   const blank = blankPanels();
   if (blank.length > 0 && tries > 0) {

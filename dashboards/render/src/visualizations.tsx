@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** One component of @grafana/ui for each kind of panel that our dashboards have. */
+/** One component of @grafana/ui for each panel type of our dashboards. */
 import {
   DataFrame,
   FieldDisplay,
@@ -150,7 +150,7 @@ function displayValues(
   });
 }
 
-/** Grafana's own words, which a test looks for. */
+/** Grafana's own text, which a test expects. */
 function Nothing() {
   return <div className="nothing">No data</div>;
 }

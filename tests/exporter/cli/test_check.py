@@ -34,7 +34,7 @@ def check(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def plain(*findings: Finding) -> list[str]:
-    """The table without colours."""
+    """The table without colors."""
     text = to_table(findings, None)
     for code in ("\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[36m", "\x1b[0m"):
         text = text.replace(code, "")
@@ -78,7 +78,7 @@ def test_long_lines_are_wrapped_under_their_column() -> None:
     assert len(plain(long)) == 2
 
 
-def test_each_verdict_has_a_colour_of_its_own() -> None:
+def test_each_verdict_has_a_color_of_its_own() -> None:
     rows = to_table((FINE, OFF, NO_BCC, NOT_READ), None).splitlines()
     marks = [row.split("m", 1)[0] for row in rows if row.startswith("\x1b")]
     assert len(set(marks)) == 4

@@ -75,7 +75,7 @@ def test_a_recording_whose_reader_ended_is_an_error() -> None:
     ran = through_a_shell(
         '"$0" "$@" record - --backend sim | head -c 8; echo "${PIPESTATUS[0]}" >&2'
     )
-    line = b"hvoscope: error: /dev/stdout: Broken pipe: what it holds is whole\n"
+    line = b"hvoscope: error: /dev/stdout: Broken pipe: events before this are readable\n"
     assert (ran.stdout, ran.stderr) == (b"HVOTRACE", line + b"1\n")
 
 
@@ -83,7 +83,7 @@ def test_a_recording_to_a_full_standard_output_is_one_line() -> None:
     ran = through_a_shell('"$0" "$@" record - --backend sim > /dev/full')
     assert ran.returncode == 1
     assert ran.stderr == (
-        b"hvoscope: error: /dev/stdout: No space left on device: what it holds is whole\n"
+        b"hvoscope: error: /dev/stdout: No space left on device: events before this are readable\n"
     )
 
 
@@ -179,7 +179,7 @@ def test_a_full_disk_is_one_line() -> None:
     ran = hvoscope("record", "/dev/full", "--backend", "sim")
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == (
-        "hvoscope: error: /dev/full: No space left on device: what it holds is whole\n"
+        "hvoscope: error: /dev/full: No space left on device: events before this are readable\n"
     )
 
 
@@ -196,7 +196,7 @@ def test_output_to_a_full_disk_is_one_line(trace: Path) -> None:
         )
     assert ran.returncode == 1
     *_, line = ran.stderr.splitlines()
-    assert line == "hvoscope: error: the output can't be written: No space left on device"
+    assert line == "hvoscope: error: can't write to standard output: No space left on device"
 
 
 def record_until(path: Path, end: Callable[[subprocess.Popen[str]], None]) -> tuple[int, str]:
@@ -256,4 +256,4 @@ def test_a_pipe_that_nobody_reads_is_one_line() -> None:
         recorder.stdout.close()
         assert recorder.wait(60) == 1
         (line,) = recorder.stderr.read().decode().splitlines()
-        assert line == "hvoscope: error: /dev/stdout: Broken pipe: what it holds is whole"
+        assert line == "hvoscope: error: /dev/stdout: Broken pipe: events before this are readable"

@@ -17,5 +17,5 @@ def test_time_scales(text: str, scale: float) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "x", "fast", ""])
 def test_no_time_scales(text: str) -> None:
-    with pytest.raises(ValueError, match="is no time scale"):
+    with pytest.raises(ValueError, match="invalid time scale"):
         parse_time_scale(text)

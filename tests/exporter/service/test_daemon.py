@@ -58,7 +58,7 @@ def get(url: str) -> str:
 
 def test_the_simulator_is_served_and_says_so_everywhere() -> None:
     with daemon("--backend", "sim", "--sim.kernel", "6.7") as (_, url, log):
-        assert any("WARNING these numbers are SIMULATED (kernel 6.7)" in line for line in log)
+        assert any("WARNING these metrics are SIMULATED (kernel 6.7)" in line for line in log)
         assert get(f"{url}/-/ready") == "ready\n"
         assert '<p class="simulated">' in get(url)
         assert 'hvo_backend_info{backend="sim",kernel="6.7",mode="simulated"} 1.0' in get(
@@ -79,7 +79,7 @@ def test_a_recording_is_served_as_if_it_were_now(tmp_path: Path) -> None:
     replayed = ("--backend", "replay", "--replay.file", str(path), "--replay.speed", "max")
     with daemon(*replayed) as (process, url, log):
         assert f"INFO replay of {path}: 6.7 (sim, simulated), recorded " in log[0]
-        assert any("these numbers are SIMULATED (kernel 6.7)" in line for line in log)
+        assert any("these metrics are SIMULATED (kernel 6.7)" in line for line in log)
         assert process.stderr
         assert "the replay is over" in process.stderr.readline()
         metrics = get(f"{url}/metrics")
@@ -139,7 +139,7 @@ def test_where_nothing_can_be_attached_it_stays_up_and_never_simulates(tmp_path:
     roots = ("--path.procfs", str(tmp_path / "proc"), "--path.sysfs", str(tmp_path / "sys"))
     with daemon(*roots) as (process, url, log):
         assert "WARNING HVO is switched off" in log[0]
-        assert "ERROR no probes, only the kernel's state is served" in log[-1]
+        assert "ERROR no probes attached, serving only the kernel's state" in log[-1]
         assert "this kernel has no kprobes" in log[-1]
         with pytest.raises(urllib.error.HTTPError, match="503"):
             get(f"{url}/-/ready")

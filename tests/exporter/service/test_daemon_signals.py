@@ -39,7 +39,7 @@ def test_sighup_reads_the_web_configuration_again(tmp_path: Path) -> None:
     path.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
     with daemon(*SIM, "--web.config.file", str(path)) as (process, url, _):
         process.send_signal(signal.SIGHUP)
-        assert "INFO web configuration read again" in next_line(process, "again")
+        assert "INFO web configuration reloaded" in next_line(process, "again")
         path.write_text("nonsense: 1\n")
         process.send_signal(signal.SIGHUP)
         assert "web.yml:1: nonsense: unknown key" in next_line(process, "ERROR")
@@ -178,7 +178,7 @@ def test_a_socket_from_systemd() -> None:
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [
-        ("rate_limit: {interval: 1s, burst: 5}", 0, "the configuration is good"),
+        ("rate_limit: {interval: 1s, burst: 5}", 0, "configuration is valid"),
         ("rate_limit: {intervall: 1s}", 2, "web.yml:1: rate_limit.intervall: unknown key"),
         (
             "tls_server_config: {cert_file: gone.crt, key_file: gone.key}",

@@ -46,7 +46,7 @@ def test_no_capability_is_left() -> None:
 
 
 def test_an_unknown_user_is_named() -> None:
-    assert "there is no user 'nobody-of-that-name'" in after_drop("nobody-of-that-name")["error"]
+    assert "unknown user 'nobody-of-that-name'" in after_drop("nobody-of-that-name")["error"]
 
 
 def test_another_user() -> None:

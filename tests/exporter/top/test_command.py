@@ -110,7 +110,7 @@ def test_keys_on_a_terminal() -> None:
         screen.press("w")
         screen.read_until("latency: 1 min")
         screen.press("p")
-        screen.read_until("PAUSED", "go on")
+        screen.read_until("PAUSED", "resume")
         screen.press("q")
         assert screen.end() == 0
         assert screen.has_echo()
@@ -158,7 +158,7 @@ def test_without_probes_the_kernels_state_is_shown(tmp_path: Path) -> None:
     ran = plain(*paths, "--interval", "0.1", "--count", "2")
     assert ran.returncode == 0
     (line,) = ran.stderr.splitlines()
-    assert line.startswith("hvoscope: no probes, only the kernel's state is shown: ")
+    assert line.startswith("hvoscope: no probes attached, showing only the kernel's state: ")
     assert "lockdown" in line
     last = ran.stdout.splitlines()[-1].split()
     assert last[1:] == [*["-"] * 10, "2MB:0=23/5"]
@@ -188,7 +188,9 @@ def test_a_full_disk_is_one_line() -> None:
             cwd=REPOSITORY,
         )
     assert ran.returncode == 1
-    assert ran.stderr == "hvoscope: error: the output can't be written: No space left on device\n"
+    assert (
+        ran.stderr == "hvoscope: error: can't write to standard output: No space left on device\n"
+    )
 
 
 def test_a_recording_is_played(tmp_path: Path) -> None:

@@ -5,36 +5,38 @@ from hypothesis import strategies as st
 
 from exporter.top.history import History, quantile
 from probes.counters import BUCKETS_NS, Counters, Histogram, Slot, bucket_of
-from tests.exporter.top.looks import OPTIMISED, SMALL, at, counted, histogram
+from tests.exporter.top.observations import OPTIMIZED, SMALL, at, counted, histogram
 
 
 def story(*seconds_and_counts: tuple[float, int]) -> History:
-    looks = [at(seconds, counted(hugepages_optimized=n)) for seconds, n in seconds_and_counts]
-    history = History(looks[0])
-    for one in looks[1:]:
+    observations = [
+        at(seconds, counted(hugepages_optimized=n)) for seconds, n in seconds_and_counts
+    ]
+    history = History(observations[0])
+    for one in observations[1:]:
         history.add(one)
     return history
 
 
-def test_rates_are_between_neighbours() -> None:
+def test_rates_are_between_neighbors() -> None:
     history = story((10.0, 100), (12.0, 146), (12.5, 146), (14.5, 1155))
-    assert history.trend([OPTIMISED]) == [23.0, 0.0, 504.5]
-    assert history.rate([OPTIMISED]) == history.rate([OPTIMISED], SMALL) == 504.5
+    assert history.trend([OPTIMIZED]) == [23.0, 0.0, 504.5]
+    assert history.rate([OPTIMIZED]) == history.rate([OPTIMIZED], SMALL) == 504.5
     assert history.seconds == 4.5
 
 
 def test_one_look_has_no_rate() -> None:
     history = story((10.0, 23))
-    assert history.rate([OPTIMISED]) is None
-    assert history.average([OPTIMISED], 60) is None
-    assert history.trend([OPTIMISED]) == []
+    assert history.rate([OPTIMIZED]) is None
+    assert history.average([OPTIMIZED], 60) is None
+    assert history.trend([OPTIMIZED]) == []
 
 
 def test_an_average_reaches_back_no_further_than_asked() -> None:
     history = story((0.0, 0), (40.0, 509), (70.0, 1009), (100.0, 1009))
-    assert history.average([OPTIMISED], 60) == pytest.approx(500 / 60)
-    assert history.average([OPTIMISED], 1000) == pytest.approx(1009 / 100)
-    assert history.average([OPTIMISED], 30) == 0
+    assert history.average([OPTIMIZED], 60) == pytest.approx(500 / 60)
+    assert history.average([OPTIMIZED], 1000) == pytest.approx(1009 / 100)
+    assert history.average([OPTIMIZED], 30) == 0
 
 
 def test_what_is_not_observed_has_no_total_and_no_rate() -> None:
@@ -42,8 +44,8 @@ def test_what_is_not_observed_has_no_total_and_no_rate() -> None:
     history.add(at(1.0, counted(hugepages_optimized=23)))
     history.add(at(2.0, counted(hugepages_optimized=46)))
     history.add(at(3.0))
-    assert history.trend([OPTIMISED]) == [None, 23.0, None]
-    assert history.last.counters.sum([OPTIMISED]) is None
+    assert history.trend([OPTIMIZED]) == [None, 23.0, None]
+    assert history.last.counters.sum([OPTIMIZED]) is None
 
 
 def test_a_sum_of_which_a_part_is_missing_is_missing() -> None:
@@ -55,14 +57,14 @@ def test_a_sum_of_which_a_part_is_missing_is_missing() -> None:
 
 
 def test_a_count_that_went_back_is_no_rate() -> None:
-    assert story((0.0, 509), (1.0, 23), (2.0, 46)).trend([OPTIMISED]) == [None, 23.0]
+    assert story((0.0, 509), (1.0, 23), (2.0, 46)).trend([OPTIMIZED]) == [None, 23.0]
 
 
-def test_old_looks_go_but_the_first_is_remembered() -> None:
+def test_old_observations_are_dropped_but_not_the_first() -> None:
     history = History(at(0.0), keep=3)
     for second in range(1, 8):
         history.add(at(float(second)))
-    assert [one.time_ns // 10**9 for one in history.looks] == [5, 6, 7]
+    assert [one.time_ns // 10**9 for one in history.observations] == [5, 6, 7]
     assert history.seconds == 7
 
 

@@ -11,7 +11,7 @@ from probes.counters import SLOTS, Counters, PageKey
 from probes.geometry import GIB, MIB
 from probes.observation import Pool, Pools, ProbeStatus, Status
 from sim_backend.kernel.generation import GENERATIONS
-from tests.exporter.top.looks import BLIND, INFO, Simulated, at, counted
+from tests.exporter.top.observations import BLIND, INFO, Simulated, at, counted
 
 STORY = ("grow 2MB 509", "grow 1GB 1", "shrink 2MB 23", "hvo off", "grow 2MB 5")
 
@@ -34,7 +34,7 @@ def test_80_by_24_shows_everything(generation: str) -> None:
     shown = text(simulated.history, simulated.backend.info)
     assert "…" not in shown
     assert f"SIMULATED kernel {generation}" in shown
-    for label in ("PER SECOND", "LATENCY", "frames taken", "failures      none", "w  latency: all"):
+    for label in ("PER SECOND", "LATENCY", "frames alloc", "failures      none", "w  latency: all"):
         assert label in shown
     rows = [line.split() for line in shown.splitlines()]
     pools = [row for row in rows if row and row[0] in ("2MB", "1GB")]
@@ -63,7 +63,7 @@ def test_what_no_probe_sees_is_a_dash_and_why_is_said() -> None:
     assert "saved -   since start -   memmap -   HVO -" in shown
     assert "probes 0 of 1   missed -   lost -   map errors -   drift -" in shown
     assert "not ready: this kernel has no kprobes" in shown
-    for name in ("optimised", "restored", "skipped"):
+    for name in ("optimized", "restored", "skipped"):
         assert [name, "-", "-"] in rows
     assert ["failures", "-"] in rows
     assert ["2MB", "0", "23", *"--", *"-----"] in rows
@@ -75,14 +75,14 @@ def test_a_long_problem_is_wrapped_and_the_rest_pointed_to() -> None:
     shown = text(History(at(0.0, status=status)))
     lines = [line for line in shown.splitlines() if "kernel headers" in line]
     assert len(lines) == 4
-    assert lines[-1].endswith("(hvoscope check says more)")
+    assert lines[-1].endswith("(see hvoscope check)")
 
 
 def test_failures_and_losses_are_spelled_out() -> None:
     counters = counted(optimize_failures__ENOMEM=3, restore_failures__ENOMEM=1)
     status = Status(True, missed={"optimize": 5}, lost={"ring": 2}, map_errors={"operations": 1})
     shown = text(History(at(0.0, counters, status=status)))
-    assert "failures      optimise ENOMEM 3   restore ENOMEM 1" in shown
+    assert "failures      optimize ENOMEM 3   restore ENOMEM 1" in shown
     assert "missed 5   lost 2   map errors 1" in shown
 
 
@@ -104,7 +104,7 @@ def test_large_numbers_keep_their_columns() -> None:
 def test_more_pools_than_lines() -> None:
     pools = tuple(Pool(2 * MIB, node, "total", 23) for node in range(16))
     history = History(dataclasses.replace(at(0.0, counted()), pools=Pools(pools)))
-    assert "more: make the terminal higher, or sort" in text(history)
+    assert "more: enlarge the terminal, or sort" in text(history)
     assert "more: make" not in text(history, size=(80, 40))
 
 

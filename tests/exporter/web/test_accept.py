@@ -78,7 +78,7 @@ def test_an_error_that_may_pass_is_tried_again_and_again_and_starves_nobody(
     assert ended.is_set()
     assert server.problem == ""
     assert [r.message for r in caplog.records] == [
-        f"can't accept a connection: {os.strerror(error)} (said once)"
+        f"can't accept a connection: {os.strerror(error)} (logged once)"
     ]
 
 
@@ -91,7 +91,7 @@ def test_an_error_that_can_not_pass_ends_the_server(
     server, ended = server_of(bad)
     server.start()
     assert ended.wait(30)
-    assert server.problem == (f"can't accept connections on {where} any more: {os.strerror(error)}")
+    assert server.problem == (f"can no longer accept connections on {where}: {os.strerror(error)}")
     assert bad.tries == 1
     assert caplog.records == []
     server.stop()
@@ -104,7 +104,8 @@ def test_a_socket_that_was_shut_down_ends_the_server() -> None:
     assert healthy(listener) == 200
     listener.shutdown(socket.SHUT_RDWR)
     assert ended.wait(30)
-    assert "any more: Invalid argument" in server.problem
+    assert server.problem.startswith("can no longer accept connections on ")
+    assert server.problem.endswith(": Invalid argument")
     server.stop()
 
 
@@ -130,7 +131,7 @@ def test_a_daemon_whose_socket_is_shut_down_ends_with_one_line() -> None:
         said = process.stderr.read().splitlines()
     listener.close()
     assert said[-1] == (
-        f"hvoscope: error: can't accept connections on {address} any more: Invalid argument"
+        f"hvoscope: error: can no longer accept connections on {address}: Invalid argument"
     )
     assert not any("Traceback" in line for line in said)
 

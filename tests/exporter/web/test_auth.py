@@ -136,7 +136,7 @@ def test_hashes_that_other_tools_make(prefix: str) -> None:
     ],
 )
 def test_hashes_that_can_not_be_used(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is (no|a) "):
+    with pytest.raises(ValueError, match=r"is (not )?a "):
         cost_of(text)
 
 

@@ -10,9 +10,9 @@ from http import HTTPStatus
 import pytest
 
 from exporter.web.bucket import RateLimit, TokenBucket
-from exporter.web.compression import SMALLEST, accepts_gzip, compressed
+from exporter.web.compression import MIN_BYTES, accepts_gzip, compressed
+from exporter.web.log_once import LogOnce
 from exporter.web.messages import Request, Response
-from exporter.web.once import Once
 from exporter.web.workers import BusyError, Workers
 from tests.exporter.web.site import Numbers
 
@@ -61,9 +61,9 @@ def test_who_accepts_gzip(header: str, accepted: bool) -> None:
 
 
 def test_what_is_small_stays_as_it_is() -> None:
-    small = Response(HTTPStatus.OK, b"x" * (SMALLEST - 1))
+    small = Response(HTTPStatus.OK, b"x" * (MIN_BYTES - 1))
     assert compressed(small, "gzip") == small
-    large = Response(HTTPStatus.OK, b"x" * SMALLEST)
+    large = Response(HTTPStatus.OK, b"x" * MIN_BYTES)
     assert gzip.decompress(compressed(large, "gzip").body) == large.body
     assert compressed(large, "").headers == (("Vary", "Accept-Encoding"),)
 
@@ -129,12 +129,12 @@ def test_a_job_that_outlives_the_loop_harms_nobody() -> None:
 
 
 def test_things_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    once = Once(logging.getLogger("hvoscope"))
+    once = LogOnce(logging.getLogger("hvoscope"))
     for _ in range(3):
         once.error("no %s", "good")
         once.warning("%d", 23)
     for number in range(1009):
         once.error("%d", number)
     said = [record.message for record in caplog.records]
-    assert said[:2] == ["no good (said once)", "23 (said once)"]
+    assert said[:2] == ["no good (logged once)", "23 (logged once)"]
     assert len(said) == len(set(said)) == 100

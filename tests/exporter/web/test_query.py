@@ -29,14 +29,14 @@ def test_queries_are_read(query: str, wanted: Wanted) -> None:
 
 
 def test_a_query_without_end() -> None:
-    with pytest.raises(QueryError, match="more than 1000 query parameters"):
+    with pytest.raises(QueryError, match="too many query parameters"):
         read_query("name[]=x&" * 1001)
 
 
 def test_a_registry_without_parts() -> None:
     registry = Numbers().registry
     assert selected(registry, None, read_query("name=x")) is registry
-    with pytest.raises(QueryError, match=r"unknown collector 'x' \(known: -\)"):
+    with pytest.raises(QueryError, match=r"unknown collector 'x' \(expected none\)"):
         selected(registry, None, read_query("collect[]=x"))
 
 
@@ -96,11 +96,14 @@ def test_other_parameters_are_ignored(exporter: RunningExporter) -> None:
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("collect[]=cpu", "unknown collector 'cpu' (known: probes, pools, switch, memmap, drift)"),
+        (
+            "collect[]=cpu",
+            "unknown collector 'cpu' (expected probes, pools, switch, memmap, drift)",
+        ),
         ("exclude[]=", "unknown collector ''"),
         ("collect[]=%0aevil%ff", "unknown collector '\\nevil\\ufffd'"),
         ("collect[]=pools&exclude[]=switch", "collect[] and exclude[] can't be combined"),
-        ("a&" * 2000, "more than 1000 query parameters"),
+        ("a&" * 2000, "too many query parameters"),
     ],
 )
 def test_what_can_not_be_had_is_a_400_of_one_line(

@@ -73,7 +73,7 @@ def test_a_broken_change_is_said_once_and_the_old_rules_stay(
         assert rules.current() is before
     said = [record.message for record in caplog.records]
     assert len(said) == 2
-    assert "the web configuration in force stays" in said[0] and "gone.crt" in said[0]
+    assert "the previous one stays active" in said[0] and "gone.crt" in said[0]
     assert "web.yml: No such file or directory" in said[1]
 
 

@@ -17,7 +17,7 @@ from prometheus_client import Gauge
 from exporter.web.addresses import TcpAddress, UnixAddress, parse_address
 from exporter.web.app import Readiness, Site
 from exporter.web.auth import Users
-from exporter.web.gate import Gate
+from exporter.web.handler import RequestHandler
 from exporter.web.limits import DEFAULT
 from exporter.web.messages import Request, Response
 from exporter.web.reload import WebConfigFile
@@ -260,7 +260,7 @@ def test_scrapes_beyond_the_limit_are_turned_away_and_nothing_else_is() -> None:
 def test_a_page_that_takes_too_long_is_given_up() -> None:
     slow = Slow()
     with Served(slow.site, limits=DEFAULT._replace(page_seconds=0.05)) as served:
-        assert served.ask("/slow")[:2] == (503, b"it took too long\n")
+        assert served.ask("/slow")[:2] == (503, b"timeout after 0.05 s\n")
         slow.go_on.set()
 
 
@@ -299,7 +299,7 @@ def test_a_page_with_a_bug_is_a_500_and_said_once(caplog: pytest.LogCaptureFixtu
         assert served.ask("/broken")[0] == 500
         assert served.ask("/broken")[0] == 500
     assert [r.message for r in caplog.records] == [
-        "/broken failed: RuntimeError: a bug (said once)"
+        "/broken failed: RuntimeError: a bug (logged once)"
     ]
 
 
@@ -311,12 +311,12 @@ def test_an_authentication_with_a_bug_is_a_500_too(
             raise RuntimeError("a bug")
 
     async def respond() -> Response:
-        gate = Gate(Numbers().site(), DEFAULT)
+        handler = RequestHandler(Numbers().site(), DEFAULT)
         rules = replace(WebConfigFile(None, lambda: 0.0).current(), users=Broken({}))
-        return await gate.respond(Request("GET", "/", {}), rules)
+        return await handler.respond(Request("GET", "/", {}), rules)
 
     assert asyncio.run(respond()).status == 500
-    assert [r.message for r in caplog.records] == ["/ failed: RuntimeError: a bug (said once)"]
+    assert [r.message for r in caplog.records] == ["/ failed: RuntimeError: a bug (logged once)"]
 
 
 def test_a_busy_port_is_an_error(served: Served) -> None:

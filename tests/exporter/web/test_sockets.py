@@ -150,10 +150,10 @@ def test_no_socket_from_systemd(environ: dict[str, str]) -> None:
 def test_what_systemd_should_not_have_passed_on() -> None:
     with socket.socket() as unconnected:
         said = passed_on(SHOW, unconnected.fileno(), LISTEN_PID="mine", LISTEN_FDS="1")
-        assert said == "what systemd passed as descriptor 3 is no listening socket\n"
+        assert said == "descriptor 3 from systemd is not a listening socket\n"
     null = os.open(os.devnull, os.O_RDONLY)
     try:
         said = passed_on(SHOW, null, LISTEN_PID="mine", LISTEN_FDS="1")
-        assert "what systemd passed as descriptor 3 is no socket: " in said
+        assert "descriptor 3 from systemd is not a socket: " in said
     finally:
         os.close(null)
