@@ -113,7 +113,7 @@ def _saved(history: History, info: Info, width: int, view: View) -> Text:
 
 
 def _health(status: Status, drift: int | None) -> Text:
-    """Return one line on data quality: probes, misses, losses, drift."""
+    """Return one line on data quality: probes, missed hits, lost events, drift."""
     attached = sum(probe.attached for probe in status.probes)
     line = Text("probes ")
     line.append(f"{attached} of {len(status.probes)}", "bold" if status.ready else _BAD)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For every query of every panel and rule: what its answer must be, by the oracle."""
+"""The expected result of every query of panels and rules, computed by the oracle."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,7 +7,7 @@ from tests.dashboards.oracle import Oracle, Values, difference, labelled, ratio,
 
 Expectation = Callable[[Oracle], Values]
 Key = tuple[str, str, str]
-"""Dashboard, panel and query; or ``rules``, the rule and nothing."""
+"""Dashboard, panel and query; or ``rules``, the rule's name and an empty string."""
 
 SIX_HOURS = 6 * 3600.0
 
@@ -36,7 +36,7 @@ def _in_six_hours(fact: str, *by: str) -> Expectation:
     return lambda o: o.increase(fact, by, SIX_HOURS)
 
 
-def _most(fact: str, *by: str) -> Expectation:
+def _largest(fact: str, *by: str) -> Expectation:
     return lambda o: o.now(fact, by, largest)
 
 
@@ -68,7 +68,7 @@ def _failing(o: Oracle) -> Values:
     return scalar(len(failed))
 
 
-def _blind(o: Oracle) -> Values:
+def _detached_machines(o: Oracle) -> Values:
     return scalar(sum(not v for v in o.now("attached", ("instance",), smallest).values()))
 
 
@@ -132,7 +132,7 @@ PANELS: Mapping[Key, Expectation] = {
     ("hvo-fleet", "Exporters up", "A"): lambda o: scalar(o.count_machines()),
     ("hvo-fleet", "Machines with HVO off", "A"): _off,
     ("hvo-fleet", "Machines with failures", "A"): _failing,
-    ("hvo-fleet", "Machines with detached probes", "A"): _blind,
+    ("hvo-fleet", "Machines with detached probes", "A"): _detached_machines,
     ("hvo-fleet", "Exporters down", "A"): _down,
     ("hvo-fleet", "Memory saved over time", "A"): _now("saved", "instance"),
     ("hvo-fleet", "Top 10 by memory saved", "A"): _now("saved", "instance"),
@@ -192,15 +192,12 @@ PANELS: Mapping[Key, Expectation] = {
         "missed", "instance", "step"
     ),
     ("hvo-kernel", "Missed hits, lost events, map errors", "B"): _rate("lost", "instance", "where"),
-    ("hvo-kernel", "Scrape duration", "A"): _most("hvo_scrape_duration_seconds", "instance"),
-    ("hvo-kernel", "Scrape duration", "B"): _most(
+    ("hvo-kernel", "Scrape duration", "A"): _largest("hvo_scrape_duration_seconds", "instance"),
+    ("hvo-kernel", "Scrape duration", "B"): _largest(
         "hvo_scrape_collector_duration_seconds", "collector"
     ),
-    ("hvo-kernel", "Series", "A"): _most("hvo_series", "instance"),
-    ("hvo-kernel", "Series", "B"): lambda o: o.now("hvo_series_limit", (), smallest),
     ("hvo-kernel", "Failed collectors", "A"): _failed_collectors,
-    ("hvo-kernel", "Failed collectors", "B"): _increase("hvo_series_dropped_total", "instance"),
-    ("hvo-kernel", "Exporter memory", "A"): _most("process_resident_memory_bytes", "instance"),
+    ("hvo-kernel", "Exporter memory", "A"): _largest("process_resident_memory_bytes", "instance"),
 }
 
 
@@ -211,13 +208,13 @@ def _mean(which: str) -> Expectation:
     )
 
 
-def _in_a_quarter(fact: str, *by: str) -> Expectation:
-    """Prometheus has scrapes of 14 of the 15 minutes."""
+def _in_15_minutes(fact: str, *by: str) -> Expectation:
+    """Increase over 15 minutes, of which Prometheus has scrapes of 14."""
     by = ("job", "instance", *by)
     return lambda o: {k: v for k, v in o.increase(fact, by, 840, lead=60).items() if v}
 
 
-def _in_half_an_hour(o: Oracle, fact: str) -> Values:
+def _in_30_minutes(o: Oracle, fact: str) -> Values:
     return {k: v for k, v in o.increase(fact, ("job", "instance", "size"), 1800).items() if v}
 
 
@@ -229,7 +226,7 @@ def _surplus_of_failures(o: Oracle) -> Values:
     by = ("job", "instance", "size")
     now = o.now("pool", by, state="surplus")
     before = o.earlier(1800).now("pool", by, state="surplus")
-    failed = _in_half_an_hour(o, "restore_failures")
+    failed = _in_30_minutes(o, "restore_failures")
     return {k: v for k, v in now.items() if v > before[k] and k in failed}
 
 
@@ -238,7 +235,7 @@ def _drifted(o: Oracle) -> Values:
 
 
 def _slow(o: Oracle) -> Values:
-    """Only edge-1 is ever slow, and by twenty times; see ``ABOUT``."""
+    """Return slow machines: only edge-1 ever is, twenty times slower; see ``TOLERANCES``."""
     slow = {k: v for k, v in _mean("optimize")(o).items() if v > SLOW_SECONDS}
     return {k: v for k, v in slow.items() if ("size", "2MB") in k}
 
@@ -248,11 +245,11 @@ def _gone(o: Oracle) -> Values:
 
 
 SLOW_SECONDS = 50e-6
-"""More than the mean of any 2 MB page on a machine that is not slow."""
+"""Above the mean of 2 MB pages on any machine that is not slow."""
 
-ABOUT: Mapping[Key, float] = {("rules", "HvoOptimizeSlow", ""): 0.25}
-"""Of answers that are not exact, how far they may be off: this one is of what was recorded some
-seconds before; what was recorded is another rule's, and exact."""
+TOLERANCES: Mapping[Key, float] = {("rules", "HvoOptimizeSlow", ""): 0.25}
+"""Relative tolerance of results that are not exact: this rule uses values recorded some seconds
+before; the rule that records them is exact."""
 
 RULES: Mapping[Key, Expectation] = {
     ("rules", "job:hvo_memmap_saved_bytes:sum", ""): _now("saved", "job"),
@@ -270,12 +267,12 @@ RULES: Mapping[Key, Expectation] = {
     ("rules", "instance_size:hvo_restore_duration_seconds:mean5m", ""): _mean("restore"),
     ("rules", "HvoNotSaving", ""): lambda _: {},
     ("rules", "HvoSwitchedOff", ""): _switched_off,
-    ("rules", "HvoOptimizeFailures", ""): _in_a_quarter("optimize_failures", "size", "error"),
-    ("rules", "HvoRestoreFailures", ""): _in_a_quarter("restore_failures", "size", "error"),
+    ("rules", "HvoOptimizeFailures", ""): _in_15_minutes("optimize_failures", "size", "error"),
+    ("rules", "HvoRestoreFailures", ""): _in_15_minutes("restore_failures", "size", "error"),
     ("rules", "HvoSurplusGrowth", ""): _surplus_of_failures,
     ("rules", "HvoProbeDetached", ""): lambda _: {},
-    ("rules", "HvoProbeMissed", ""): _in_a_quarter("missed", "step"),
-    ("rules", "HvoCountsLost", ""): _in_a_quarter("lost", "where"),
+    ("rules", "HvoProbeMissed", ""): _in_15_minutes("missed", "step"),
+    ("rules", "HvoCountsLost", ""): _in_15_minutes("lost", "where"),
     ("rules", "HvoAccountingDrift", ""): _drifted,
     ("rules", "HvoOptimizeSlow", ""): _slow,
     ("rules", "HvoExporterDown", ""): _gone,

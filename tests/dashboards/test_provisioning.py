@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that put dashboards and rules where Grafana and Prometheus find them."""
+"""Provisioning files of Grafana and Prometheus."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ from tests.tools import need
 FOLDER = Path(__file__).parents[2] / "dashboards/provisioning"
 
 
-def test_grafana_files_have_what_grafana_reads() -> None:
+def test_grafana_files_have_the_required_keys() -> None:
     boards = yaml.safe_load((FOLDER / "dashboards.yml").read_text())
     assert boards["apiVersion"] == 1
     (provider,) = boards["providers"]
@@ -24,7 +24,7 @@ def test_grafana_files_have_what_grafana_reads() -> None:
     assert [source["type"] for source in sources["datasources"]] == ["prometheus"]
 
 
-def test_prometheus_takes_its_file_with_our_rules(tmp_path: Path) -> None:
+def test_prometheus_accepts_its_file_with_our_rules(tmp_path: Path) -> None:
     shutil.copy(FOLDER / "prometheus.yml", tmp_path)
     (tmp_path / "rules").mkdir()
     for path in FILES:

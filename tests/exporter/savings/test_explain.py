@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hvoscope plan --explain`: the seed's table, sums and pictures."""
+"""`hvoscope plan --explain`: the table, arithmetic and pictures of patch v17."""
 
 import pytest
 
@@ -62,14 +62,14 @@ ONE_SHARER = """\
 """
 
 
-def test_the_seeds_two_pictures() -> None:
+def test_the_two_pictures_of_patch_v17() -> None:
     text = to_text(GeometryOptions())
     assert BEFORE in text
     assert AFTER in text + "\n"
     assert "vmemmap pages 2 to 7 are mapped to frame 1, read-only" in text
 
 
-def test_with_one_reserved_page_seven_share_the_first_frame() -> None:
+def test_with_one_reserved_page_seven_pages_share_the_first_frame() -> None:
     text = to_text(GeometryOptions(reserved=1))
     assert BEFORE in text
     assert "|     1     | ----------------^ ^ ^ ^ ^ ^ ^\n" in text
@@ -77,12 +77,12 @@ def test_with_one_reserved_page_seven_share_the_first_frame() -> None:
     assert "freed = struct_size - RESERVE_VMEMMAP_NR (1)" in text
 
 
-def test_a_picture_shows_the_mappings_that_it_is_given() -> None:
+def test_a_picture_shows_its_mappings() -> None:
     mappings = [Mapping(0, 50, True), Mapping(4096, 50, False)]
     assert "\n".join(pictures.picture(mappings, [50, 40])) + "\n" == ONE_SHARER
 
 
-def test_a_tall_picture_leaves_out_its_middle() -> None:
+def test_a_tall_picture_omits_its_middle() -> None:
     after = to_text(GeometryOptions(struct_page=256, reserved=1)).split("After optimization, ")[1]
     rows = [line.split("|")[3].strip() for line in after.splitlines() if "|" in line[34:46]]
     assert rows == ["0", "1", "2", "3", "4", "5", "6", "7", "...", "31"]
@@ -101,7 +101,7 @@ def test_the_page_table_is_really_remapped(page_size: int, size: int, reserved: 
     assert [m.writable for m in remap.after] == [True] * reserved + [False] * (8 - reserved)
 
 
-def test_the_table_and_the_sums() -> None:
+def test_the_table_and_the_arithmetic() -> None:
     rows = [
         " ".join(line.replace("|", " ").split()) for line in to_text(GeometryOptions()).splitlines()
     ]
@@ -121,7 +121,7 @@ def test_the_table_and_the_sums() -> None:
         assert row in rows, row
 
 
-def test_sums_of_another_machine() -> None:
+def test_arithmetic_of_another_machine() -> None:
     text = to_text(GeometryOptions("arm64", 64 * KIB))
     assert "2MB: 2097152 / 65536 * 64 / 65536 = 2048 bytes, less than a page" in text
     assert "2MB: 0: can't be optimized" in text

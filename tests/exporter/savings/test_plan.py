@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hvoscope plan`: what it prints, on machines made of files."""
+"""`hvoscope plan`: its output, on machines made of files."""
 
 import json
 from collections.abc import Mapping
@@ -93,13 +93,13 @@ def test_several_sizes_are_a_list_with_totals_above() -> None:
         ("--size 1GB --reserved 2", 4094, 4094 * 23, 8 * 23),
     ],
 )
-def test_other_machines(options: str, per_page: int, frames: int, tables: int) -> None:
+def test_plan_for_described_machines(options: str, per_page: int, frames: int, tables: int) -> None:
     found = as_json(*options.split(), "--count", "23")
     assert found["frames_freed_per_page"] == per_page
     assert (found["frames_freed"], found["page_table_frames"]) == (frames, tables)
 
 
-def test_a_size_that_can_not_be_optimized_says_why() -> None:
+def test_a_size_that_can_not_be_optimized_is_reported_with_its_reason() -> None:
     options = "--size 2MB --count 100000 --arch arm64 --page-size 64K --struct-page 64 --reserved 1"
     found = as_json(*options.split())
     assert (found["frames_freed"], found["net_bytes_saved"]) == (0, 0)
@@ -144,7 +144,7 @@ def test_bad_input_is_one_line(options: str, said: str) -> None:
     assert "\n" not in message
 
 
-def test_the_pools_of_this_machine_node_by_node(tmp_path: Path) -> None:
+def test_the_pools_of_this_machine_per_node(tmp_path: Path) -> None:
     found = on_machine(tmp_path, TWO_NODES)
     assert [(s["size"], s["count"], s["page_table_frames"]) for s in found["sizes"]] == [
         ("2MB", 509, 1 + 8),
@@ -157,7 +157,7 @@ def test_the_pools_of_this_machine_node_by_node(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "frames"), [("cloud-6.18-23", 23 * 7), ("cloud-6.18-23-and-1gb", 23 * 7 + 4095)]
 )
-def test_a_real_machine_saved_what_is_planned_for_it(
+def test_the_savings_of_a_captured_machine_equal_its_forecast(
     tmp_path: Path, name: str, frames: int
 ) -> None:
     host = restored(tmp_path, TREES / f"{name}.json")
@@ -168,7 +168,7 @@ def test_a_real_machine_saved_what_is_planned_for_it(
     assert "Already saved, by the kernel's own accounting: " in plan(*paths)
 
 
-def test_an_empty_pool_says_so(tmp_path: Path) -> None:
+def test_an_empty_pool_is_noted(tmp_path: Path) -> None:
     found = on_machine(tmp_path, {})
     assert found["count"] == found["frames_freed"] == 0
     assert found["frames_freed_per_page"] == 7
@@ -177,7 +177,7 @@ def test_an_empty_pool_says_so(tmp_path: Path) -> None:
     ]
 
 
-def test_a_kernel_with_the_seeds_functions_keeps_two_pages(tmp_path: Path) -> None:
+def test_a_kernel_with_the_v17_functions_reserves_two_pages(tmp_path: Path) -> None:
     changes = {**TWO_NODES, "proc/kallsyms": kallsyms(*SYMBOLS_5_15), SYSCTL: None}
     found = on_machine(tmp_path, changes)
     assert (found["reserved_pages"], found["frames_freed"]) == (2, 509 * 6 + 4094)
@@ -197,7 +197,7 @@ def test_a_struct_page_of_56_bytes_saves_nothing_here(tmp_path: Path) -> None:
     assert found["sizes"][0]["reason"] == "struct page has 56 bytes, not a power of two"
 
 
-def test_without_btf_64_bytes_are_an_assumption(tmp_path: Path) -> None:
+def test_without_btf_64_bytes_are_assumed(tmp_path: Path) -> None:
     found = on_machine(tmp_path, {**TWO_NODES, "sys/kernel/btf/vmlinux": None})
     assert found["struct_page_size"] == 64
     assert "unknown without BTF" in found["notes"][0]
@@ -214,16 +214,18 @@ def test_without_btf_64_bytes_are_an_assumption(tmp_path: Path) -> None:
         ({"proc/kallsyms": "", SYSCTL: None}, "unknown whether this kernel has HVO: "),
     ],
 )
-def test_what_to_set(tmp_path: Path, changes: Mapping[str, str | None], first: str) -> None:
+def test_the_first_setting_depends_on_the_kernel(
+    tmp_path: Path, changes: Mapping[str, str | None], first: str
+) -> None:
     assert on_machine(tmp_path, {**TWO_NODES, **changes})["switch"][0].startswith(first)
 
 
-def test_what_is_set_already_is_not_told_again(tmp_path: Path) -> None:
+def test_active_settings_are_omitted(tmp_path: Path) -> None:
     changes = {SYSCTL: "1\n", "proc/cmdline": "hugetlb_free_vmemmap=on\n"}
     assert on_machine(tmp_path, changes)["switch"] == ["HVO is already on"]
 
 
-def test_hot_added_memory_is_a_warning_only_where_it_can_be(tmp_path: Path) -> None:
+def test_hot_added_memory_is_a_warning_only_with_memmap_on_memory(tmp_path: Path) -> None:
     name = "sys/module/memory_hotplug/parameters/memmap_on_memory"
     with_it = on_machine(tmp_path, {**TWO_NODES, name: "Y\n"})["warnings"]
     without = on_machine(tmp_path, {**TWO_NODES, name: "N\n"})["warnings"]
@@ -232,7 +234,7 @@ def test_hot_added_memory_is_a_warning_only_where_it_can_be(tmp_path: Path) -> N
     ]
 
 
-def test_a_kernel_that_may_hang_afterwards_is_a_warning(tmp_path: Path) -> None:
+def test_a_kernel_that_may_hang_is_a_warning(tmp_path: Path) -> None:
     mixed, in_order = (
         on_machine(tmp_path, {**TWO_NODES, BTF: kernel(walk)})["warnings"]
         for walk in (FROM_7_1, UNTIL_7_0)
@@ -243,7 +245,7 @@ def test_a_kernel_that_may_hang_afterwards_is_a_warning(tmp_path: Path) -> None:
     ]
 
 
-def test_arm64_is_told_that_its_kernels_lost_it() -> None:
+def test_arm64_is_warned_of_the_removal_of_hvo() -> None:
     found = as_json("--arch", "arm64", "--size", "2MB")
     assert "060a2c92d1b6" in found["warnings"][0]
     assert not any("arm64" in line for line in as_json("--size", "2MB")["warnings"])
@@ -281,7 +283,7 @@ SYMBOLS_6_7 = ("hugetlb_vmemmap_optimize_folios", "__hugetlb_vmemmap_optimize_fo
         ({"proc/kallsyms": ""}, f"only if its configuration has {OPTION}"),
     ],
 )
-def test_an_arm64_kernel_is_judged_by_what_it_has(
+def test_arm64_warnings_depend_on_the_kernel(
     tmp_path: Path, changes: Mapping[str, str | None], says: str
 ) -> None:
     host = machine(tmp_path, {**TWO_NODES, **changes}, "aarch64")
@@ -298,7 +300,7 @@ def test_an_arm64_kernel_is_judged_by_what_it_has(
         ("s390x", f"use a kernel that is built with {OPTION}"),
     ],
 )
-def test_what_to_take_instead(tmp_path: Path, kind: str, says: str) -> None:
+def test_a_kernel_without_hvo_names_one_with_it(tmp_path: Path, kind: str, says: str) -> None:
     changes = {**TWO_NODES, "proc/kallsyms": "x", SYSCTL: None}
     target = target_from_host(machine(tmp_path, changes, kind), 4096, GeometryOptions())
     found = savings(target.geometry, target.demands)
@@ -318,7 +320,7 @@ def test_what_to_take_instead(tmp_path: Path, kind: str, says: str) -> None:
         ("--arch loongarch64 --page-size 64K --size 512MB", 7, 1),  # 1009 * 512 KB / 512 MB
     ],
 )
-def test_the_architectures_that_came_later(options: str, per_page: int, tables: int) -> None:
+def test_later_architectures(options: str, per_page: int, tables: int) -> None:
     found = as_json(*options.split(), "--count", "1009")
     assert (found["frames_freed_per_page"], found["page_table_frames"]) == (per_page, tables)
 
@@ -334,7 +336,7 @@ def test_the_text_names_every_figure_with_its_source() -> None:
     assert max(map(len, text.splitlines()[1:])) <= 80
 
 
-def test_only_figures_of_such_a_kernel_are_shown(tmp_path: Path) -> None:
+def test_figures_are_those_of_the_kernels_kind(tmp_path: Path) -> None:
     names = ("hugetlb_vmemmap_optimize_folios", "__hugetlb_vmemmap_optimize_folio")
     batched = on_machine(tmp_path, {**TWO_NODES, "proc/kallsyms": kallsyms(*names)})["slowdown"]
     single = on_machine(tmp_path, TWO_NODES)["slowdown"]
@@ -343,8 +345,8 @@ def test_only_figures_of_such_a_kernel_are_shown(tmp_path: Path) -> None:
     assert (batched[0]["pages"], batched[0]["off_seconds"]) == (500_000, 4.119)
 
 
-def test_nothing_is_worked_out_from_other_peoples_timings() -> None:
-    """Two hundred thousand times as many pages are told of the very same figures."""
+def test_published_timings_are_not_extrapolated() -> None:
+    """The figures are the same for 200,000 times as many pages."""
     few, many = (
         [line for line in plan("--size", "2MB", "--count", count).splitlines() if " s " in line]
         for count in ("1", "200000")
@@ -365,18 +367,18 @@ NODES_4 = {
 }
 
 
-def test_nodes_without_a_pool_are_not_given_the_machines(tmp_path: Path) -> None:
+def test_nodes_without_a_pool_get_no_pages(tmp_path: Path) -> None:
     found = on_machine(tmp_path, NODES_4)
     assert (found["count"], found["frames_freed"], found["notes"]) == (532, 532 * 7, [])
 
 
-def test_pages_that_no_node_shows_are_planned_for_and_named(tmp_path: Path) -> None:
+def test_pages_that_no_node_reports_are_planned_and_noted(tmp_path: Path) -> None:
     found = on_machine(tmp_path, {**NODES_4, POOL.format(2, 2048): None})
     assert (found["count"], found["frames_freed"]) == (532, 532 * 7)
     assert found["notes"] == ["2MB: 509 of 532 huge pages are not reported by any node"]
 
 
-def test_a_pool_below_zero_is_left_out_and_named(tmp_path: Path) -> None:
+def test_a_negative_pool_is_ignored_and_noted(tmp_path: Path) -> None:
     found = on_machine(tmp_path, {**NODES_4, POOL.format(0, 2048): "4294967295\n"})
     assert found["count"] == 532
     assert found["notes"] == [

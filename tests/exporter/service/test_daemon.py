@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``hvoscope serve`` as a process: what it logs, answers, and how it ends."""
+"""``hvoscope serve`` as a process: log, responses, exit."""
 
 import os
 import re
@@ -28,7 +28,7 @@ SERVE = [sys.executable, "-c", "from exporter.cli.main import main; main()", "se
 def daemon(
     *arguments: str, env: Mapping[str, str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
-    """A daemon on a free port, up to its verdict: process, URL, log so far."""
+    """Start a daemon on a free port until it logs ready or not ready: process, URL, log so far."""
     command = [*SERVE, "--web.listen-address", "127.0.0.1:0", *arguments]
     with subprocess.Popen(
         command,
@@ -56,7 +56,7 @@ def get(url: str) -> str:
         return body.decode()
 
 
-def test_the_simulator_is_served_and_says_so_everywhere() -> None:
+def test_a_simulation_is_marked_everywhere() -> None:
     with daemon("--backend", "sim", "--sim.kernel", "6.7") as (_, url, log):
         assert any("WARNING these metrics are SIMULATED (kernel 6.7)" in line for line in log)
         assert get(f"{url}/-/ready") == "ready\n"
@@ -66,7 +66,7 @@ def test_the_simulator_is_served_and_says_so_everywhere() -> None:
         )
 
 
-def test_a_recording_is_served_as_if_it_were_now(tmp_path: Path) -> None:
+def test_a_recording_is_served_like_a_live_kernel(tmp_path: Path) -> None:
     path = tmp_path / "t.hvot"
     backend = SimBackend(SimKernel("6.7"), stream=True)
     backend.start()
@@ -132,7 +132,7 @@ def test_a_busy_port_is_one_line() -> None:
         assert "Address already in use: choose another with --web.listen-address" in line
 
 
-def test_where_nothing_can_be_attached_it_stays_up_and_never_simulates(tmp_path: Path) -> None:
+def test_without_probes_it_serves_the_state_and_never_simulates(tmp_path: Path) -> None:
     sysctl = tmp_path / "proc/sys/vm/hugetlb_optimize_vmemmap"
     sysctl.parent.mkdir(parents=True)
     sysctl.write_text("0\n")

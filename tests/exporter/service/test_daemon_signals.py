@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``hvoscope serve`` when things happen to it: signals, a full disk, a reader that has gone."""
+"""``hvoscope serve`` on signals, a full disk, and a closed log."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ SIM = ("--backend", "sim")
 
 
 def over(path: Path, page: str) -> str:
-    """A page over a socket in the file system, whose name, unlike a port, nobody else can take."""
+    """Get a page over a Unix socket, whose path, unlike a port, can't be taken by others."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(30)
         client.connect(str(path))
@@ -34,12 +34,12 @@ def next_line(process: "subprocess.Popen[str]", containing: str) -> str:
     return next(line for line in process.stderr if containing in line)
 
 
-def test_sighup_reads_the_web_configuration_again(tmp_path: Path) -> None:
+def test_sighup_reloads_the_web_configuration(tmp_path: Path) -> None:
     path = tmp_path / "web.yml"
     path.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
     with daemon(*SIM, "--web.config.file", str(path)) as (process, url, _):
         process.send_signal(signal.SIGHUP)
-        assert "INFO web configuration reloaded" in next_line(process, "again")
+        assert "INFO web configuration reloaded" in next_line(process, "INFO web")
         path.write_text("nonsense: 1\n")
         process.send_signal(signal.SIGHUP)
         assert "web.yml:1: nonsense: unknown key" in next_line(process, "ERROR")
@@ -48,7 +48,7 @@ def test_sighup_reads_the_web_configuration_again(tmp_path: Path) -> None:
         assert process.wait(60) == 0
 
 
-def test_sighup_without_a_configuration_ends_nothing() -> None:
+def test_sighup_without_a_configuration_is_harmless() -> None:
     with daemon(*SIM) as (process, url, _):
         process.send_signal(signal.SIGHUP)
         next_line(process, "SIGHUP")
@@ -86,9 +86,7 @@ def test_sigterm_with_clients_in_every_state_is_quick_and_clean(tmp_path: Path) 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("target", ["/dev/full", "closed pipe"])
-def test_a_log_that_cannot_be_written_ends_nothing(
-    tmp_path: Path, target: str, unbuffered: str
-) -> None:
+def test_an_unwritable_log_is_harmless(tmp_path: Path, target: str, unbuffered: str) -> None:
     if target == "closed pipe":
         reader, stderr = os.pipe()
         os.close(reader)
@@ -117,11 +115,11 @@ def wait_for(path: Path) -> None:
                 return
         except OSError:
             pass
-        time.sleep(0.05)  # it has not come up yet, and has no other way to say so
-    raise AssertionError("it never came up")
+        time.sleep(0.05)  # poll: no ready notification here
+    raise AssertionError("the daemon did not start")
 
 
-def test_what_the_service_manager_is_told(tmp_path: Path) -> None:
+def test_notifications_to_the_service_manager(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(60)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop, on a clock and with keys of the test's own."""
+"""The sampling loop, on a test clock and with scripted keys."""
 
 import io
 import os
@@ -17,7 +17,7 @@ from tests.exporter.top.observations import INFO, at, counted
 
 
 class Scripted(Keyboard):
-    """Keys out of a list, one entry for each wait; time passes while nobody presses any."""
+    """Keys from a list, one entry per wait; an empty entry lets time pass."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
         super().__init__(None)
@@ -35,7 +35,7 @@ class Scripted(Keyboard):
 
 
 class Source:
-    """23 more huge pages are optimized from look to look."""
+    """A source with 23 more huge pages optimized in each observation."""
 
     def __init__(self, keys: Scripted) -> None:
         self._keys = keys
@@ -47,7 +47,7 @@ class Source:
 
 
 def screen(keys: Scripted, *, count: int | None = None) -> tuple[str, int]:
-    """What went to the terminal, and how often the source was looked at."""
+    """Return the terminal's output and the number of samples taken."""
     console = Console(file=io.StringIO(), force_terminal=True, width=80, height=24)
     source = Source(keys)
     run_screen(source, INFO, View(), console, keys, clock=keys.clock, count=count)
@@ -61,7 +61,7 @@ def test_one_sample_per_interval() -> None:
     assert samples == 5
     assert keys.now == pytest.approx(104.0)
     assert "optimized          23      23" in shown
-    assert "\x1b[?1049h" in shown  # the other screen, and back
+    assert "\x1b[?1049h" in shown  # the alternate screen, and back
     assert "\x1b[?1049l" in shown
 
 
@@ -78,13 +78,13 @@ def test_a_pause_takes_no_samples() -> None:
     assert "PAUSED" in shown
 
 
-def test_after_a_pause_it_goes_on() -> None:
+def test_sampling_resumes_after_a_pause() -> None:
     shown, samples = screen(Scripted(["p", *[""] * 40, " ", *[""] * 9, "q"]))
     assert samples == 3
     assert shown.count("PAUSED") == 1
 
 
-def test_a_key_is_seen_before_the_next_look() -> None:
+def test_a_key_takes_effect_before_the_next_sample() -> None:
     shown, samples = screen(Scripted(["s", "r", "w", "q"]))
     assert samples == 1
     assert "sort: node down" in shown
@@ -104,7 +104,7 @@ def test_keys() -> None:
     assert sorts == ["size", "node", "total", "rate", "saved", "failed", "size"]
 
 
-def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     keys = Scripted()
     source = Source(keys)
     run_plain(source, INFO, 2.0, keys=keys, clock=keys.clock, count=3)
@@ -118,13 +118,13 @@ def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) ->
 
 @contextmanager
 def pipe() -> Iterator[tuple[Keyboard, io.FileIO]]:
-    """A keyboard that a test can write to."""
+    """Yield a keyboard that the test can write to."""
     reader, writer = os.pipe()
     with io.FileIO(reader, closefd=True), io.FileIO(writer, "w") as file:
         yield Keyboard(reader), file
 
 
-def test_a_keyboard_gives_what_is_pressed() -> None:
+def test_a_keyboard_returns_pressed_keys() -> None:
     with pipe() as (keyboard, file):
         assert keyboard.wait(0) == ""
         file.write(b"sr")
@@ -133,7 +133,7 @@ def test_a_keyboard_gives_what_is_pressed() -> None:
         assert keyboard.wait(10) == ""
 
 
-def test_the_end_of_input_is_no_key() -> None:
+def test_end_of_input_is_not_a_key() -> None:
     with pipe() as (keyboard, file):
         file.close()
         assert keyboard.wait(10) == ""

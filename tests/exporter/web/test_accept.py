@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""accept(2) that fails: for want of descriptors, for one connection, and for good."""
+"""Failing accept(2): out of descriptors, for one connection, and permanently."""
 
 import errno
 import http.client
@@ -23,7 +23,7 @@ from tests.process import taken
 
 
 def server_of(*listeners: socket.socket) -> tuple[Server, threading.Event]:
-    """A server, and what is set when it has ended."""
+    """Return a server, and an event that is set when it has ended."""
     ended = threading.Event()
     config = WebConfigFile(None, lambda: 0.0)
     return Server(listeners, Numbers().site(), config, when_ended=ended.set), ended
@@ -40,7 +40,7 @@ def healthy(listener: socket.socket) -> int:
 
 
 class Failing(socket.socket):
-    """A listening socket whose accept fails as the kernel may fail it."""
+    """A listening socket whose accept fails with given errors."""
 
     error = errno.EPERM
     tries = 0
@@ -60,7 +60,7 @@ def failing(error: int) -> Failing:
 @pytest.mark.parametrize(
     "error", [errno.EPERM, errno.EPROTO, errno.ECONNABORTED, errno.EMFILE, errno.ENOMEM]
 )
-def test_an_error_that_may_pass_is_tried_again_and_again_and_starves_nobody(
+def test_a_temporary_error_is_retried_and_starves_no_client(
     error: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     (good,) = sockets.listen([LOOPBACK])
@@ -83,9 +83,7 @@ def test_an_error_that_may_pass_is_tried_again_and_again_and_starves_nobody(
 
 
 @pytest.mark.parametrize("error", [errno.EINVAL, errno.EACCES, errno.EBADF, errno.ENOTSOCK])
-def test_an_error_that_can_not_pass_ends_the_server(
-    error: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_permanent_error_ends_the_server(error: int, caplog: pytest.LogCaptureFixture) -> None:
     bad = failing(error)
     where = str(sockets.address_of(bad))
     server, ended = server_of(bad)
@@ -141,7 +139,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_a_daemon_without_descriptors_serves_who_is_connected_and_recovers() -> None:
+def test_a_daemon_out_of_descriptors_serves_open_connections_and_recovers() -> None:
     with daemon("--backend", "sim") as (process, url, _):
         host, _, port = url.removeprefix("http://").partition(":")
         first = http.client.HTTPConnection(host, int(port), timeout=30)

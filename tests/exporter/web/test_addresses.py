@@ -15,12 +15,12 @@ from exporter.web.addresses import Address, TcpAddress, UnixAddress, parse_addre
         ("unix:/run/hvoscope.sock", UnixAddress("/run/hvoscope.sock")),
     ],
 )
-def test_addresses_are_read(text: str, address: Address) -> None:
+def test_addresses_are_parsed(text: str, address: Address) -> None:
     assert parse_address(text) == address
 
 
 @pytest.mark.parametrize("text", ["", "10917", "host", "host:", "host:x", "host:-1", "::1:80"])
-def test_what_is_no_address(text: str) -> None:
+def test_an_invalid_address_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="invalid address"):
         parse_address(text)
 
@@ -35,7 +35,7 @@ def test_what_is_no_address(text: str) -> None:
         ("unix:/a\0b", "no NUL"),
     ],
 )
-def test_what_no_socket_can_have(text: str, reason: str) -> None:
+def test_an_invalid_port_or_path_is_rejected(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         parse_address(text)
 

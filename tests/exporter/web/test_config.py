@@ -28,7 +28,7 @@ def read(folder: Path, text: str) -> WebConfig:
     return read_config(path)
 
 
-def test_a_key_with_nothing_behind_it_keeps_its_default(folder: Path) -> None:
+def test_a_key_without_a_value_keeps_its_default(folder: Path) -> None:
     nothing = "".join(f", {key}:" for key in KEYS if key not in ("cert_file", "key_file"))
     tls, default = read(folder, TLS + nothing + "}").tls, read(folder, TLS + "}").tls
     assert tls and default
@@ -39,7 +39,7 @@ def test_a_key_with_nothing_behind_it_keeps_its_default(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "{}", "tls_server_config:\n", "---\n...\n"])
-def test_nothing_turns_nothing_on(folder: Path, text: str) -> None:
+def test_an_empty_section_enables_nothing(folder: Path, text: str) -> None:
     assert read(folder, text) == WebConfig()
 
 
@@ -100,7 +100,7 @@ def test_certificate_and_key_inline(folder: Path) -> None:
     assert (config.tls.cert, config.tls.key, config.tls.files) == ("CERT", "KEY", ())
 
 
-def test_all_ciphers_and_all_curves_that_go_has(folder: Path) -> None:
+def test_all_ciphers_and_curves_of_go_are_accepted(folder: Path) -> None:
     ciphers = read(folder, f"{TLS}, cipher_suites: [{', '.join(CIPHERS)}]}}").tls
     curves = read(folder, f"{TLS}, curve_preferences: [{', '.join(CURVES)}]}}").tls
     assert ciphers and len(ciphers.ciphers) == 10
@@ -120,12 +120,12 @@ def test_all_ciphers_and_all_curves_that_go_has(folder: Path) -> None:
         ("}\nhttp_server_config: {http2: true}", "HTTP/2 is not supported"),
     ],
 )
-def test_what_can_be_had_in_part_is_said(folder: Path, rest: str, warning: str) -> None:
+def test_a_partly_supported_setting_is_a_warning(folder: Path, rest: str, warning: str) -> None:
     (said,) = read(folder, TLS + rest).warnings
     assert warning in said
 
 
-def test_passwords_in_the_clear_are_said(folder: Path) -> None:
+def test_passwords_without_tls_are_a_warning(folder: Path) -> None:
     (said,) = read(folder, f"basic_auth_users: {{alice: {HASH}}}").warnings
     assert "basic_auth_users: without tls_server_config, passwords are sent in clear" in said
 
@@ -154,7 +154,7 @@ def test_durations(folder: Path, text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "0s"])
-def test_no_interval_is_no_limit(folder: Path, text: str) -> None:
+def test_without_an_interval_there_is_no_limit(folder: Path, text: str) -> None:
     assert read(folder, f"rate_limit: {{interval: {text}, burst: 5}}").rate_limit is None
 
 
@@ -264,7 +264,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("text", "said"), BAD, ids=[said[:40] for _, said in BAD])
-def test_what_is_wrong_is_one_line_with_its_place(folder: Path, text: str, said: str) -> None:
+def test_an_error_is_one_line_with_file_line_and_key(folder: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read(folder, text)
     message = str(caught.value)
@@ -283,7 +283,7 @@ def test_a_file_that_is_not_there(folder: Path) -> None:
         read_config(folder / "gone.yml")
 
 
-def test_bytes_that_are_no_text(folder: Path) -> None:
+def test_bytes_that_are_not_utf8(folder: Path) -> None:
     (folder / "web.yml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="invalid YAML"):
         read_config(folder / "web.yml")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which exposition format a client gets: RFC 9110, section 12.5.1."""
+"""Negotiation of the exposition format: RFC 9110, section 12.5.1."""
 
 import socket
 
@@ -93,7 +93,7 @@ def test_text_is_preferred(accept: str) -> None:
     assert choose(accept) is TEXT
 
 
-def test_elements_are_read_whole() -> None:
+def test_elements_are_parsed_whole() -> None:
     header = 'A/B ; X="c,\\"d;q=0"; y=Z;q=0.25 , gzip'
     assert list(alternatives(header)) == [
         Alternative("a/b", {"x": 'c,"d;q=0', "y": "Z"}, 0.25),
@@ -110,7 +110,7 @@ def test_elements_are_read_whole() -> None:
         ("a;" + " " * 10) * 1300 + "=",
     ],
 )
-def test_hostile_headers_are_read_in_linear_time(header: str) -> None:
+def test_hostile_headers_are_parsed_in_linear_time(header: str) -> None:
     assert choose(header) is TEXT  # the runner's timeout is the assertion
 
 
@@ -139,6 +139,6 @@ def test_accept_lines_are_one_list() -> None:
         assert answered(served)[1] == TEXT.content_type
 
 
-def test_caches_are_told_what_the_answer_depends_on() -> None:
+def test_vary_names_the_negotiated_headers() -> None:
     with Served(Numbers().site()) as served:
         assert served.ask("/numbers")[2].get_all("Vary") == ["Accept"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The small parts: token bucket, workers, compression, what is said once, the routing itself."""
+"""Small modules: token bucket, workers, compression, log lines logged once, routing."""
 
 import asyncio
 import gzip
@@ -17,7 +17,7 @@ from exporter.web.workers import BusyError, Workers
 from tests.exporter.web.site import Numbers
 
 
-def test_a_bucket_fills_with_time_and_never_over() -> None:
+def test_a_bucket_fills_over_time_up_to_its_limit() -> None:
     now = 100.0
     bucket = TokenBucket(RateLimit(interval=2.0, burst=3), lambda: now)
     assert [bucket.take() for _ in range(4)] == [True, True, True, False]
@@ -56,11 +56,11 @@ def test_a_bucket_fills_with_time_and_never_over() -> None:
         ("xgzip", False),
     ],
 )
-def test_who_accepts_gzip(header: str, accepted: bool) -> None:
+def test_gzip_negotiation(header: str, accepted: bool) -> None:
     assert accepts_gzip(header) is accepted
 
 
-def test_what_is_small_stays_as_it_is() -> None:
+def test_small_responses_are_not_compressed() -> None:
     small = Response(HTTPStatus.OK, b"x" * (MIN_BYTES - 1))
     assert compressed(small, "gzip") == small
     large = Response(HTTPStatus.OK, b"x" * MIN_BYTES)
@@ -77,7 +77,7 @@ def test_the_site_answers_without_a_server() -> None:
     assert site.answer(Request("POST", "/", {})).status == HTTPStatus.METHOD_NOT_ALLOWED
 
 
-def test_workers_hand_on_what_a_job_returns_or_raises() -> None:
+def test_workers_return_results_and_raise_errors() -> None:
     def broken() -> int:
         raise LookupError("a reason")
 
@@ -90,7 +90,7 @@ def test_workers_hand_on_what_a_job_returns_or_raises() -> None:
     assert asyncio.run(both()) == 23
 
 
-def test_whoever_gives_up_leaves_the_thread_its_place() -> None:
+def test_a_cancelled_job_counts_until_its_thread_ends() -> None:
     go_on = threading.Event()
 
     async def give_up() -> None:
@@ -111,7 +111,7 @@ def test_whoever_gives_up_leaves_the_thread_its_place() -> None:
     asyncio.run(give_up())
 
 
-def test_a_job_that_outlives_the_loop_harms_nobody() -> None:
+def test_a_job_that_outlives_the_loop_is_harmless() -> None:
     go_on, ended = threading.Event(), threading.Event()
 
     def job() -> None:
@@ -128,7 +128,7 @@ def test_a_job_that_outlives_the_loop_harms_nobody() -> None:
     assert ended.wait(30)
 
 
-def test_things_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     once = LogOnce(logging.getLogger("hvoscope"))
     for _ in range(3):
         once.error("no %s", "good")
