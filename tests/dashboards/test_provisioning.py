@@ -19,7 +19,7 @@ def test_grafana_files_have_the_required_keys() -> None:
     (provider,) = boards["providers"]
     assert provider["type"] == "file"
     assert provider["options"]["path"].startswith("/")
-    assert not provider["allowUiUpdates"]  # as the dashboards themselves: editable is false
+    assert not provider["allowUiUpdates"]  # like the dashboards, which are not editable
     sources = yaml.safe_load((FOLDER / "datasource.yml").read_text())
     assert [source["type"] for source in sources["datasources"]] == ["prometheus"]
 

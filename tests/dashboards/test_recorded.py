@@ -64,5 +64,5 @@ def test_a_file_that_is_not_a_scrape_is_an_error(tmp_path: Path) -> None:
     path.write_text("hvo_enabled{ 1\n")
     done = run("--scrape", str(path))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"{path} is not a scrape:  ")
+    assert done.stderr.startswith(f"{path} is not a scrape: ")
     assert "No such file" in run("--scrape", str(tmp_path / "none")).stderr

@@ -126,7 +126,7 @@ def test_pictures(site: str, uid: str, tmp_path: Path) -> None:
     data = path.read_bytes()
     assert data.startswith(PNG)
     assert int.from_bytes(data[20:24]) == height_of(MODELS[uid])
-    assert len(data) > 50_000  # an empty page has some 10 000 bytes
+    assert len(data) > 50_000  # an empty page has about 10,000 bytes
 
 
 @pytest.mark.parametrize("uid", MODELS)

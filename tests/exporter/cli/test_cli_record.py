@@ -140,7 +140,7 @@ def test_filters_select_events(trace: Path) -> None:
     ran = hvoscope("trace", "--file", str(trace), "--size", "1GB", "--json")
     assert kinds(ran.stdout) == ["optimize_enter", "remap_range", "optimize_exit"]
     ran = hvoscope("trace", "--file", str(trace), "--failed")
-    assert len(ran.stdout.splitlines()) == 1  # the heading
+    assert len(ran.stdout.splitlines()) == 1  # the header
     assert ran.returncode == 0
 
 

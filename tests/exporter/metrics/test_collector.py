@@ -68,7 +68,7 @@ def test_histograms_are_cumulative_and_in_seconds() -> None:
     counts = [count for _, count in buckets]
     assert counts == sorted(counts)
     assert samples[f'{name}_count{{size="2MB"}}'] == 23
-    # The model's page takes between 8 and 32 microseconds, plus what it spends per PTE.
+    # In the simulation's model a page takes 8 to 32 microseconds, plus the time per PTE.
     assert 23 * 1e-6 < samples[f'{name}_sum{{size="2MB"}}'] < 23 * 1e-3
 
 
@@ -92,7 +92,7 @@ def test_a_simulated_scrape_is_marked() -> None:
 def test_names_and_labels_are_the_catalogues() -> None:
     known = {metric.name: set(metric.labels) for metric in catalogue.ALL}
     seen = set()
-    # The simulated 6.7 also shows what real kernels show from 6.11 on.
+    # The simulated 6.7 also has the memmap counters, which real kernels have from 6.11 on.
     for key in simulated("grow 2MB 1", generation="6.7"):
         name = re.sub(r"_(total|bucket|sum|count)$", "", key.partition("{")[0])
         labels = set(re.findall(r'(\w+)="', key)) - {"le"}

@@ -80,7 +80,7 @@ def success(samples: Mapping[tuple[str, ...], float]) -> dict[str, float]:
     [
         (SWITCH, "maybe\n", {"switch": "hvo_enabled"}),
         (POOL, "many\n", {"pools": "hvo_pool_hugepages"}),
-        # The drift needs these counters too, and has no series here in any case.
+        # The drift also needs these counters, but never has a series here.
         ("proc/vmstat", "nr_memmap_pages lots\n", {"memmap": "hvo_memmap_pages", "drift": ""}),
     ],
 )

@@ -126,7 +126,7 @@ def test_arithmetic_of_another_machine() -> None:
     assert "2MB: 2097152 / 65536 * 64 / 65536 = 2048 bytes, less than a page" in text
     assert "2MB: 0: can't be optimized" in text
     assert "n           = PAGE_SIZE / sizeof(pte_t) = 65536 / 8 = 8192" in text
-    assert "pud level" not in text  # that would be 4 TB
+    assert "pud level" not in text  # a huge page of that level would have 4 TB
 
 
 def test_lines_fit_a_terminal() -> None:

@@ -35,8 +35,8 @@ def test_frames_and_page_tables(size: int, count: int, freed: int, tables: int) 
 
 
 def test_the_forecast_of_the_v17_cover_letter() -> None:
-    # Its cover letter: of 1 TB in 2 MB pages about 12 GB come back, and 16 GB in 1 GB pages; with
-    # a page table for every 128 MB, its author's sum is 11.97 GB.
+    # Cover letter: 1 TB of 2 MB pages saves about 12 GB, of 1 GB pages 16 GB; with a page table per
+    # 128 MB, the author's figure is 11.97 GB.
     in_2mb = one(Geometry(), 2 * MIB, 512 * 1024)
     assert in_2mb.bytes_saved == 12 * GIB
     assert round(in_2mb.net_bytes_saved / GIB, 2) == 11.97
@@ -118,7 +118,7 @@ def test_the_simulated_kernel_saves_the_forecast(
     assert before.memmap - after.memmap == planned.frames_freed, size_label(size)
     taken = after.page_tables - before.page_tables
     assert planned.page_table_frames <= taken <= planned.page_table_frames_most
-    # The simulated allocator hands out neighbors, so that no more than the ends are shared.
+    # The simulated allocator returns adjacent pages: only the tables at both ends are shared.
     assert taken <= planned.page_table_frames + 1
 
 

@@ -310,8 +310,8 @@ def test_a_kernel_without_hvo_names_one_with_it(tmp_path: Path, kind: str, says:
 @pytest.mark.parametrize(
     ("options", "per_page", "tables"),
     [
-        # struct_size: pages of the huge page * 64 / page size, less the one that stays; tables: one
-        # for each pmd that the struct pages of 1009 huge pages lie in.
+        # struct_size: pages of the huge page * 64 / page size, less the reserved one; tables: one
+        # per pmd that holds struct pages of the 1009 huge pages.
         ("--arch riscv64 --size 2MB", 7, 16),  # 1009 * 32 KB / 2 MB
         ("--arch riscv64 --size 1GB", 4095, 8 * 1009),
         ("--arch riscv64 --size 64KB", 0, 0),

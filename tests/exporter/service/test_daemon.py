@@ -99,7 +99,7 @@ def test_a_scenario_with_faults_is_served(tmp_path: Path) -> None:
     with daemon("--backend", "sim", *options) as (_, url, log):
         assert any("INFO scenario mine: A probe is lost." in line for line in log)
         metrics = ""
-        for _ in range(1000):  # the scenario runs beside the web side, and takes a moment
+        for _ in range(1000):  # the scenario runs concurrently and takes a moment
             metrics = get(f"{url}/metrics")
             if 'step="remap_pte",symbol="vmemmap_remap_pte"} 0.0' in metrics:
                 break

@@ -71,7 +71,7 @@ def test_a_temporary_error_is_retried_and_starves_no_client(
         assert healthy(good) == 200
         eventually(lambda: bad.tries >= 5)
         assert not ended.wait(0.5)
-        assert bad.tries < 20  # 1 ms and twice as long each time, up to half a second
+        assert bad.tries < 20  # pauses double from 1 ms to half a second
         assert healthy(good) == 200
     finally:
         server.stop()

@@ -31,14 +31,14 @@ WANT_OPENMETRICS = (
     "application/*, text/plain;q=0.5",
     "*/*, text/plain;q=0.5",
     "text/*;q=0, */*;q=0.1",
-    # as much as text, and named
+    # named with the same weight as text
     f"text/plain, {OM}",
     f"text/plain;version=0.0.4, */*;q=0.8, {OM}; version=1.0.0; charset=utf-8",
     f"{OM}, */*",
-    # the list and its elements, as loose as the grammar is
+    # variants of the grammar
     f" , ,\t{OM} ;version=1.0.0 ; ;q=0.5;, ,",
     f'text/plain;note=", {OM};q=0";q=0.1, {OM};q=0.2',
-    f"*; q=.2, {OM}",  # one bad element costs that element only
+    f"*; q=.2, {OM}",  # only the invalid element is ignored
     f'text/plain;q=0.5, {OM};q=0.7, text/html;level="1',
 )
 
@@ -47,7 +47,7 @@ WANT_TEXT = (
     "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
     "*/*;q=0.8,text/plain; charset=utf-8; version=0.0.4",
     'text/plain; version="0.0.4"',
-    # OpenMetrics that is not served
+    # unsupported OpenMetrics
     *(f"{OM}; version=0.0.1", f'{OM}; version="2.0.0"', f"{OM}; version=foo", f"{OM};version="),
     *(f"{OM}; charset=latin1", f"{OM};profile=x", f"{OM}x", f"x{OM}", "application/openmetrics"),
     f"{OM}; version=1.0.0; version=1.0.0",

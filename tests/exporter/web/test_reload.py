@@ -86,7 +86,7 @@ def test_a_certificate_and_its_key_that_change_one_after_the_other(
     before = rules.current()
     certificate = CA.issue_cert("127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(path.parent / "server.crt")
-    assert rules.current() is before  # the key is still the old one's
+    assert rules.current() is before  # the key still belongs to the old certificate
     certificate.private_key_pem.write_to_path(path.parent / "server.key")
     assert rules.current() is not before
     levels = [record.levelname for record in caplog.records]

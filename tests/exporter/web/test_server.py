@@ -66,7 +66,7 @@ def test_percent_encoded_paths_are_decoded(served: Served) -> None:
         ("http://anywhere.example", 200),
         ("http://anywhere.example?x", 200),
         ("HTTP://anywhere.example:80/numb%65rs?name[]=answer&x=/-/ready", 200),
-        ("http://[::1/numbers", 200),  # whose the authority is, is none of our business
+        ("http://[::1/numbers", 200),  # the authority is not checked
         ("/numbers?", 200),
         ("/numbers?a=://b/c", 200),
         ("/numbers?name%5B%5D=answer", 200),
@@ -190,7 +190,7 @@ def test_a_silent_client_is_disconnected(numbers: Numbers) -> None:
         assert raw(served, b"") == b""
         assert raw(served, b"GET /numbers HTT") == b""
         answer = raw(served, b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert answer.endswith(b"healthy\n")  # and then nothing
+        assert answer.endswith(b"healthy\n")  # and no further response
 
 
 def large(_: Request) -> Response:
