@@ -29,12 +29,12 @@ class Demo:
         command = [sys.executable, "-m", "dashboards.demo", "--render", "no"]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
-        self.said = []
+        self.reported = []
         for line in self.process.stdout:
-            self.said.append(line)
+            self.reported.append(line)
             if "Ctrl-C" in line:
                 break
-        self.ports = re.findall(r"127\.0\.0\.1:(\d+)/", "".join(self.said))
+        self.ports = re.findall(r"127\.0\.0\.1:(\d+)/", "".join(self.reported))
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def demo() -> Iterator[Demo]:
 
 
 def test_a_fleet_is_scraped_and_rules_are_evaluated(demo: Demo) -> None:
-    url = re.search(r"http\S+(?=/alerts)", "".join(demo.said))
-    assert url, demo.said
+    url = re.search(r"http\S+(?=/alerts)", "".join(demo.reported))
+    assert url, demo.reported
     prometheus = Prometheus(url[0])
     expected = {frozenset({("instance", name)}): 1.0 for name in FLEET}
 

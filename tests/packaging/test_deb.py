@@ -51,8 +51,8 @@ def notes(package: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     work, out = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("out")
     boot = ("unshare", "--mount", "bash", HERE / "boot.sh", package, work, out, HERE)
     booted = subprocess.run(boot, capture_output=True, text=True, timeout=400, check=False)
-    said = [f"{path.name}:\n{path.read_text()}" for path in sorted(out.glob("[a-z]*[!n]"))]
-    assert (out / "notes.json").exists(), "\n".join([booted.stderr, *said])
+    reported = [f"{path.name}:\n{path.read_text()}" for path in sorted(out.glob("[a-z]*[!n]"))]
+    assert (out / "notes.json").exists(), "\n".join([booted.stderr, *reported])
     found: dict[str, Any] = json.loads((out / "notes.json").read_text())
     return found
 

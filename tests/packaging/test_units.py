@@ -14,7 +14,7 @@ from tests.tools import need
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
 SERVICE = PACKAGING / "hvoscope.service"
-MOST_EXPOSURE = 2.0
+MAX_EXPOSURE = 2.0
 
 
 def systemd_analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -48,7 +48,7 @@ def test_the_exposure_level_is_low() -> None:
     judged = systemd_analyze("security", "--offline=true", "--no-pager", SERVICE)
     level = re.search(r"Overall exposure level for hvoscope.service: (\d+\.\d+)", judged.stdout)
     assert level, judged.stdout + judged.stderr
-    assert float(level[1]) <= MOST_EXPOSURE
+    assert float(level[1]) <= MAX_EXPOSURE
 
 
 def test_the_service_uses_existing_options() -> None:

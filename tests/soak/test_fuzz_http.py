@@ -48,9 +48,9 @@ BODIES = {
 class Fed(Stream):
     """A client in memory: sends its input in pieces, and closes."""
 
-    def __init__(self, said: list[bytes]) -> None:
+    def __init__(self, reported: list[bytes]) -> None:
         self.waiting_since = None
-        self._said = said
+        self._said = reported
         self.heard = b""
 
     async def read(self) -> bytes:

@@ -72,9 +72,9 @@ def test_kallsyms(tmp_path: Path) -> None:
             continue
         for name, address in found.items():
             seen += 1
-            said = rf"(?m)^[0\s]*{address:x}\s+[tTdDbBrR]\s+{re.escape(name)}\s*$"
+            reported = rf"(?m)^[0\s]*{address:x}\s+[tTdDbBrR]\s+{re.escape(name)}\s*$"
             text = data.decode("ascii", errors="replace").lower()
-            assert re.search(said.lower() if address else "0", text), data
+            assert re.search(reported.lower() if address else "0", text), data
     assert seen > INPUTS
 
 
@@ -90,11 +90,11 @@ def test_vmstat(host: Host) -> None:
             assert "vmstat" in str(error)
             continue
         for kind, name in (("boot", "nr_memmap_boot_pages"), ("runtime", "nr_memmap_pages")):
-            said = [m[1] for line in lines(data) if (m := re.fullmatch(rf"{name} (\d+)", line))]
-            assert (kind in pages) == bool(said), data
-            if said:
+            reported = [m[1] for line in lines(data) if (m := re.fullmatch(rf"{name} (\d+)", line))]
+            assert (kind in pages) == bool(reported), data
+            if reported:
                 seen += 1
-                assert pages[kind] in map(counter, said), data
+                assert pages[kind] in map(counter, reported), data
     assert seen > INPUTS / 2
 
 
@@ -224,10 +224,10 @@ def command_lines() -> Iterator[bytes]:
 def test_command_lines(tmp_path: Path) -> None:
     """Parsing equals that of C code, character by character."""
     lines = [data.decode("ascii", "replace").encode() for data in command_lines()]
-    said = as_c_reads(tmp_path, lines)
-    assert len(said) == len(lines)
+    reported = as_c_reads(tmp_path, lines)
+    assert len(reported) == len(lines)
     given = 0
-    for line, words in zip(lines, said, strict=True):
+    for line, words in zip(lines, reported, strict=True):
         assert as_we_read(line.decode()) == words.decode(), line
         given += bool(values_of(line.decode(), NAME))
     assert given > INPUTS / 2

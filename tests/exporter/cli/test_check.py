@@ -104,9 +104,9 @@ def test_path_options_select_the_machine(tmp_path: Path) -> None:
     host = machine(tmp_path, {"sys/kernel/security/lockdown": "none integrity [confidentiality]"})
     ran = check("--path.procfs", str(host.proc), "--path.sysfs", str(host.sys), "--json")
     assert (ran.returncode, ran.stderr) == (1, "")
-    said = json.loads(ran.stdout)
-    assert said["ready"] is False
-    verdicts = {finding["name"]: finding["verdict"] for finding in said["findings"]}
+    reported = json.loads(ran.stdout)
+    assert reported["ready"] is False
+    verdicts = {finding["name"]: finding["verdict"] for finding in reported["findings"]}
     assert verdicts["lockdown"] == "problem"
     assert verdicts["optimize"] == verdicts["kprobes"] == "ok"
 
@@ -120,17 +120,17 @@ def test_exit_code_and_last_line_agree_on_this_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "said"),
+    ("argument", "reported"),
     [
         ("--jsn", "No such option '--jsn'"),
         ("kernel", "unexpected extra argument (kernel)"),
         ("--path.procfs=/nowhere", "'--path.procfs': Directory '/nowhere' does not exist"),
     ],
 )
-def test_wrong_usage_is_exit_code_2(argument: str, said: str) -> None:
+def test_wrong_usage_is_exit_code_2(argument: str, reported: str) -> None:
     ran = check(argument)
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert said in ran.stderr
+    assert reported in ran.stderr
 
 
 def test_help_names_the_exit_codes() -> None:

@@ -27,7 +27,7 @@ def hvoscope(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "reported"),
     [
         ("serve --backend ebpf", "'ebpf' is not one of 'bcc', 'sim', 'replay'"),
         ("serve --web.listen-address here", "invalid address 'here'"),
@@ -73,27 +73,27 @@ def hvoscope(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("tarce", "No such command 'tarce'"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments: str, said: str) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(arguments: str, reported: str) -> None:
     ran = hvoscope(*(word.replace("hvo.on", "hvo-on") for word in arguments.split()))
     assert ran.returncode == 2
     (line,) = ran.stderr.splitlines()
     assert line.startswith("hvoscope: error: ")
-    assert said.replace("hvo.on", "hvo-on") in line
+    assert reported.replace("hvo.on", "hvo-on") in line
     assert ran.stdout == ""
 
 
 @pytest.mark.parametrize(
-    ("operation", "said"),
+    ("operation", "reported"),
     [
         ("shrink 2MB 3", "shrink 2MB 3: the pool has 0 pages"),
         ("grow 3MB 1", "this kernel has huge pages of 2MB, 1GB"),
         ("grow 1GB 1025", "of huge pages (expected at most 1024GB)"),
     ],
 )
-def test_an_impossible_operation_is_exit_code_2(operation: str, said: str) -> None:
+def test_an_impossible_operation_is_exit_code_2(operation: str, reported: str) -> None:
     ran = hvoscope("simulate", "--op", operation)
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert said in ran.stderr
+    assert reported in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
 
 

@@ -123,15 +123,15 @@ def test_the_simulated_kernel_saves_the_forecast(
 
 
 @pytest.mark.parametrize(
-    ("struct_page", "said"),
+    ("struct_page", "reported"),
     [
         (56, "a struct page of 56 bytes crosses page boundaries"),
         (96, "a struct page of 96 bytes crosses page boundaries"),
         (8192, "expected at most 4KB"),
     ],
 )
-def test_an_impossible_struct_page_is_rejected(struct_page: int, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_an_impossible_struct_page_is_rejected(struct_page: int, reported: str) -> None:
+    with pytest.raises(ValueError, match=reported):
         check_possible(Geometry(struct_page_size=struct_page))
 
 
@@ -141,7 +141,7 @@ def test_possible_struct_pages_are_accepted(struct_page: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "page", "size", "said"),
+    ("architecture", "page", "size", "reported"),
     [
         ("x86-64", 64 * KIB, 2 * MIB, "x86-64 has no 64KB pages"),
         ("arm64", 8 * KIB, 2 * MIB, "arm64 has no 8KB pages"),
@@ -152,9 +152,9 @@ def test_possible_struct_pages_are_accepted(struct_page: int) -> None:
     ],
 )
 def test_a_size_that_an_architecture_lacks_is_rejected(
-    architecture: str, page: int, size: int, said: str
+    architecture: str, page: int, size: int, reported: str
 ) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=reported):
         check_architecture(architecture, Geometry(page), [size])
 
 

@@ -132,11 +132,13 @@ def test_notifications_to_the_service_manager(tmp_path: Path) -> None:
             heard = {manager.recv(4096)}
             while b"READY=1\n" + ready not in heard:
                 heard.add(manager.recv(4096))
-            assert any(re.match(rb"RELOADING=1\nMONOTONIC_USEC=\d+$", said) for said in heard)
+            assert any(
+                re.match(rb"RELOADING=1\nMONOTONIC_USEC=\d+$", reported) for reported in heard
+            )
             process.terminate()
-            while (said := manager.recv(4096)).startswith(b"WATCHDOG"):
+            while (reported := manager.recv(4096)).startswith(b"WATCHDOG"):
                 pass
-            assert said.startswith(b"STOPPING=1\n")
+            assert reported.startswith(b"STOPPING=1\n")
             assert process.wait(60) == 0
 
 
@@ -174,7 +176,7 @@ def test_a_socket_from_systemd() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "said"),
+    ("text", "code", "reported"),
     [
         ("rate_limit: {interval: 1s, burst: 5}", 0, "configuration is valid"),
         ("rate_limit: {intervall: 1s}", 2, "web.yml:1: rate_limit.intervall: unknown key"),
@@ -185,7 +187,7 @@ def test_a_socket_from_systemd() -> None:
         ),
     ],
 )
-def test_config_check(tmp_path: Path, text: str, code: int, said: str) -> None:
+def test_config_check(tmp_path: Path, text: str, code: int, reported: str) -> None:
     path = tmp_path / "web.yml"
     path.write_text(text + "\n")
     ran = subprocess.run(
@@ -198,4 +200,4 @@ def test_config_check(tmp_path: Path, text: str, code: int, said: str) -> None:
     )
     assert ran.returncode == code
     (line,) = (ran.stdout + ran.stderr).splitlines()
-    assert said in line
+    assert reported in line

@@ -136,7 +136,7 @@ def test_any_terminal_size_works(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("view", "said"),
+    ("view", "reported"),
     [
         (View(paused=True), "PAUSED"),
         (View(sort="saved", reverse=True), "sort: saved down"),
@@ -144,8 +144,8 @@ def test_any_terminal_size_works(size: tuple[int, int]) -> None:
         (View(interval=0.5), "every 0.5 s"),
     ],
 )
-def test_the_view_is_on_the_screen(view: View, said: str) -> None:
-    assert said in text(History(at(0.0)), view=view)
+def test_the_view_is_on_the_screen(view: View, reported: str) -> None:
+    assert reported in text(History(at(0.0)), view=view)
 
 
 def test_pools_are_sorted_by_the_selected_column() -> None:

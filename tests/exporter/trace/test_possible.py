@@ -27,7 +27,7 @@ def simulated() -> Iterator[Backend]:
 
 
 @pytest.mark.parametrize(
-    ("selection", "said"),
+    ("selection", "reported"),
     [
         (Selection(sizes=(3 * MB,)), "--size 3MB: no huge pages of this size (expected 2MB"),
         (Selection(sizes=(2 * MB, 16 * GB)), "--size 16GB: .* (expected 2MB, 1GB)"),
@@ -45,9 +45,9 @@ def simulated() -> Iterator[Backend]:
     ],
 )
 def test_an_impossible_selection_is_rejected(
-    simulated: Backend, selection: Selection, said: str
+    simulated: Backend, selection: Selection, reported: str
 ) -> None:
-    pattern = said.replace("(", r"\(").replace(")", r"\)")
+    pattern = reported.replace("(", r"\(").replace(")", r"\)")
     with pytest.raises(ImpossibleError, match=pattern) as caught:
         check_possible(selection, simulated, Host())
     assert "\n" not in str(caught.value)

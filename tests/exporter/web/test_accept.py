@@ -126,12 +126,12 @@ def test_a_daemon_whose_socket_is_shut_down_ends_with_one_line() -> None:
         listener.shutdown(socket.SHUT_RDWR)
         assert process.wait(60) == 2
         assert process.stderr
-        said = process.stderr.read().splitlines()
+        reported = process.stderr.read().splitlines()
     listener.close()
-    assert said[-1] == (
+    assert reported[-1] == (
         f"hvoscope: error: can no longer accept connections on {address}: Invalid argument"
     )
-    assert not any("Traceback" in line for line in said)
+    assert not any("Traceback" in line for line in reported)
 
 
 def cpu_seconds(pid: int) -> float:

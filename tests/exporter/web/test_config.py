@@ -121,13 +121,13 @@ def test_all_ciphers_and_curves_of_go_are_accepted(folder: Path) -> None:
     ],
 )
 def test_a_partly_supported_setting_is_a_warning(folder: Path, rest: str, warning: str) -> None:
-    (said,) = read(folder, TLS + rest).warnings
-    assert warning in said
+    (reported,) = read(folder, TLS + rest).warnings
+    assert warning in reported
 
 
 def test_passwords_without_tls_are_a_warning(folder: Path) -> None:
-    (said,) = read(folder, f"basic_auth_users: {{alice: {HASH}}}").warnings
-    assert "basic_auth_users: without tls_server_config, passwords are sent in clear" in said
+    (reported,) = read(folder, f"basic_auth_users: {{alice: {HASH}}}").warnings
+    assert "basic_auth_users: without tls_server_config, passwords are sent in clear" in reported
 
 
 @pytest.mark.parametrize(
@@ -263,12 +263,14 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said"), BAD, ids=[said[:40] for _, said in BAD])
-def test_an_error_is_one_line_with_file_line_and_key(folder: Path, text: str, said: str) -> None:
+@pytest.mark.parametrize(("text", "reported"), BAD, ids=[reported[:40] for _, reported in BAD])
+def test_an_error_is_one_line_with_file_line_and_key(
+    folder: Path, text: str, reported: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         read(folder, text)
     message = str(caught.value)
-    assert said in message
+    assert reported in message
     assert re.match(rf"{re.escape(str(folder / 'web.yml'))}(:\d+)?: ", message)
     assert "\n" not in message
 

@@ -135,6 +135,6 @@ def test_lines_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
         once.warning("%d", 23)
     for number in range(1009):
         once.error("%d", number)
-    said = [record.message for record in caplog.records]
-    assert said[:2] == ["no good (logged once)", "23 (logged once)"]
-    assert len(said) == len(set(said)) == 100
+    reported = [record.message for record in caplog.records]
+    assert reported[:2] == ["no good (logged once)", "23 (logged once)"]
+    assert len(reported) == len(set(reported)) == 100

@@ -94,7 +94,7 @@ def test_other_parameters_are_ignored(exporter: RunningExporter) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "reported"),
     [
         (
             "collect[]=cpu",
@@ -107,11 +107,11 @@ def test_other_parameters_are_ignored(exporter: RunningExporter) -> None:
     ],
 )
 def test_an_invalid_query_is_a_400_of_one_line(
-    exporter: RunningExporter, query: str, said: str
+    exporter: RunningExporter, query: str, reported: str
 ) -> None:
     scraped = Scraped(exporter, query)
     assert scraped.status == 400
-    assert scraped.body.startswith(said)
+    assert scraped.body.startswith(reported)
     assert scraped.body.count("\n") == 1
 
 

@@ -71,10 +71,10 @@ def test_an_invalid_change_is_logged_once_and_the_old_configuration_stays(
     path.unlink()
     for _ in range(23):
         assert rules.current() is before
-    said = [record.message for record in caplog.records]
-    assert len(said) == 2
-    assert "the previous one stays active" in said[0] and "gone.crt" in said[0]
-    assert "web.yml: No such file or directory" in said[1]
+    reported = [record.message for record in caplog.records]
+    assert len(reported) == 2
+    assert "the previous one stays active" in reported[0] and "gone.crt" in reported[0]
+    assert "web.yml: No such file or directory" in reported[1]
 
 
 def test_a_certificate_and_its_key_that_change_one_after_the_other(

@@ -274,9 +274,9 @@ def test_a_response_in_progress_is_sent_before_the_stop() -> None:
         eventually(lambda: refuses(served.where))
         slow.go_on.set()
         with client.makefile("rb") as answer:
-            said = answer.read()
-        assert b"\r\nConnection: close\r\n" in said
-        assert said.endswith(b"at last\n")
+            reported = answer.read()
+        assert b"\r\nConnection: close\r\n" in reported
+        assert reported.endswith(b"at last\n")
         stopping.join()
 
 

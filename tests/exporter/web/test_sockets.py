@@ -134,8 +134,8 @@ except sockets.ListenError as error:
 def test_a_socket_passed_by_systemd() -> None:
     with listening(LOOPBACK) as (listener,):
         port = listener.getsockname()[1]
-        said = passed_on(SHOW, listener.fileno(), LISTEN_PID="mine", LISTEN_FDS="1")
-    assert said == f"{port} False {{}}\n"
+        reported = passed_on(SHOW, listener.fileno(), LISTEN_PID="mine", LISTEN_FDS="1")
+    assert reported == f"{port} False {{}}\n"
 
 
 @pytest.mark.parametrize(
@@ -143,17 +143,17 @@ def test_a_socket_passed_by_systemd() -> None:
     [{}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}, {"LISTEN_PID": "mine", "LISTEN_FDS": "0"}],
 )
 def test_no_socket_from_systemd(environ: dict[str, str]) -> None:
-    said = passed_on(SHOW, None, **environ)
-    assert said == "systemd passed no socket: start the service through its .socket unit\n"
+    reported = passed_on(SHOW, None, **environ)
+    assert reported == "systemd passed no socket: start the service through its .socket unit\n"
 
 
 def test_an_invalid_descriptor_from_systemd_is_an_error() -> None:
     with socket.socket() as unconnected:
-        said = passed_on(SHOW, unconnected.fileno(), LISTEN_PID="mine", LISTEN_FDS="1")
-        assert said == "descriptor 3 from systemd is not a listening socket\n"
+        reported = passed_on(SHOW, unconnected.fileno(), LISTEN_PID="mine", LISTEN_FDS="1")
+        assert reported == "descriptor 3 from systemd is not a listening socket\n"
     null = os.open(os.devnull, os.O_RDONLY)
     try:
-        said = passed_on(SHOW, null, LISTEN_PID="mine", LISTEN_FDS="1")
-        assert "descriptor 3 from systemd is not a socket: " in said
+        reported = passed_on(SHOW, null, LISTEN_PID="mine", LISTEN_FDS="1")
+        assert "descriptor 3 from systemd is not a socket: " in reported
     finally:
         os.close(null)

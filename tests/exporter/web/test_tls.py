@@ -224,7 +224,7 @@ def ca_without_certificate(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "reported"),
     [
         (empty, "server.crt and .*/server.key: "),
         (no_pem, "server.crt and .*/server.key: "),
@@ -237,13 +237,13 @@ def ca_without_certificate(folder: Path) -> None:
     ],
 )
 def test_unusable_certificate_files_are_errors(
-    folder: Path, spoil: Callable[[Path], None], said: str
+    folder: Path, spoil: Callable[[Path], None], reported: str
 ) -> None:
     (folder / "web.yml").write_text(MTLS + "}")
     config = read_config(folder / "web.yml").tls
     assert config
     spoil(folder)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=reported):
         make_context(config)
 
 
