@@ -6,30 +6,30 @@ VENV := .venv
 BIN := $(VENV)/bin
 LISTEN ?= 127.0.0.1:10917
 RENDER ?= auto
-# Markers of tests that have a target of their own.
-ELSEWHERE := kernel or host or packaging or dashboards or soak
+# Markers of tests with a separate target.
+SEPARATE := kernel or host or packaging or dashboards or soak
 
 .PHONY: help run demo dashboards test coverage lint soak deb test-dashboards test-host test-packaging \
   test-kernel bench bench-quick clean
 
 help:
-	@echo "make run          serve the simulator on $(LISTEN) (LISTEN=HOST:PORT for another)"
-	@echo "make demo         four simulated machines, a real Prometheus, and the dashboards"
-	@echo "make dashboards   write dashboards/json/ anew, and check it"
-	@echo "make test         every test that needs no root and no browser"
-	@echo "make coverage     the same, in twice the time, with branch coverage"
-	@echo "make lint         ruff, mypy --strict, import rules, clang over the BPF program (needs clang)"
-	@echo "make soak         two minutes of load and hostile clients, 100,000 bad inputs"
-	@echo "make test-dashboards  queries on a real Prometheus, pictures in Chromium (some minutes)"
-	@echo "make test-host    huge pages of this machine, put back as they were (needs root)"
-	@echo "make deb          the Debian package, in dist/ (needs debhelper and dh-python)"
-	@echo "make test-packaging  that package under a systemd in a container (needs root)"
-	@echo "make bench        measure everything, write BENCHMARKS.md (20 minutes, needs root)"
-	@echo "make bench-quick  measure a little, and fail where a ratio got twice as bad (3 minutes)"
-	@echo "make test-kernel  boot real kernels in QEMU and count there (needs root)"
+	@echo "make run          serve a simulated kernel on $(LISTEN) (override: LISTEN=HOST:PORT)"
+	@echo "make demo         run four simulated machines, a real Prometheus, and the dashboards"
+	@echo "make dashboards   generate dashboards/json/ and lint it"
+	@echo "make test         run the tests that need no root and no browser"
+	@echo "make coverage     run the same tests with branch coverage (takes twice as long)"
+	@echo "make lint         run ruff, mypy --strict, import rules, clang on the BPF program (needs clang)"
+	@echo "make soak         run load and hostile clients for two minutes, and 100,000 invalid inputs"
+	@echo "make test-dashboards  test queries on a real Prometheus, rendering in Chromium (minutes)"
+	@echo "make test-host    test with huge pages of this machine, then restore its pools (needs root)"
+	@echo "make deb          build the Debian package in dist/ (needs debhelper and dh-python)"
+	@echo "make test-packaging  test the package under systemd in a container (needs root)"
+	@echo "make bench        run all benchmarks, write BENCHMARKS.md (20 minutes, needs root)"
+	@echo "make bench-quick  run short benchmarks, fail if a ratio doubled (3 minutes)"
+	@echo "make test-kernel  test on real kernels in QEMU (needs root)"
 
 run: $(VENV)/.run
-	@echo "Serving a simulated kernel: http://$(LISTEN)/  (Ctrl-C ends it)"
+	@echo "Serving a simulated kernel: http://$(LISTEN)/  (Ctrl-C to stop)"
 	@$(BIN)/hvoscope serve --backend sim --web.listen-address $(LISTEN)
 
 demo: $(VENV)/.dev
@@ -40,10 +40,10 @@ dashboards: $(VENV)/.dev
 	$(BIN)/python -m dashboards.lint
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -q -n auto --timeout 300 -m "not ($(ELSEWHERE))"
+	$(BIN)/pytest -q -n auto --timeout 300 -m "not ($(SEPARATE))"
 
 coverage: $(VENV)/.dev
-	$(BIN)/pytest -q -n auto --timeout 300 -m "not ($(ELSEWHERE))" --cov --cov-report=term
+	$(BIN)/pytest -q -n auto --timeout 300 -m "not ($(SEPARATE))" --cov --cov-report=term
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -80,7 +80,7 @@ bench-quick: $(VENV)/.dev
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
-# Debian ships venv apart from Python; say so, or as root put it right.
+# Debian packages venv separately from Python: as root install it, otherwise report the command.
 $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qqy python3-venv \

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dashboards as code, recording and alerting rules, runbooks, and the proof that they are right."""
+"""Dashboards as code, recording and alerting rules, runbooks, and their tests on Prometheus."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m dashboards``: write the dashboards' JSON; with ``--check``, only say what differs."""
+"""``python -m dashboards``: write the dashboards' JSON; with ``--check``, list stale files."""
 
 import argparse
 import sys
@@ -8,12 +8,12 @@ from dashboards.boards.build import FOLDER, stale, texts
 
 
 def main() -> int:
-    """Return the exit code: 1 when ``--check`` finds a difference."""
+    """Return the exit code: 1 if ``--check`` finds a stale file."""
     parser = argparse.ArgumentParser(prog="python -m dashboards", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
     if parser.parse_args().check:
         for name in (found := stale(FOLDER)):
-            print(f"{name} is not what the code makes: run python -m dashboards")
+            print(f"{name} is stale: run python -m dashboards")
         return 1 if found else 0
     for name, text in texts().items():
         (FOLDER / name).write_text(text)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m dashboards.demo``: a simulated fleet, a real Prometheus with the rules, and a page.
+"""``python -m dashboards.demo``: a simulated fleet, a real Prometheus with the rules, dashboards.
 
-Everything listens on free ports of the loopback only, and ends with Ctrl-C.
+Everything listens on free loopback ports and ends with Ctrl-C.
 """
 
 import argparse
@@ -32,14 +32,14 @@ SHOWN_SECONDS = 15 * 60
 
 
 def main() -> int:
-    """Return the exit code: 2 where something is missing."""
+    """Return the exit code: 2 if a required program is missing."""
     parser = argparse.ArgumentParser(prog="python -m dashboards.demo", description=__doc__)
     parser.add_argument(
         "--render",
         choices=("auto", "yes", "no"),
         default="auto",
-        help="dashboards on a page: auto where the npm packages are installed, yes installs them "
-        "(650 MB, in your cache folder)",
+        help="show the dashboards; auto: if the npm packages are installed; yes: install them "
+        "(650 MB, in the cache folder)",
     )
     chosen = parser.parse_args()
     stop = threading.Event()
@@ -47,8 +47,8 @@ def main() -> int:
         signal.signal(number, lambda *_: stop.set())
     render = chosen.render == "yes" or (chosen.render == "auto" and installed())
     try:
-        with tempfile.TemporaryDirectory(prefix="hvoscope-demo-") as place:
-            show(Path(place), stop, render=render)
+        with tempfile.TemporaryDirectory(prefix="hvoscope-demo-") as work:
+            show(Path(work), stop, render=render)
     except (OSError, PrometheusError, RenderError) as error:
         if stop.is_set():
             return 0
@@ -57,53 +57,53 @@ def main() -> int:
     return 0
 
 
-def show(place: Path, stop: threading.Event, *, render: bool) -> None:
-    """Run it all in ``place`` until ``stop`` is set.
+def show(work: Path, stop: threading.Event, *, render: bool) -> None:
+    """Run everything in the folder ``work`` until ``stop`` is set.
 
     Raises ``PrometheusError`` and ``RenderError``.
     """
     with ExitStack() as stack:
         print("Starting four simulated machines and a Prometheus ...", flush=True)
-        ports = {name: stack.enter_context(exporter(name, place, stop)) for name in FLEET}
-        prometheus = stack.enter_context(running(place / "prometheus", _config(ports), stop=stop))
+        ports = {name: stack.enter_context(exporter(name, work, stop)) for name in FLEET}
+        prometheus = stack.enter_context(running(work / "prometheus", _config(ports), stop=stop))
         for name, port in ports.items():
             print(f"  {name:<11} http://127.0.0.1:{port}/")
         print(f"  Prometheus  {prometheus.url}/alerts and {prometheus.url}/graph")
         if render:
-            build(place / "site")
+            build(work / "site")
             settings = Settings(prometheus.url, None, SHOWN_SECONDS, SCRAPE_SECONDS)
-            print(f"  Dashboards  {stack.enter_context(serving(place / 'site', settings))}")
+            print(f"  Dashboards  {stack.enter_context(serving(work / 'site', settings))}")
         else:
             print("  Dashboards  dashboards/pictures/, or live: make demo RENDER=yes")
         print(f"A day takes {24 * 60 // TIME_SCALE} minutes; Ctrl-C ends it.", flush=True)
         stop.wait()
-        print("Ending ...", flush=True)
+        print("Stopping ...", flush=True)
 
 
 @contextmanager
-def exporter(name: str, place: Path, stop: threading.Event) -> Iterator[int]:
-    """An exporter of a simulated machine, ready when its port is yielded."""
+def exporter(name: str, work: Path, stop: threading.Event) -> Iterator[int]:
+    """Run an exporter of a simulated machine; yield its port when it is ready."""
     port = free_port()
     command = [
         *(str(Path(sys.executable).with_name("hvoscope")), "serve", "--backend", "sim"),
         *("--sim.scenario", str(MACHINES / f"{name}.toml"), "--sim.time-scale", str(TIME_SCALE)),
         *("--web.listen-address", f"127.0.0.1:{port}"),
     ]
-    with (place / f"{name}.log").open("w") as log:
+    with (work / f"{name}.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
-        wait_until(lambda: _answers(process, port, place / f"{name}.log"), stop)
+        wait_until(lambda: _is_ready(process, port, work / f"{name}.log"), stop)
         yield port
     finally:
         end(process)
 
 
-def _answers(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
+def _is_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
     if process.poll() is not None:
-        raise PrometheusError(f"an exporter ended at once: {log.read_text().strip()[-300:]}")
+        raise PrometheusError(f"an exporter failed to start: {log.read_text().strip()[-300:]}")
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=10) as answer:
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=10) as response:
+            return bool(response.status == 200)
     except OSError:
         return False
 

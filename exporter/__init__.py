@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line, the collector and the web side."""
+"""The command line, the collector and the web server."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures for whoever tests an alert, a dashboard or a tool against a simulated kernel.
+"""Fixtures to test alerts, dashboards and tools against a simulated kernel.
 
-pytest loads this in every run where hvoscope is installed. So all it does then is define three
-fixtures; everything else is imported when one of them is asked for.
+pytest loads this module in every run where hvoscope is installed. It therefore only defines three
+fixtures; everything else is imported when a test requests one.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def hvo_machine() -> SimKernel:
-    """The machine under ``hvo_kernel``. Define your own for another generation, size or seed."""
-    from sim_backend.kernel.sim_kernel import SimKernel  # noqa: PLC0415 - not in everybody's pytest
+    """The machine of ``hvo_kernel``; override it for another generation, size or random seed."""
+    from sim_backend.kernel.sim_kernel import SimKernel  # noqa: PLC0415 - only where used
 
     return SimKernel()
 
@@ -28,7 +28,7 @@ def hvo_machine() -> SimKernel:
 @pytest.fixture
 def hvo_kernel(hvo_machine: SimKernel) -> Iterator[SimulatedKernel]:
     """A simulated kernel: ``operate("grow 2MB 23")``, ``events``, ``counters()``, ``total()``."""
-    from exporter import testing  # noqa: PLC0415 - not in everybody's pytest
+    from exporter import testing  # noqa: PLC0415 - only where used
 
     with testing.watched_kernel(hvo_machine) as kernel:
         yield kernel
@@ -37,7 +37,7 @@ def hvo_kernel(hvo_machine: SimKernel) -> Iterator[SimulatedKernel]:
 @pytest.fixture
 def hvo_exporter(hvo_kernel: SimulatedKernel) -> Iterator[RunningExporter]:
     """An exporter of ``hvo_kernel`` on a free port: ``url``, ``metrics_url``."""
-    from exporter import testing  # noqa: PLC0415 - not in everybody's pytest
+    from exporter import testing  # noqa: PLC0415 - only where used
 
     with testing.running_exporter(hvo_kernel) as exporter:
         yield exporter

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For tests of other people's tools: a simulated kernel to operate on, and an exporter that runs.
+"""Test helpers for other projects: a simulated kernel to operate on, and a running exporter.
 
-Nothing here needs root, a network or the clock: the same operations on a machine of the same seed
-give the same events, and simulated time passes as fast as the CPU goes. ``exporter.pytest_plugin``
-makes fixtures of these.
+They need no root, network or clock: the same operations with the same random seed give the same
+events, and simulated time passes as fast as the CPU allows. ``exporter.pytest_plugin`` provides
+them as fixtures.
 """
 
 import time
@@ -25,21 +25,20 @@ from sim_backend.kernel.sim_kernel import SimKernel
 
 
 class SimulatedKernel:
-    """A ``SimKernel`` that is being watched: what happened to it, and what was counted."""
+    """A ``SimKernel`` with its events and counters."""
 
     def __init__(self, machine: SimKernel) -> None:
-        """Watch ``machine`` from ``watched_kernel`` on; it must be watched by nobody else."""
+        """Wrap ``machine``, which no other backend may observe; ``watched_kernel`` starts it."""
         self.machine = machine
-        """Of which generation, memory pressure, idle time, page tables: see ``SimKernel``."""
+        """Generation, memory pressure, idle time, page tables: see ``SimKernel``."""
         self._records = bytearray()
         self.backend = SimBackend(machine, sink=self._records.extend)
-        """What an exporter takes for its backend."""
+        """The backend, to pass to an exporter."""
 
     def operate(self, *operations: str) -> int:
-        """Do operations (``"grow 2MB 23"``), and return how many huge pages the last concerned.
+        """Run operations (``"grow 2MB 23"``) and return the last one's number of huge pages.
 
-        Raises ``ValueError`` for one that is not written right or that the machine can't do;
-        the message says why.
+        Raises ``ValueError`` with the reason for an invalid or impossible operation.
         """
         done = 0
         for text in operations:
@@ -48,7 +47,7 @@ class SimulatedKernel:
 
     @property
     def records(self) -> bytes:
-        """All event records so far, back to back, as ``hvoscope simulate --events`` writes them."""
+        """All event records so far, concatenated, as ``hvoscope simulate --events`` writes them."""
         return bytes(self._records)
 
     @property
@@ -57,11 +56,11 @@ class SimulatedKernel:
         return list(unpack_all(self.records))
 
     def counters(self) -> Counters:
-        """What the exporter counts, as it stands."""
+        """Return the current counters."""
         return self.backend.observe((PROBES,)).counters
 
     def total(self, family: str, detail: str = "") -> int | None:
-        """One counter summed over sizes and nodes: ``total("hugepages_skipped", "off")``.
+        """Sum one counter over sizes and nodes: ``total("hugepages_skipped", "off")``.
 
         Family and detail are those of ``probes.counters.SLOTS``; None for any other.
         """
@@ -77,13 +76,13 @@ class RunningExporter:
 
     @property
     def metrics_url(self) -> str:
-        """What Prometheus would scrape."""
+        """The URL to scrape."""
         return f"{self.url}/metrics"
 
 
 @contextmanager
 def watched_kernel(machine: SimKernel | None = None) -> Iterator[SimulatedKernel]:
-    """Watch ``machine``, by default ``SimKernel()``: 16 GB on one node, kernel ``v17-enabled``."""
+    """Observe ``machine``, by default ``SimKernel()``: 16 GB, one node, kernel ``v17-enabled``."""
     kernel = SimulatedKernel(machine or SimKernel())
     kernel.backend.start()
     try:
@@ -94,7 +93,7 @@ def watched_kernel(machine: SimKernel | None = None) -> Iterator[SimulatedKernel
 
 @contextmanager
 def running_exporter(kernel: SimulatedKernel) -> Iterator[RunningExporter]:
-    """Serve what ``kernel`` counts, as ``hvoscope serve`` does, until the context ends."""
+    """Serve the metrics of ``kernel``, as ``hvoscope serve`` does, until the context ends."""
     web = WebOptions([TcpAddress("127.0.0.1", 0)])
     (listener,) = sockets.listen(web.addresses)
     url = sockets.address_of(listener).url("http")

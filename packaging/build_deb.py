@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build the Debian package: ``python packaging/build_deb.py`` leaves it in ``dist/``.
+"""Build the Debian package: ``python packaging/build_deb.py`` writes it to ``dist/``.
 
-Lays out a source tree below ``build/deb``, and lets debhelper do what is Debian's business. What
-is installed, and on what it depends, comes from ``pyproject.toml`` and from the command line.
+Prepares a source tree in ``build/deb`` and runs debhelper on it. The package's version, modules and
+dependencies come from ``pyproject.toml``, its manual pages from the command line.
 """
 
 import os
@@ -24,11 +24,11 @@ SOURCES = ("probes", "exporter", "sim_backend")
 UNITS = ("hvoscope.service", "hvoscope.socket", "hvoscope.default")
 
 DEBIAN_NAMES: Mapping[str, str] = {"pyyaml": "python3-yaml"}
-"""Packages that Debian does not call python3- and the name on the Python package index."""
+"""Debian names that are not python3- and the name on the Python package index."""
 
 
 def main() -> None:
-    """Build it, and say where it is."""
+    """Build the package and print its path."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     work = ROOT / "build/deb"
     shutil.rmtree(work, ignore_errors=True)
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def debian_names(requirements: list[str]) -> list[str]:
-    """What Debian calls the packages that the project requires."""
+    """Return the Debian names of required packages."""
     names = [re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in requirements]
     return [DEBIAN_NAMES.get(name, f"python3-{name}") for name in names]
 
@@ -75,9 +75,9 @@ def _lay_out(tree: Path, project: Mapping[str, Any]) -> None:
 
 
 def _install_app(tree: Path) -> None:
-    """The modules and their metadata (the version comes from there), as pip lays them out."""
+    """Install the modules and their metadata, which has the version, with pip."""
     source = tree.with_name("source")
-    for name in SOURCES:  # copied: setuptools leaves things beside what it builds
+    for name in SOURCES:  # copied: setuptools writes build files into the source tree
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -103,15 +103,15 @@ def _changelog(version: str) -> str:
     )
     return (
         f"{NAME} ({version}) unstable; urgency=medium\n\n"
-        f"  * Release {version}; CHANGELOG.md says what is new.\n\n"
+        f"  * Release {version}; see CHANGELOG.md.\n\n"
         f" -- {maintainer}  {date}\n"
     )
 
 
 def _epoch() -> int:
-    """Seconds since 1970 of the sources, so that the same sources make the same package."""
-    if given := os.environ.get("SOURCE_DATE_EPOCH"):
-        return int(given)
+    """Return the sources' time in seconds since 1970, for reproducible packages."""
+    if epoch := os.environ.get("SOURCE_DATE_EPOCH"):
+        return int(epoch)
     last_commit = subprocess.run(
         ["git", "log", "-1", "--format=%ct"],  # noqa: S607 - whichever git there is
         cwd=ROOT,

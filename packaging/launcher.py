@@ -1,6 +1,6 @@
 #!/usr/bin/python3 -I
 # SPDX-License-Identifier: Apache-2.0
-"""/usr/bin/hvoscope of the Debian package, whose modules have a place of their own."""
+"""/usr/bin/hvoscope of the Debian package, whose modules are outside of Python's path."""
 
 import os
 import sys
@@ -8,8 +8,8 @@ import sys
 HOME = "/usr/share/hvoscope"
 
 sys.path.insert(0, HOME)
-os.environ["PYTHONPATH"] = HOME  # for the loader, which is a Python of its own
+os.environ["PYTHONPATH"] = HOME  # for the loader, a separate Python process
 
-from exporter.cli.main import main  # noqa: E402 - only found from here on
+from exporter.cli.main import main  # noqa: E402 - needs the path above
 
 main()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Manual pages and bash completion, both from the command line itself.
+"""Generate manual pages and bash completion from the command line.
 
-``python packaging/man_pages.py FOLDER DATE`` makes ``FOLDER/man`` and ``FOLDER/completion``.
+``python packaging/man_pages.py FOLDER DATE`` writes ``FOLDER/man`` and ``FOLDER/completion``.
 """
 
 import sys
@@ -18,20 +18,20 @@ NAME = "hvoscope"
 
 
 def main() -> None:
-    """Make both."""
+    """Write both."""
     folder, date = Path(sys.argv[1]), sys.argv[2]
     _load_commands()
     for command in (cli, *cli.commands.values()):
         command.short_help = command.short_help or _first_sentence(command)
-    for place in ("man", "completion"):
-        (folder / place).mkdir(parents=True)
+    for name in ("man", "completion"):
+        (folder / name).mkdir(parents=True)
     write_man_pages(NAME, cli, version=version(NAME), target_dir=str(folder / "man"), date=date)
     completion = BashComplete(cli, {}, NAME, f"_{NAME.upper()}_COMPLETE").source()
     (folder / "completion" / NAME).write_text(completion)
 
 
 def _load_commands() -> None:
-    """Put into the group what it would otherwise import when it is used."""
+    """Register the commands in the group, which otherwise imports them on use."""
     context = click.Context(cli)
     for name in cli.list_commands(context):
         if command := cli.get_command(context, name):
@@ -39,7 +39,7 @@ def _load_commands() -> None:
 
 
 def _first_sentence(command: click.Command) -> str:
-    """Whole: click would cut it to fit a terminal."""
+    """Return the first sentence of the help, which click would truncate."""
     paragraph = " ".join((command.help or "").split("\n\n")[0].split())
     return paragraph.partition(". ")[0].rstrip(".")
 

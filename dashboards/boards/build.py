@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All dashboards, put together and written as JSON that Grafana imports."""
+"""Assemble all dashboards as JSON that Grafana imports."""
 
 import json
 from collections.abc import Mapping
@@ -18,18 +18,17 @@ FOLDER = Path(__file__).parents[1] / "json"
 MODULES: tuple[ModuleType, ...] = (host, fleet, kernel)
 TAG = "hvoscope"
 
-_NOT_OF_QUERIES = ("auto", "auto_count", "auto_min")
-"""What the SDK writes on every variable, though only interval variables have it. It gives tables a
-``footer``, too, which newer schemas have not."""
+_INTERVAL_ONLY = ("auto", "auto_count", "auto_min")
+"""Keys that the SDK writes on every variable, though only interval variables have them."""
 
 
 def dashboards() -> Mapping[str, dict[str, Any]]:
-    """Every dashboard as Grafana's JSON model, by file name."""
+    """Return every dashboard as Grafana's JSON model, by file name."""
     return {f"{module.UID}.json": _model(module) for module in MODULES}
 
 
 def texts() -> Mapping[str, str]:
-    """What each file should say, by name."""
+    """Return the expected content of each file, by name."""
     return {
         name: json.dumps(model, indent=2, sort_keys=True) + "\n"
         for name, model in dashboards().items()
@@ -37,7 +36,7 @@ def texts() -> Mapping[str, str]:
 
 
 def stale(folder: Path) -> list[str]:
-    """Names of the files in ``folder`` that are missing, or not what the code makes."""
+    """Return the names of files in ``folder`` that are missing or stale."""
     return sorted(
         name
         for name, text in texts().items()
@@ -78,8 +77,8 @@ def _model(module: ModuleType) -> dict[str, Any]:
 def _finished(model: dict[str, Any]) -> dict[str, Any]:
     for number, panel in enumerate(model["panels"], start=1):
         panel["id"] = number
-        panel.get("options", {}).pop("footer", None)
+        panel.get("options", {}).pop("footer", None)  # the SDK's; newer schemas have none
     for variable in model["templating"]["list"]:
-        for name in _NOT_OF_QUERIES:
+        for name in _INTERVAL_ONLY:
             variable.pop(name, None)
     return model

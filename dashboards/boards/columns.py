@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the columns of tables look like."""
+"""Columns of tables: selection and formatting."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, Dynam
 
 
 def only(*labels: str, **values: str) -> list[DataTransformerConfig]:
-    """Join the queries' tables by their labels, and keep ``labels`` and ``values`` in that order.
+    """Join the queries' tables by labels; keep only ``labels`` and ``values``, in that order.
 
-    ``values`` are new names by old: ``Value`` of a lone query, ``Value #A`` (written ``Value_A``)
-    of several.
+    ``values`` maps old names to new: ``Value`` of a single query, ``Value #A`` (written
+    ``Value_A``) of several.
     """
     renamed = {old.replace("_", " #"): new for old, new in values.items()}
     kept = [*labels, *renamed]
@@ -29,37 +29,37 @@ def only(*labels: str, **values: str) -> list[DataTransformerConfig]:
 
 
 def yes_or_no(yes: str, no: str, *, bad: str) -> list[DynamicConfigValue]:
-    """1 as ``yes`` in green, 0 as ``no`` in the colour ``bad``."""
+    """Show 1 as ``yes`` in green, and 0 as ``no`` in the color ``bad``."""
     words: Any = {
         "0": {"text": no, "color": bad, "index": 0},
         "1": {"text": yes, "color": "green", "index": 1},
     }
-    return [_mappings(words), *_coloured()]
+    return [_mappings(words), *_colored()]
 
 
 def plain(unit: str, *, decimals: int | None = None) -> list[DynamicConfigValue]:
-    """A number of its own ``unit``."""
-    places = [] if decimals is None else [DynamicConfigValue("decimals", decimals)]
-    return [DynamicConfigValue("unit", unit), *places]
+    """Show a number with a unit."""
+    precision = [] if decimals is None else [DynamicConfigValue("decimals", decimals)]
+    return [DynamicConfigValue("unit", unit), *precision]
 
 
 def wide(pixels: int) -> list[DynamicConfigValue]:
-    """A column of its own width."""
+    """Set the width of the column."""
     return [DynamicConfigValue("custom.width", pixels)]
 
 
 def bad_above_zero(color: str) -> list[DynamicConfigValue]:
-    """A count in green while it is 0, and in ``color`` when it is not."""
+    """Show a count in green if it is 0, otherwise in ``color``."""
     steps = [{"color": "green", "value": None}, {"color": color, "value": 0.5}]
     return [
         *plain("short", decimals=0),
         DynamicConfigValue("thresholds", {"mode": "absolute", "steps": steps}),
-        *_coloured(),
+        *_colored(),
     ]
 
 
 def linked(title: str, url: str) -> list[DynamicConfigValue]:
-    """A link on every cell."""
+    """Put a link on every cell."""
     return [DynamicConfigValue("links", [{"title": title, "url": url}])]
 
 
@@ -67,5 +67,5 @@ def _mappings(words: Any) -> DynamicConfigValue:
     return DynamicConfigValue("mappings", [{"type": "value", "options": words}])
 
 
-def _coloured() -> list[DynamicConfigValue]:
+def _colored() -> list[DynamicConfigValue]:
     return [DynamicConfigValue("custom.cellOptions", {"type": "color-text"})]

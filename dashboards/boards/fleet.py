@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Fleet dashboard: all machines at once, and which of them need looking at."""
+"""The Fleet dashboard: all machines at once, with those that need attention."""
 
 from collections.abc import Iterator
 
@@ -22,8 +22,8 @@ from dashboards.boards.variables import HOSTS, PAGES, SIZES
 TITLE = "HVO / Fleet"
 UID = FLEET
 DESCRIPTION = (
-    "HugeTLB Vmemmap Optimisation over all machines: what it saves together, where it is off or "
-    "failing, which kernels do it, and which machines are slow."
+    "HugeTLB Vmemmap Optimization of all machines: memory saved, machines with HVO off or with "
+    "failures, kernels, and the slowest machines."
 )
 VARIABLES = ("job", "instance", "size", "node")
 
@@ -36,34 +36,34 @@ _TO_HOST = (
 
 def sections() -> Iterator[tuple[str, list[Panel]]]:
     """Rows of panels, top to bottom."""
-    yield "The fleet now", list(_now())
-    yield "Saved", list(_saved())
-    yield "Which machines need looking at", list(_machines())
-    yield "Mix and speed", list(_mix())
+    yield "Overview", list(_now())
+    yield "Memory", list(_saved())
+    yield "Machine status", list(_machines())
+    yield "Kernels and latency", list(_mix())
 
 
 def _now() -> Iterator[Panel]:
     yield number(
         Text(
             "Memory saved",
-            "Memory that HVO has given back on all machines, from the kernels' own accounts (Linux "
-            "6.11 and later; machines with older kernels are not in it).",
+            "Memory saved by HVO on all machines, from the kernels' own accounting (Linux 6.11 and "
+            "later; machines with older kernels are not included).",
             "bytes",
             HOST,
         ),
         Query(f"sum(hvo_memmap_saved_bytes{{{HOSTS}}})", "saved"),
-        absent="no kernel from 6.11 on",
+        absent="no kernel >= 6.11",
     )
     yield number(
-        Text("Machines that answer", "Exporters that Prometheus can scrape.", "short", HOST),
+        Text("Exporters up", "Exporters that Prometheus can scrape.", "short", HOST),
         Query(f"count(hvo_build_info{{{HOSTS}}})", "machines"),
         sparkline=False,
     )
     yield number(
         Text(
-            "HVO off",
-            "Machines whose switch is off. Huge pages that they allocate meanwhile keep all their "
-            "memory until they are allocated anew.",
+            "Machines with HVO off",
+            "Machines with HVO switched off. Huge pages allocated while it is off save no memory "
+            "until they are freed and allocated again.",
             "short",
             HOST,
         ),
@@ -73,8 +73,8 @@ def _now() -> Iterator[Panel]:
     )
     yield number(
         Text(
-            "Machines that fail",
-            "Machines on which an optimisation or a restore failed in the time shown.",
+            "Machines with failures",
+            "Machines on which an optimization or a restore failed in the selected time range.",
             "short",
             HOST,
         ),
@@ -90,14 +90,14 @@ def _now() -> Iterator[Panel]:
     )
     yield number(
         Text(
-            "Blind machines",
-            "Machines with at least one probe detached: their counts are not complete.",
+            "Machines with detached probes",
+            "Machines with at least one detached probe: their counts are incomplete.",
             "short",
             HOST,
         ),
         Query(
             f"sum(min by (job, instance) (hvo_probe_attached{{{HOSTS}}}) == bool 0)",
-            "blind",
+            "detached",
         ),
         thresholds=bad_from(1),
         sparkline=False,
@@ -105,7 +105,7 @@ def _now() -> Iterator[Panel]:
     yield number(
         Text(
             "Exporters down",
-            "Targets of the jobs shown that Prometheus can't scrape.",
+            "Targets of the selected jobs that Prometheus can't scrape.",
             "short",
             HOST,
         ),
@@ -119,7 +119,7 @@ def _saved() -> Iterator[Panel]:
     yield graph(
         Text(
             "Memory saved over time",
-            "Memory given back by machine, stacked: the top edge is the fleet's.",
+            "Memory saved by machine, stacked; the top edge is the fleet's total.",
             "bytes",
             HOST,
         ),
@@ -129,8 +129,8 @@ def _saved() -> Iterator[Panel]:
     )
     yield bars(
         Text(
-            "Top savers",
-            "The ten machines that save most, now.",
+            "Top 10 by memory saved",
+            "The ten machines that currently save most memory.",
             "bytes",
             HOST,
         ),
@@ -145,9 +145,9 @@ def _machines() -> Iterator[Panel]:
     yield rows(
         Text(
             "Machines",
-            "One line a machine: kernel, exporter, switch, memory saved, and what failed in the "
-            "time shown. Empty cells are what a kernel does not show. A click on a name "
-            "opens the Host dashboard.",
+            "Kernel, exporter, HVO switch and memory saved by machine, with failures in the "
+            "selected time range. Empty cells: not provided by the kernel. The instance links to "
+            "the Host dashboard.",
             "string",
             HOST,
         ),
@@ -167,7 +167,7 @@ def _machines() -> Iterator[Panel]:
             Value_H="exporter",
             Value_B="HVO",
             Value_C="saved",
-            Value_D="optimise failures",
+            Value_D="optimize failures",
             Value_E="restore failures",
             Value_F="probes",
             Value_G="drift",
@@ -178,7 +178,7 @@ def _machines() -> Iterator[Panel]:
             "exporter": columns.yes_or_no("up", "DOWN", bad="red"),
             "HVO": columns.yes_or_no("on", "off", bad="orange"),
             "saved": columns.plain("bytes"),
-            "optimise failures": columns.bad_above_zero("orange"),
+            "optimize failures": columns.bad_above_zero("orange"),
             "restore failures": columns.bad_above_zero("red"),
             "probes": columns.yes_or_no("all attached", "DETACHED", bad="red"),
             "drift": columns.bad_above_zero("red"),
@@ -189,8 +189,8 @@ def _machines() -> Iterator[Panel]:
 def _mix() -> Iterator[Panel]:
     yield bars(
         Text(
-            "Kernels",
-            "Machines by kernel: its release, or the simulated generation.",
+            "Machines by kernel",
+            "Machines by kernel release, or by simulated generation.",
             "short",
             HOST,
         ),
@@ -198,9 +198,9 @@ def _mix() -> Iterator[Panel]:
     )
     yield bars(
         Text(
-            "Kernel functions probed",
-            "Machines by the function that optimises a huge page: which generation of HVO they "
-            "have, whatever the release is called.",
+            "Machines by probed function",
+            "Machines by the function that optimizes a huge page, which tells the generation of "
+            "HVO whatever the release.",
             "short",
             KERNEL,
         ),
@@ -211,9 +211,9 @@ def _mix() -> Iterator[Panel]:
     )
     yield bars(
         Text(
-            "Slowest machines",
-            "The ten machines with the largest p99 of the time to optimise a huge page, over the "
-            "last few scrapes with any.",
+            "Top 10 by optimize latency",
+            "The ten machines with the highest 99th percentile of the time to optimize a huge "
+            "page, over the selected time range.",
             "s",
             KERNEL,
         ),
@@ -225,7 +225,7 @@ def _mix() -> Iterator[Panel]:
     )
     yield graph(
         Text(
-            "Huge pages optimised, by machine",
+            "Huge pages optimized by machine",
             "Huge pages per second whose vmemmap was remapped.",
             "ops",
             KERNEL,
@@ -237,18 +237,18 @@ def _mix() -> Iterator[Panel]:
     )
     yield graph(
         Text(
-            "Failures, by machine",
-            "Huge pages per second that could not be optimised or restored.",
+            "Failures by machine",
+            "Huge pages per second that failed to be optimized or restored.",
             "ops",
             KERNEL,
         ),
         Query(
             f"sum by (instance) (rate(hvo_optimize_failures_total{{{PAGES}}}[{_RATE}]))",
-            "{{instance}}: optimise",
+            "{{instance}}: optimize",
         ),
         Query(
             f"sum by (instance) (rate(hvo_restore_failures_total{{{PAGES}}}[{_RATE}]))",
             "{{instance}}: restore",
         ),
-        zero_is_right=True,
+        expects_zero=True,
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Host dashboard: what HVO saves on a machine, what it does, and whether to believe it."""
+"""The Host dashboard: memory saved, activity, latency, pools and data quality of a machine."""
 
 from collections.abc import Iterator
 
@@ -8,9 +8,9 @@ from grafana_foundation_sdk.models.dashboard import ValueMappingResult
 from dashboards.boards import columns
 from dashboards.boards.panels import (
     FLEET,
+    GOOD_AT_ZERO,
     HOST,
     KERNEL,
-    ONLY_ZERO_IS_RIGHT,
     Panel,
     Query,
     Text,
@@ -26,8 +26,8 @@ from dashboards.boards.variables import HOSTS, PAGES, SIZES
 TITLE = "HVO / Host"
 UID = HOST
 DESCRIPTION = (
-    "HugeTLB Vmemmap Optimisation on one machine or a few: memory given back, what the kernel did "
-    "for it, how long that took, and whether the probes saw all of it."
+    "HugeTLB Vmemmap Optimization of selected machines: memory saved, kernel activity, latency, "
+    "pools and data quality."
 )
 VARIABLES = ("job", "instance", "size", "node")
 
@@ -36,20 +36,20 @@ _RATE = "$__rate_interval"
 
 def sections() -> Iterator[tuple[str, list[Panel]]]:
     """Rows of panels, top to bottom."""
-    yield "Now", list(_now())
+    yield "Overview", list(_now())
     yield "Memory", list(_memory())
-    yield "What the kernel does, per second", list(_activity())
-    yield "How long it takes", list(_latency())
+    yield "Activity", list(_activity())
+    yield "Latency", list(_latency())
     yield "Pools", list(_pools())
-    yield "Can the counts be believed?", list(_health())
+    yield "Data quality", list(_health())
 
 
 def _now() -> Iterator[Panel]:
     yield number(
         Text(
             "Memory saved",
-            "Memory that HVO has given back, whole machine, pages optimised at boot included; from "
-            "the kernel's own accounts, which it shows from Linux 6.11 on.",
+            "Memory saved by HVO, including huge pages optimized at boot; from the kernel's own "
+            "accounting (Linux 6.11 and later).",
             "bytes",
             FLEET,
         ),
@@ -59,8 +59,8 @@ def _now() -> Iterator[Panel]:
     yield number(
         Text(
             "HVO switch",
-            "vm.hugetlb_optimize_vmemmap as the kernel has it now; off on any machine shown is "
-            "off here. Kernels before 5.19 have no switch to read.",
+            "vm.hugetlb_optimize_vmemmap; off if it is off on any selected machine. Kernels before "
+            "5.19 have no switch to read.",
             "none",
             FLEET,
         ),
@@ -75,9 +75,9 @@ def _now() -> Iterator[Panel]:
     )
     yield number(
         Text(
-            "Failed to optimise",
-            "Huge pages that the kernel could not optimise in the time shown: they keep all their "
-            "memory. ENOMEM means that there was no page for a page table or a new head.",
+            "Optimize failures",
+            "Huge pages that the kernel failed to optimize in the selected time range; they save "
+            "no memory. ENOMEM: no memory for a page table or a new head page.",
             "short",
             KERNEL,
         ),
@@ -87,9 +87,9 @@ def _now() -> Iterator[Panel]:
     )
     yield number(
         Text(
-            "Failed to restore",
-            "Huge pages that could not be given back in the time shown, for want of the memory "
-            "that they had saved: they stay in the pool as surplus.",
+            "Restore failures",
+            "Huge pages that could not be freed in the selected time range, because restoring "
+            "their struct pages needs memory; they stay in the pool as surplus.",
             "short",
             KERNEL,
         ),
@@ -99,9 +99,9 @@ def _now() -> Iterator[Panel]:
     )
     yield number(
         Text(
-            "Probes detached",
-            "Kernel steps that nobody watches: what they count is missing. "
-            "`hvoscope check` on the host says why.",
+            "Detached probes",
+            "Steps without an attached probe: their counts are missing. `hvoscope check` on the "
+            "host reports the reason.",
             "short",
             KERNEL,
         ),
@@ -114,13 +114,13 @@ def _now() -> Iterator[Panel]:
     yield number(
         Text(
             "Accounting drift",
-            "Frames by which probes and kernel disagree, largest of the machines shown; 0 is "
-            "right. Linux 6.11 and later.",
+            "Difference between the frames counted by the probes and by the kernel, largest of the "
+            "selected machines; 0 means that they agree. Linux 6.11 and later.",
             "short",
             KERNEL,
         ),
         Query(f"max(abs(hvo_accounting_drift_frames{{{HOSTS}}}))", "drift"),
-        thresholds=ONLY_ZERO_IS_RIGHT,
+        thresholds=GOOD_AT_ZERO,
         absent="kernel before 6.11",
         sparkline=False,
     )
@@ -130,7 +130,7 @@ def _memory() -> Iterator[Panel]:
     yield graph(
         Text(
             "Memory saved over time",
-            "Memory given back, by machine, from the kernel's own accounts (Linux 6.11 and later).",
+            "Memory saved by machine, from the kernel's own accounting (Linux 6.11 and later).",
             "bytes",
             FLEET,
         ),
@@ -139,10 +139,10 @@ def _memory() -> Iterator[Panel]:
     )
     yield graph(
         Text(
-            "Frames saved since the probes were attached",
-            "Page frames freed less frames allocated, by size and node, as the probes counted "
-            "them, on any kernel. Below 0 when pages that were optimised before are restored. A "
-            "frame is 4 KiB on x86-64.",
+            "Net frames saved since attach",
+            "Page frames freed less frames allocated, by size and node, as counted by the probes "
+            "on any kernel. Below 0 if pages optimized before attach are restored. A frame is "
+            "4 KiB on x86-64.",
             "short",
             KERNEL,
         ),
@@ -157,14 +157,14 @@ def _memory() -> Iterator[Panel]:
 def _activity() -> Iterator[Panel]:
     yield graph(
         Text(
-            "Huge pages optimised and restored",
-            "Huge pages per second whose vmemmap was remapped, or given back its own frames.",
+            "Huge pages optimized and restored",
+            "Huge pages per second whose vmemmap was remapped to a shared frame, or restored.",
             "ops",
             KERNEL,
         ),
         Query(
             f"sum by (size) (rate(hvo_hugepages_optimized_total{{{PAGES}}}[{_RATE}]))",
-            "optimised {{size}}",
+            "optimized {{size}}",
         ),
         Query(
             f"sum by (size) (rate(hvo_hugepages_restored_total{{{PAGES}}}[{_RATE}]))",
@@ -173,9 +173,9 @@ def _activity() -> Iterator[Panel]:
     )
     yield graph(
         Text(
-            "Skipped and failed",
-            "Huge pages per second that were left as they are: skipped because HVO is off, the "
-            "size can't be, or there was nothing to do; or failed, by errno.",
+            "Skips and failures",
+            "Huge pages per second that were not changed: skipped, by reason (HVO is off, "
+            "unsupported size, nothing to do), or failed, by errno.",
             "ops",
             KERNEL,
         ),
@@ -185,18 +185,18 @@ def _activity() -> Iterator[Panel]:
         ),
         Query(
             f"sum by (error) (rate(hvo_optimize_failures_total{{{PAGES}}}[{_RATE}]))",
-            "optimise: {{error}}",
+            "optimize: {{error}}",
         ),
         Query(
             f"sum by (error) (rate(hvo_restore_failures_total{{{PAGES}}}[{_RATE}]))",
             "restore: {{error}}",
         ),
-        zero_is_right=True,
+        expects_zero=True,
     )
     yield graph(
         Text(
             "PTEs remapped and restored",
-            "Page table entries per second pointed at a shared frame, or back at their own.",
+            "Vmemmap PTEs per second remapped to a shared frame, or restored.",
             "cps",
             KERNEL,
         ),
@@ -212,8 +212,8 @@ def _activity() -> Iterator[Panel]:
     yield graph(
         Text(
             "Frames freed and allocated",
-            "Page frames per second given back to the kernel, and taken: for a new head page "
-            "(Linux 6.2 and later), or to restore.",
+            "Page frames per second freed, and allocated by cause: a new head page (Linux 6.2 and "
+            "later), or restore.",
             "cps",
             KERNEL,
         ),
@@ -228,13 +228,13 @@ def _activity() -> Iterator[Panel]:
 
 
 def _latency() -> Iterator[Panel]:
-    for verb, noun in (("optimise", "optimize"), ("restore", "restore")):
-        metric = f"hvo_{noun}_duration_seconds"
+    for operation in ("optimize", "restore"):
+        metric = f"hvo_{operation}_duration_seconds"
         yield latency_map(
             Text(
-                f"Time to {verb} a huge page",
-                f"How many huge pages took how long to {verb}; calls that had nothing to do are "
-                "left out.",
+                f"{operation.capitalize()} latency",
+                f"Distribution of the time to {operation} a huge page, without calls that had "
+                "nothing to do.",
                 "s",
                 KERNEL,
             ),
@@ -242,9 +242,9 @@ def _latency() -> Iterator[Panel]:
         )
         yield graph(
             Text(
-                f"Time to {verb}: p50 and p99",
-                f"Half of the huge pages, and 99 of 100, took no longer to {verb}; read off the "
-                "buckets of 1, 2 and 5.",
+                f"{operation.capitalize()} latency quantiles",
+                f"Median and 99th percentile of the time to {operation} a huge page, estimated "
+                "from buckets at 1, 2 and 5.",
                 "s",
                 KERNEL,
             ),
@@ -262,9 +262,9 @@ def _latency() -> Iterator[Panel]:
 def _pools() -> Iterator[Panel]:
     yield graph(
         Text(
-            "Huge pages in the pools",
-            "Pool pages by size and state: all, free, promised to someone (reserved), and beyond "
-            "the pool's set size (surplus).",
+            "Huge page pools",
+            "Huge pages by size and state: total, free, reserved, and surplus (above "
+            "nr_hugepages).",
             "short",
             KERNEL,
         ),
@@ -275,9 +275,9 @@ def _pools() -> Iterator[Panel]:
     )
     yield graph(
         Text(
-            "Surplus, and how much is allowed",
-            "Surplus pages by size, and the limit of nr_overcommit_hugepages. Surplus beyond it is "
-            "what failed restores leave behind.",
+            "Surplus huge pages and limit",
+            "Surplus huge pages by size, and their limit, nr_overcommit_hugepages. Surplus above "
+            "the limit is left by failed restores.",
             "short",
             KERNEL,
         ),
@@ -286,7 +286,7 @@ def _pools() -> Iterator[Panel]:
         ),
         Query(
             f"sum by (size) (hvo_pool_overcommit_hugepages{{{SIZES}}})",
-            "allowed {{size}}",
+            "limit {{size}}",
         ),
     )
 
@@ -294,20 +294,20 @@ def _pools() -> Iterator[Panel]:
 def _health() -> Iterator[Panel]:
     yield graph(
         Text(
-            "What probes and kernel say of the memmap",
-            "Net frames freed as the probes counted them, less the fall of nr_memmap_pages and "
-            "nr_memmap_boot_pages; a flat line at 0 is right. Memory hotplug moves it, too.",
+            "Accounting drift over time",
+            "Net frames freed as counted by the probes, less the decrease of nr_memmap_pages and "
+            "nr_memmap_boot_pages; expected: constantly 0. Memory hotplug changes it, too.",
             "short",
             KERNEL,
         ),
         Query(f"hvo_accounting_drift_frames{{{HOSTS}}}", "{{instance}}"),
-        zero_is_right=True,
+        expects_zero=True,
     )
     yield graph(
         Text(
-            "Frames that hold struct pages",
-            "nr_memmap_boot_pages and nr_memmap_pages: what is left of the memmap, by allocator "
-            "(Linux 6.11 and later).",
+            "Memmap frames",
+            "Page frames that hold struct pages, by allocator: nr_memmap_boot_pages and "
+            "nr_memmap_pages (Linux 6.11 and later).",
             "short",
             KERNEL,
         ),
@@ -316,8 +316,8 @@ def _health() -> Iterator[Panel]:
     yield rows(
         Text(
             "Probes",
-            "Which kernel function each step is watched at, and how. Detached is red: "
-            "`hvoscope check` says why.",
+            "Kernel function and attach type of each step. `hvoscope check` reports why a probe "
+            "is detached.",
             "string",
             KERNEL,
         ),
@@ -334,9 +334,9 @@ def _health() -> Iterator[Panel]:
     )
     yield graph(
         Text(
-            "Missed, lost, without room",
-            "Per second: hits that the kernel dropped, stream records lost, and operations that "
-            "found no room in a BPF map. Anything above 0 means that counts are too low.",
+            "Missed hits, lost events, map errors",
+            "Per second: probe hits that the kernel dropped, event records lost, operations not "
+            "counted because a BPF map was full. Above 0, counts are too low.",
             "ops",
             KERNEL,
         ),
@@ -346,6 +346,6 @@ def _health() -> Iterator[Panel]:
         Query(
             f"sum by (where) (rate(hvo_events_lost_total{{{HOSTS}}}[{_RATE}]))", "lost: {{where}}"
         ),
-        Query(f"sum by (map) (rate(hvo_map_errors_total{{{HOSTS}}}[{_RATE}]))", "no room: {{map}}"),
-        zero_is_right=True,
+        Query(f"sum by (map) (rate(hvo_map_errors_total{{{HOSTS}}}[{_RATE}]))", "full: {{map}}"),
+        expects_zero=True,
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Kernel developer's dashboard: each step, its cost, its batches, and what hvoscope costs."""
+"""The Kernel developer dashboard: calls, PTEs, frames, latency, batches, and exporter cost."""
 
 from collections.abc import Iterator
 
@@ -9,8 +9,8 @@ from dashboards.boards.variables import HOSTS, PAGES, SIZES
 TITLE = "HVO / Kernel developer"
 UID = KERNEL
 DESCRIPTION = (
-    "HugeTLB Vmemmap Optimisation step by step: calls, PTEs, frames and time for each huge page, "
-    "batches, failures by errno, and what the probes missed or cost."
+    "HugeTLB Vmemmap Optimization in detail: calls, PTEs, frames and time per huge page, batches, "
+    "failures by errno, data quality, and exporter cost."
 )
 VARIABLES = ("job", "instance", "size", "node")
 
@@ -22,7 +22,7 @@ def _per_second(metric: str, by: str, selector: str = PAGES) -> str:
 
 
 def _ratio(above: str, below: str) -> str:
-    """A gap, not NaN, where nothing happened."""
+    """Divide; a gap, not NaN, where ``below`` is 0."""
     return f"{above} / ({below} > 0)"
 
 
@@ -31,28 +31,27 @@ def sections() -> Iterator[tuple[str, list[Panel]]]:
     yield "Steps", list(_steps())
     yield "Per huge page", list(_per_page())
     yield "Batches (Linux 6.7 and later)", list(_batches())
-    yield "What went wrong, and what was not seen", list(_wrong())
-    yield "What hvoscope costs", list(_cost())
+    yield "Failures and data quality", list(_wrong())
+    yield "Exporter cost", list(_cost())
 
 
 def _steps() -> Iterator[Panel]:
     yield graph(
         Text(
-            "Calls of the per-page function",
-            "free_huge_page_vmemmap or its successor, per second: all calls, and what became of "
-            "them.",
+            "Optimize calls",
+            "Calls of free_huge_page_vmemmap or its successor per second: all, and by outcome.",
             "ops",
             HOST,
         ),
         Query(_per_second("hvo_optimize_calls_total", "size"), "calls {{size}}"),
-        Query(_per_second("hvo_hugepages_optimized_total", "size"), "optimised {{size}}"),
+        Query(_per_second("hvo_hugepages_optimized_total", "size"), "optimized {{size}}"),
         Query(_per_second("hvo_hugepages_skipped_total", "size"), "skipped {{size}}"),
         Query(_per_second("hvo_optimize_failures_total", "size"), "failed {{size}}"),
     )
     yield graph(
         Text(
-            "Calls of the way back",
-            "alloc_huge_page_vmemmap or its successor, per second: restored, and failed.",
+            "Restore calls",
+            "Calls of alloc_huge_page_vmemmap or its successor per second, by outcome.",
             "ops",
             HOST,
         ),
@@ -62,7 +61,8 @@ def _steps() -> Iterator[Panel]:
     yield graph(
         Text(
             "PTEs",
-            "vmemmap_remap_pte and vmemmap_restore_pte, per second, of huge pages that succeeded.",
+            "Calls of vmemmap_remap_pte and vmemmap_restore_pte per second, of huge pages that "
+            "succeeded.",
             "cps",
             HOST,
         ),
@@ -76,7 +76,7 @@ def _steps() -> Iterator[Panel]:
     yield graph(
         Text(
             "Frames",
-            "Page frames per second: given back, and taken by cause.",
+            "Page frames per second: freed, and allocated by cause.",
             "cps",
             HOST,
         ),
@@ -89,10 +89,10 @@ def _per_page() -> Iterator[Panel]:
     optimized = _per_second("hvo_hugepages_optimized_total", "instance, size")
     yield graph(
         Text(
-            "PTEs and frames for each huge page",
-            "PTEs remapped and frames freed for each huge page optimised. Of 2 MB: 6 and 6 (two "
-            "reserved pages, to Linux 5.17), 7 and 7, or 8 and 8 (from 6.2 on, where one more is "
-            "taken for a new head page). Anything else is a finding.",
+            "PTEs and frames per huge page",
+            "PTEs remapped and frames freed per huge page optimized. Expected for 2 MB: 6 and 6 "
+            "(two reserved pages, up to Linux 5.17), 7 and 7, or 8 and 8 (6.2 and later, which "
+            "allocate a new head page). Any other value is a bug.",
             "short",
             HOST,
         ),
@@ -107,9 +107,8 @@ def _per_page() -> Iterator[Panel]:
     )
     yield graph(
         Text(
-            "Time for each PTE",
-            "Time in the per-page function for each PTE remapped or restored, all it does besides "
-            "included.",
+            "Time per PTE",
+            "Time in the per-page function, with all its work, per PTE remapped or restored.",
             "s",
             HOST,
         ),
@@ -126,26 +125,26 @@ def _per_page() -> Iterator[Panel]:
     )
     yield graph(
         Text(
-            "Mean time for each huge page",
-            "Time in the per-page function, mean of those that did or tried something.",
+            "Mean time per huge page",
+            "Mean time in the per-page function, without calls that had nothing to do.",
             "s",
             HOST,
         ),
         *(
             Query(
                 _ratio(
-                    _per_second(f"hvo_{noun}_duration_seconds_sum", "size", SIZES),
-                    _per_second(f"hvo_{noun}_duration_seconds_count", "size", SIZES),
+                    _per_second(f"hvo_{operation}_duration_seconds_sum", "size", SIZES),
+                    _per_second(f"hvo_{operation}_duration_seconds_count", "size", SIZES),
                 ),
-                f"{verb} {{{{size}}}}",
+                f"{operation} {{{{size}}}}",
             )
-            for noun, verb in (("optimize", "optimise"), ("restore", "restore"))
+            for operation in ("optimize", "restore")
         ),
     )
     yield graph(
         Text(
-            "Time to optimise: p50, p90, p99",
-            "From the buckets of 1, 2 and 5.",
+            "Optimize latency quantiles",
+            "Median, 90th and 99th percentile, estimated from buckets at 1, 2 and 5.",
             "s",
             HOST,
         ),
@@ -165,9 +164,9 @@ def _batches() -> Iterator[Panel]:
     count = _per_second("hvo_optimize_batch_duration_seconds_count", "instance, size", SIZES)
     yield graph(
         Text(
-            "Huge pages in a batch",
-            "Huge pages optimised for each list that hugetlb_vmemmap_optimize_folios was given; "
-            "lists with nothing to do are left out. Kernels before 6.7 have no batches.",
+            "Huge pages per batch",
+            "Huge pages optimized per call of hugetlb_vmemmap_optimize_folios, without lists that "
+            "had nothing to do. Kernels before 6.7 have no batches.",
             "short",
             HOST,
         ),
@@ -178,8 +177,8 @@ def _batches() -> Iterator[Panel]:
     )
     yield graph(
         Text(
-            "Time for a batch: p50 and p99",
-            "Time inside hugetlb_vmemmap_optimize_folios, its one TLB flush included.",
+            "Batch latency quantiles",
+            "Time in hugetlb_vmemmap_optimize_folios, including its one TLB flush.",
             "s",
             HOST,
         ),
@@ -199,23 +198,23 @@ def _wrong() -> Iterator[Panel]:
     yield graph(
         Text(
             "Failures by errno",
-            "Huge pages per second that could not be optimised or restored.",
+            "Huge pages per second that failed to be optimized or restored.",
             "ops",
             HOST,
         ),
         Query(
-            _per_second("hvo_optimize_failures_total", "size, error"), "optimise {{size}} {{error}}"
+            _per_second("hvo_optimize_failures_total", "size, error"), "optimize {{size}} {{error}}"
         ),
         Query(
             _per_second("hvo_restore_failures_total", "size, error"), "restore {{size}} {{error}}"
         ),
-        zero_is_right=True,
+        expects_zero=True,
     )
     yield graph(
         Text(
-            "Missed, lost, without room",
-            "Per second: hits that the kernel dropped, stream records lost, operations without "
-            "room in a map. Anything above 0 means that counts are too low.",
+            "Missed hits, lost events, map errors",
+            "Per second: probe hits that the kernel dropped, event records lost, operations not "
+            "counted because a BPF map was full. Above 0, counts are too low.",
             "ops",
             HOST,
         ),
@@ -226,28 +225,29 @@ def _wrong() -> Iterator[Panel]:
             _per_second("hvo_events_lost_total", "instance, where", HOSTS), "{{instance}} {{where}}"
         ),
         Query(_per_second("hvo_map_errors_total", "instance, map", HOSTS), "{{instance}} {{map}}"),
-        zero_is_right=True,
+        expects_zero=True,
     )
 
 
 def _cost() -> Iterator[Panel]:
     yield graph(
         Text(
-            "Time for a scrape",
-            "How long the exporter takes to answer, and each of its collectors.",
+            "Scrape duration",
+            "Time to collect all metrics, and the maximum of each collector.",
             "s",
             FLEET,
         ),
         Query(f"max by (instance) (hvo_scrape_duration_seconds{{{HOSTS}}})", "{{instance}}: all"),
         Query(
             f"max by (collector) (hvo_scrape_collector_duration_seconds{{{HOSTS}}})",
-            "largest {{collector}}",
+            "max {{collector}}",
         ),
     )
     yield graph(
         Text(
-            "Collectors that fail",
-            "1 for each collector whose last run failed: what it shows is missing. 0 is right.",
+            "Failed collectors",
+            "Exporters on which this collector's last run failed: its metrics are missing. "
+            "Expected: 0.",
             "short",
             FLEET,
         ),
@@ -256,11 +256,11 @@ def _cost() -> Iterator[Panel]:
             f" - sum by (collector) (hvo_scrape_collector_success{{{HOSTS}}})",
             "{{collector}}",
         ),
-        zero_is_right=True,
+        expects_zero=True,
     )
     yield graph(
         Text(
-            "Memory of the exporter",
+            "Exporter memory",
             "Resident memory of each exporter.",
             "bytes",
             FLEET,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few kinds of panel there are. Title, description, unit and link can't be left out.
+"""Builders of panels. Title, description, unit and link are required.
 
-Thresholds are always written: without any, Grafana paints everything from 80 up red.
+Thresholds are always set: without any, Grafana shows everything from 80 up in red.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from dashboards.boards.variables import DATASOURCE
 
 HOST, FLEET, KERNEL = "hvo-host", "hvo-fleet", "hvo-kernel"
-"""Identifiers of the dashboards, which links need."""
+"""UIDs of the dashboards, for links."""
 
 _NAMES = {HOST: "Host", FLEET: "Fleet", KERNEL: "Kernel developer"}
 _HERE = "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}"
@@ -49,21 +49,21 @@ _HERE = "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${__u
 Panel = timeseries.Panel | stat.Panel | bargauge.Panel | table.Panel | heatmap.Panel
 _P = TypeVar("_P", timeseries.Panel, stat.Panel, bargauge.Panel, table.Panel, heatmap.Panel)
 
-CALM: Sequence[Threshold] = (Threshold(color="green"),)
-"""A figure that is neither good nor bad."""
+NEUTRAL: Sequence[Threshold] = (Threshold(color="green"),)
+"""Thresholds of a value that is neither good nor bad."""
 
 
 def bad_from(value: float, color: str = "red") -> Sequence[Threshold]:
-    """Green, and ``color`` from ``value`` up."""
-    return (*CALM, Threshold(color=color, value=value))
+    """Return thresholds: green, and ``color`` from ``value`` up."""
+    return (*NEUTRAL, Threshold(color=color, value=value))
 
 
 def good_from(value: float, color: str = "orange") -> Sequence[Threshold]:
-    """``color``, and green from ``value`` up."""
+    """Return thresholds: ``color``, and green from ``value`` up."""
     return (Threshold(color=color), Threshold(color="green", value=value))
 
 
-ONLY_ZERO_IS_RIGHT: Sequence[Threshold] = (
+GOOD_AT_ZERO: Sequence[Threshold] = (
     Threshold(color="red"),
     Threshold(color="green", value=0),
     Threshold(color="red", value=1),
@@ -71,14 +71,14 @@ ONLY_ZERO_IS_RIGHT: Sequence[Threshold] = (
 
 
 class Query(NamedTuple):
-    """One PromQL expression, and what its series are called."""
+    """A PromQL expression and the legend of its series."""
 
     expr: str
     legend: str
 
 
 class Text(NamedTuple):
-    """What a panel says of itself: title, description, Grafana unit, dashboard to go on with."""
+    """Texts of a panel: title, description, Grafana unit, and the dashboard to link to."""
 
     title: str
     description: str
@@ -91,14 +91,14 @@ def graph(
     *queries: Query,
     width: int = 12,
     stacked: bool = False,
-    zero_is_right: bool = False,
+    expects_zero: bool = False,
 ) -> timeseries.Panel:
-    """Lines over time, with a legend that has last and largest value.
+    """Make a time series panel with last and maximum values in the legend.
 
-    Times are on a logarithmic axis: a 1 GB page takes hundreds of times as long as one of 2 MB.
+    Durations have a logarithmic axis: a 1 GB page takes hundreds of times as long as a 2 MB page.
     """
     panel = (
-        _common(timeseries.Panel(), text, CALM, width, height=8)
+        _common(timeseries.Panel(), text, NEUTRAL, width, height=8)
         .line_width(1)
         .fill_opacity(25 if stacked else 0)
         .show_points(VisibilityMode.NEVER)
@@ -122,8 +122,8 @@ def graph(
         panel = panel.scale_distribution(log)
     else:
         panel = panel.axis_soft_min(0)
-    if zero_is_right:
-        # Where all is 0 the axis would go to 100; a rate of a few in a minute must still be seen.
+    if expects_zero:
+        # If all values are 0, the axis would go to 100 and hide a rate of a few per minute.
         panel = panel.axis_soft_max(1 if text.unit == "short" else 0.01)
     return _with_queries(panel, queries)
 
@@ -133,14 +133,14 @@ def number(
     query: Query,
     *,
     width: int = 4,
-    thresholds: Sequence[Threshold] = CALM,
+    thresholds: Sequence[Threshold] = NEUTRAL,
     words: dict[str, ValueMappingResult] | None = None,
     absent: str = "",
     sparkline: bool = True,
 ) -> stat.Panel:
-    """One large figure. ``words`` replace values; ``absent`` is said where there is no series.
+    """Make a stat panel; ``words`` replace values, ``absent`` is shown if there is no series.
 
-    Without a ``sparkline`` it is asked once, for now.
+    Without ``sparkline``, the query is an instant query.
     """
     panel = (
         _common(stat.Panel(), text, thresholds, width, height=4)
@@ -157,9 +157,9 @@ def number(
 
 
 def bars(
-    text: Text, *queries: Query, width: int = 8, thresholds: Sequence[Threshold] = CALM
+    text: Text, *queries: Query, width: int = 8, thresholds: Sequence[Threshold] = NEUTRAL
 ) -> bargauge.Panel:
-    """One bar a series, as things are now."""
+    """Make a bar gauge: one bar per series, from an instant query."""
     panel = (
         _common(bargauge.Panel(), text, thresholds, width, height=8)
         .orientation(VizOrientation.HORIZONTAL)
@@ -174,9 +174,9 @@ def bars(
 
 
 def latency_map(text: Text, query: Query, width: int = 12) -> heatmap.Panel:
-    """Cells of time and duration, from the buckets of a histogram."""
+    """Make a heatmap from the buckets of a histogram."""
     panel = (
-        _common(heatmap.Panel(), text, CALM, width, height=8)
+        _common(heatmap.Panel(), text, NEUTRAL, width, height=8)
         .calculate(False)
         .color(
             heatmap.HeatmapColorOptions()
@@ -201,12 +201,12 @@ def rows(
     *queries: Query,
     width: int = 24,
     height: int = 8,
-    thresholds: Sequence[Threshold] = CALM,
+    thresholds: Sequence[Threshold] = NEUTRAL,
     transformations: Sequence[DataTransformerConfig] = (),
     overrides: dict[str, list[DynamicConfigValue]] | None = None,
     worst: str,
 ) -> table.Panel:
-    """A table of instant values; what is least in column ``worst`` comes first."""
+    """Make a table of instant values, sorted by column ``worst``, ascending."""
     panel = (
         _common(table.Panel(), text, thresholds, width, height)
         .show_header(True)

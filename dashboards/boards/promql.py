@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in a PromQL expression, Grafana's variables and all."""
+"""Parse PromQL expressions that contain Grafana's variables."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -10,12 +10,12 @@ from promql_parser import Call, Expr, MatchOp, MatrixSelector, VectorSelector
 
 RATE_INTERVAL, RANGE, INTERVAL = "$__rate_interval", "$__range", "$__interval"
 
-_STAND_INS: Mapping[str, str] = {RATE_INTERVAL: "1129s", RANGE: "6007s", INTERVAL: "43s"}
-"""Durations that nobody would write, so that they can be told from written ones."""
+_PLACEHOLDERS: Mapping[str, str] = {RATE_INTERVAL: "1129s", RANGE: "6007s", INTERVAL: "43s"}
+"""Durations that stand for variables while parsing; unusual, to tell them from literal ones."""
 
 
 class Matcher(NamedTuple):
-    """One label matcher: ``=~`` is ``regex``; its value as written, variables included."""
+    """One label matcher; ``regex`` is true for ``=~``; the value is as written, with variables."""
 
     label: str
     regex: bool
@@ -23,22 +23,22 @@ class Matcher(NamedTuple):
 
 
 class Selector(NamedTuple):
-    """One selected metric: its matchers, and, of a range, how long and in which function."""
+    """One selector: metric, matchers, and the range with its function."""
 
     metric: str
     matchers: tuple[Matcher, ...]
     window: str
-    """As written: a variable's name, or seconds; empty without a range."""
+    """The range as written: a variable's name, or seconds; empty without a range."""
     function: str
     """The innermost function around it; empty without one."""
 
 
 def selectors(expression: str) -> list[Selector]:
-    """Every selector of ``expression``. Raises ``ValueError`` where Prometheus could not parse it.
+    """Return every selector of ``expression``. Raises ``ValueError`` if it is not valid PromQL.
 
-    A label's variable (``$job``) stays as it is: it is within quotes.
+    Variables in label values (``$job``) are kept: they are within quotes.
     """
-    root = promql_parser.parse(with_durations(expression, _STAND_INS))
+    root = promql_parser.parse(with_durations(expression, _PLACEHOLDERS))
     found: list[Selector] = []
     around: list[Expr] = []
 
@@ -58,7 +58,7 @@ def selectors(expression: str) -> list[Selector]:
 
 
 def with_durations(expression: str, durations: Mapping[str, str]) -> str:
-    """Put durations in the places of Grafana's own variables."""
+    """Replace Grafana's variables with durations."""
     for variable, duration in durations.items():
         expression = expression.replace(variable, duration)
     return expression
@@ -72,4 +72,4 @@ def _selector(node: VectorSelector, window: str, around: list[Expr]) -> Selector
 
 def _window(length: timedelta) -> str:
     written = f"{length.total_seconds():.0f}s"
-    return {stand_in: name for name, stand_in in _STAND_INS.items()}.get(written, written)
+    return {placeholder: name for name, placeholder in _PLACEHOLDERS.items()}.get(written, written)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The variables that every dashboard has, and the selectors that use them."""
+"""Variables of the dashboards, and the selectors that use them."""
 
 from collections.abc import Sequence
 
@@ -7,41 +7,41 @@ from grafana_foundation_sdk.builders.dashboard import DatasourceVariable, QueryV
 from grafana_foundation_sdk.models.dashboard import DataSourceRef, VariableRefresh, VariableSort
 
 DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
-"""Whatever Prometheus the reader picks; no dashboard names one."""
+"""The data source that the user selects; dashboards never name one."""
 
 HOSTS = 'job=~"$job", instance=~"$instance"'
 PAGES = f'{HOSTS}, size=~"$size", node=~"$node"'
-"""Selectors: of every series, and of those that know size and node."""
 SIZES = f'{HOSTS}, size=~"$size"'
+"""Selectors of all series, of those with size and node, and of those with size."""
 
-_ALL_OF_THEM = ".+"
-_ALL_AND_NONE = ".*"
-"""Reserved huge pages belong to no node: "All" must take the empty label, too."""
+_ANY = ".+"
+_ANY_OR_EMPTY = ".*"
+"""For node: reserved huge pages have an empty label, which "All" must include."""
 
 
 def datasource() -> DatasourceVariable:
-    """Which Prometheus."""
+    """Make the variable that selects the Prometheus data source."""
     return DatasourceVariable("datasource").label("Data source").type("prometheus")
 
 
 def common(*names: str) -> Sequence[QueryVariable]:
-    """Of job, instance, size and node those asked for, each narrowed by the ones before."""
+    """Make the named variables (job, instance, size, node), each filtered by the previous ones."""
     known = {
-        "job": ("Job", "label_values(hvo_build_info, job)", _ALL_OF_THEM),
+        "job": ("Job", "label_values(hvo_build_info, job)", _ANY),
         "instance": (
             "Instance",
             'label_values(hvo_build_info{job=~"$job"}, instance)',
-            _ALL_OF_THEM,
+            _ANY,
         ),
         "size": (
             "Size",
             f"label_values(hvo_pool_hugepages{{{HOSTS}}}, size)",
-            _ALL_OF_THEM,
+            _ANY,
         ),
         "node": (
             "Node",
             f"label_values(hvo_pool_hugepages{{{HOSTS}}}, node)",
-            _ALL_AND_NONE,
+            _ANY_OR_EMPTY,
         ),
     }
     return [_query(name, *known[name]) for name in names]

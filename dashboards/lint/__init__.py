@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The 17 rules of Grafana's dashboard-linter, and our own, on a dashboard's JSON.
+"""The 17 rules of Grafana's dashboard-linter, and our own, for a dashboard's JSON.
 
-The linter itself is a Go program that no package carries; its rules, by their names, are written
-anew here. ``python -m dashboards.lint FILE...`` runs them.
+The linter is a Go program that is in no package index; its rules are reimplemented here under their
+names. ``python -m dashboards.lint FILE...`` runs them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ OWN: Mapping[str, Rule] = {**panel_rules.OWN, **target_rules.OWN}
 
 
 class Exclusion(NamedTuple):
-    """A rule that one panel may break, and why (dashboard-linter has these in ``.lint``)."""
+    """A rule that one panel may violate, with the reason (dashboard-linter: ``.lint``)."""
 
     dashboard: str
     panel: str
@@ -31,15 +31,15 @@ class Exclusion(NamedTuple):
 EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion(
         "HVO / Host",
-        "Frames saved since the probes were attached",
+        "Net frames saved since attach",
         "target-counter-agg-rule",
-        "freed less allocated is a level, not a rate: what is saved now, by size and node",
+        "freed less allocated is a level, not a rate: the frames saved now, by size and node",
     ),
 )
 
 
 def lint(model: dict[str, Any]) -> Iterator[Finding]:
-    """Everything wrong with a dashboard, in the order of the rules."""
+    """Yield all findings of a dashboard, in the order of the rules."""
     board = Board(model)
     for name, rule in {**LINTER, **OWN}.items():
         for fault in rule(board):

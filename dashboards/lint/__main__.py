@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m dashboards.lint [FILE...]``: say what is wrong with dashboards, ours by default."""
+"""``python -m dashboards.lint [FILE...]``: lint dashboards, by default ours."""
 
 import json
 import sys
@@ -11,14 +11,14 @@ from dashboards.lint.model import Finding
 
 
 def main(arguments: list[str]) -> int:
-    """Return the exit code: 1 where something is wrong, 2 for a file that is no dashboard."""
+    """Return the exit code: 1 with findings, 2 for a file that is not a dashboard."""
     paths = [Path(name) for name in arguments] or sorted(FOLDER.glob("*.json"))
     findings: list[Finding] = []
     for path in paths:
         try:
             findings += lint(json.loads(path.read_text()))
         except (OSError, ValueError) as error:
-            print(f"{path}: not to be read as a dashboard: {error}", file=sys.stderr)
+            print(f"{path}: not a dashboard: {error}", file=sys.stderr)
             return 2
     for finding in findings:
         print(finding)

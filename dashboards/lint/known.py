@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which series there are: those of the catalogue, and what others add to a scrape.
-
-``up`` comes from Prometheus, ``process_*`` from prometheus_client.
-"""
+"""Known series: the catalogue's, ``up`` of Prometheus, ``process_*`` of prometheus_client."""
 
 from collections.abc import Mapping
 
 from exporter.metrics.catalogue import ALL, COUNTER, GAUGE, HISTOGRAM
 
 TARGET = frozenset({"job", "instance"})
-"""Labels that Prometheus gives to every series of a target."""
+"""Labels that Prometheus adds to every series of a target."""
 
 _ENDINGS: Mapping[str, Mapping[str, frozenset[str]]] = {
     COUNTER: {"_total": frozenset()},
@@ -29,5 +26,5 @@ _SERIES: Mapping[str, frozenset[str]] = {
 
 
 def labels_of(series: str) -> frozenset[str] | None:
-    """Labels that series of this name have; None for a name that nothing makes."""
+    """Return the labels of series with this name; None for an unknown name."""
     return _SERIES.get(series)

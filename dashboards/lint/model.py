@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dashboard as the rules look at it, and what they find."""
+"""The dashboard model that the rules read, and their findings."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Finding(NamedTuple):
-    """What is wrong, where, by which rule. ``panel`` is empty for the dashboard itself."""
+    """A violation of a rule; ``panel`` is empty for the dashboard itself."""
 
     dashboard: str
     panel: str
@@ -20,7 +20,7 @@ class Finding(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """A rule's finding, before it is known whose rule it is."""
+    """A violation, without dashboard and rule, as a rule yields it."""
 
     panel: str
     message: str
@@ -28,26 +28,26 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Board:
-    """Grafana's JSON model. Anything may be missing from it."""
+    """Grafana's JSON model, of which any part may be missing."""
 
     model: dict[str, Any]
 
     @property
     def title(self) -> str:
-        """Or the identifier, or a dash."""
+        """The title, or the UID, or a dash."""
         return str(self.model.get("title") or self.model.get("uid") or "-")
 
     def variables(self) -> list[dict[str, Any]]:
-        """In the order in which they are shown."""
+        """Return the variables in their order."""
         found: list[dict[str, Any]] = self.model.get("templating", {}).get("list", [])
         return found
 
     def variable(self, name: str) -> dict[str, Any] | None:
-        """By name; None where there is none."""
+        """Return the variable of this name, or None."""
         return next((v for v in self.variables() if v.get("name") == name), None)
 
     def panels(self) -> Iterator[dict[str, Any]]:
-        """All that show something, those in collapsed rows too."""
+        """Yield all panels except rows, including those in collapsed rows."""
         for panel in self.model.get("panels", []):
             if panel.get("type") == "row":
                 yield from panel.get("panels", [])
@@ -55,7 +55,7 @@ class Board:
                 yield panel
 
     def targets(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every query, with its panel's name."""
+        """Yield every query with its panel's name."""
         for panel in self.panels():
             for target in panel.get("targets", []):
                 yield name_of(panel), target
@@ -65,11 +65,11 @@ Rule = Callable[[Board], Iterator[Fault]]
 
 
 def name_of(panel: dict[str, Any]) -> str:
-    """Its title, or its number where that is missing."""
+    """Return the panel's title, or its ID if that is missing."""
     return str(panel.get("title") or f"#{panel.get('id', '?')}")
 
 
 def datasource_of(thing: dict[str, Any]) -> str:
-    """The data source's identifier as written; empty without one."""
+    """Return the data source's UID as written; empty without one."""
     source = thing.get("datasource")
     return str(source.get("uid", "")) if isinstance(source, dict) else str(source or "")

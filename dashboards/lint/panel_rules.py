@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules for panels: dashboard-linter's four, and our own for thresholds, links and places."""
+"""Rules for panels: dashboard-linter's four, and our own for thresholds, links and layout."""
 
 from collections.abc import Iterator, Mapping
 from itertools import combinations
@@ -15,7 +15,7 @@ _GRID_COLUMNS = 24
 
 
 def datasource(board: Board) -> Iterator[Fault]:
-    """No panel and no query names a data source of its own."""
+    """Require every panel and query to use the variable ``datasource``."""
     for panel in board.panels():
         for thing in (panel, *panel.get("targets", [])):
             if datasource_of(thing) not in ("$datasource", "${datasource}"):
@@ -26,7 +26,7 @@ def datasource(board: Board) -> Iterator[Fault]:
 
 
 def title_description(board: Board) -> Iterator[Fault]:
-    """Every panel says what it is, and what that means."""
+    """Require a title and a description."""
     for panel in board.panels():
         for key in ("title", "description"):
             if not str(panel.get(key) or "").strip():
@@ -34,58 +34,58 @@ def title_description(board: Board) -> Iterator[Fault]:
 
 
 def unit(board: Board) -> Iterator[Fault]:
-    """Every number has a unit that Grafana knows."""
+    """Require a unit that Grafana knows."""
     for panel in _with_numbers(board):
         found = _defaults(panel).get("unit")
         if not found:
             yield Fault(name_of(panel), "no unit")
         elif found not in _UNITS:
-            yield Fault(name_of(panel), f"Grafana has no unit {found!r}")
+            yield Fault(name_of(panel), f"unknown unit {found!r}")
 
 
 def no_targets(board: Board) -> Iterator[Fault]:
-    """Every panel asks for something."""
+    """Require a query."""
     for panel in _with_numbers(board):
         if not panel.get("targets"):
             yield Fault(name_of(panel), "no query")
 
 
 def thresholds(board: Board) -> Iterator[Fault]:
-    """Written, and not red without a value: Grafana's own would paint all from 80 up red."""
+    """Require thresholds, not just red: by default, Grafana shows everything from 80 up in red."""
     for panel in _with_numbers(board):
         steps = _defaults(panel).get("thresholds", {}).get("steps", [])
         if not steps:
-            yield Fault(name_of(panel), "no thresholds: Grafana would take 80 for bad")
+            yield Fault(name_of(panel), "no thresholds: Grafana shows 80 and above in red")
         elif len(steps) == 1 and steps[0].get("color") == "red":
-            yield Fault(name_of(panel), "red whatever the value")
+            yield Fault(name_of(panel), "always red")
 
 
 def links(board: Board) -> Iterator[Fault]:
-    """Every panel says where to go on."""
+    """Require a link to another dashboard."""
     for panel in board.panels():
         if not panel.get("links"):
             yield Fault(name_of(panel), "no link")
 
 
 def overlap(board: Board) -> Iterator[Fault]:
-    """Panels lie beside each other, within the grid."""
-    places = [panel for panel in board.model.get("panels", []) if "gridPos" in panel]
-    for panel in places:
-        place = panel["gridPos"]
-        if place.get("x", 0) + place.get("w", 0) > _GRID_COLUMNS:
-            yield Fault(name_of(panel), f"beyond column {_GRID_COLUMNS}")
-    for one, other in combinations(places, 2):
-        if _meet(one["gridPos"], other["gridPos"]):
-            yield Fault(name_of(one), f"lies over panel {name_of(other)!r}")
+    """Require panels within the grid that do not overlap."""
+    placed = [panel for panel in board.model.get("panels", []) if "gridPos" in panel]
+    for panel in placed:
+        position = panel["gridPos"]
+        if position.get("x", 0) + position.get("w", 0) > _GRID_COLUMNS:
+            yield Fault(name_of(panel), f"extends beyond column {_GRID_COLUMNS}")
+    for one, other in combinations(placed, 2):
+        if _overlap(one["gridPos"], other["gridPos"]):
+            yield Fault(name_of(one), f"overlaps panel {name_of(other)!r}")
 
 
 def identity(board: Board) -> Iterator[Fault]:
-    """No two panels have one title, or one number."""
-    for key, what in (("id", "number"), ("title", "title")):
+    """Require unique titles and IDs."""
+    for key, what in (("id", "ID"), ("title", "title")):
         seen: set[object] = set()
         for panel in board.panels():
             if panel.get(key) in seen:
-                yield Fault(name_of(panel), f"its {what} {panel.get(key)!r} is another panel's")
+                yield Fault(name_of(panel), f"duplicate {what} {panel.get(key)!r}")
             seen.add(panel.get(key))
 
 
@@ -98,7 +98,7 @@ def _defaults(panel: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _meet(one: dict[str, int], other: dict[str, int]) -> bool:
+def _overlap(one: dict[str, int], other: dict[str, int]) -> bool:
     return all(
         one.get(at, 0) < other.get(at, 0) + other.get(long, 0)
         and other.get(at, 0) < one.get(at, 0) + one.get(long, 0)

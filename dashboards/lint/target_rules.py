@@ -12,7 +12,7 @@ _INCREASES = _RATES | {"increase"}
 
 
 def _parsed(board: Board) -> Iterator[tuple[str, Selector]]:
-    """What can be parsed; what can't is ``promql``'s to say."""
+    """Yield the selectors of valid queries; the rule ``promql`` reports the invalid ones."""
     for panel, target in board.targets():
         try:
             found = selectors(str(target.get("expr", "")))
@@ -23,7 +23,7 @@ def _parsed(board: Board) -> Iterator[tuple[str, Selector]]:
 
 
 def promql(board: Board) -> Iterator[Fault]:
-    """Every query can be parsed."""
+    """Require valid PromQL."""
     for panel, target in board.targets():
         expression = str(target.get("expr", ""))
         try:
@@ -33,30 +33,30 @@ def promql(board: Board) -> Iterator[Fault]:
 
 
 def rate_interval(board: Board) -> Iterator[Fault]:
-    """Rates are taken over ``$__rate_interval``, which knows the scrape interval."""
+    """Require ``$__rate_interval`` in rates, which respects the scrape interval."""
     for panel, selector in _parsed(board):
         if selector.function in _RATES and selector.window != RATE_INTERVAL:
             yield Fault(
                 panel,
                 f"{selector.function} of {selector.metric} over {selector.window}, "
-                f"must be over {RATE_INTERVAL}",
+                f"expected {RATE_INTERVAL}",
             )
 
 
 def counter_agg(board: Board) -> Iterator[Fault]:
-    """Counters are only ever looked at as rates or increases."""
+    """Require rate or increase of every counter."""
     for panel, selector in _parsed(board):
         if selector.metric.endswith("_total") and selector.function not in _INCREASES:
-            yield Fault(panel, f"{selector.metric} is a counter, and neither rate nor increase")
+            yield Fault(panel, f"{selector.metric} is a counter without rate or increase")
 
 
 def job(board: Board) -> Iterator[Fault]:
-    """Every selector obeys the variable ``job``."""
+    """Require the variable ``job`` in every selector."""
     yield from _chosen(board, "job")
 
 
 def instance(board: Board) -> Iterator[Fault]:
-    """And ``instance``."""
+    """Require the variable ``instance`` in every selector."""
     yield from _chosen(board, "instance")
 
 
@@ -67,26 +67,26 @@ def _chosen(board: Board, label: str) -> Iterator[Fault]:
 
 
 def logql(board: Board) -> Iterator[Fault]:
-    """Nothing here is asked of Loki: hvoscope has no logs to query."""
+    """Reject Loki queries: hvoscope has no logs to query."""
     for panel, target in board.targets():
         source = target.get("datasource")
         if isinstance(source, dict) and source.get("type") == "loki":
-            yield Fault(panel, "a query for Loki; only Prometheus is known here")
+            yield Fault(panel, "Loki query (expected Prometheus)")
 
 
 def logql_auto(board: Board) -> Iterator[Fault]:
-    """So no range is ``$__auto``, which only Loki knows."""
+    """Reject ``$__auto``, which only Loki supports."""
     for panel, target in board.targets():
         if "$__auto" in str(target.get("expr", "")):
-            yield Fault(panel, "$__auto is known to Loki only")
+            yield Fault(panel, "$__auto is supported by Loki only")
 
 
 def known_names(board: Board) -> Iterator[Fault]:
-    """Every metric is in the catalogue, with the labels that are matched."""
+    """Require metrics and labels of the catalogue."""
     for panel, selector in _parsed(board):
         known = labels_of(selector.metric)
         if known is None:
-            yield Fault(panel, f"no such metric: {selector.metric}")
+            yield Fault(panel, f"unknown metric {selector.metric}")
             continue
         for matcher in selector.matchers:
             if matcher.label not in known:
@@ -94,7 +94,7 @@ def known_names(board: Board) -> Iterator[Fault]:
 
 
 def legend(board: Board) -> Iterator[Fault]:
-    """Lines and bars have names that a reader made, not the whole series'."""
+    """Require a legend for every query of graphs, bars and stats."""
     for panel in board.panels():
         if panel.get("type") not in ("timeseries", "bargauge", "stat"):
             continue

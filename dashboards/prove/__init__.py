@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Queries run on a real Prometheus, and their answers held against what is known to be true.
+"""Run every query on a real Prometheus and compare the results with known values.
 
-This room runs the exporter on simulated machines; nothing else in ``dashboards`` does.
+Only this package of ``dashboards`` runs the exporter, on simulated machines.
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m dashboards.prove --scrape FILE...``: run every query on saved scrapes.
 
-FILEs are what /metrics said, oldest first. Exit code 1: a query had no answer though its metrics
-were there.
+FILEs are saved scrapes of /metrics, oldest first. Exit code 1: a query had no result although its
+metrics were scraped.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from dashboards.prove.recorded import Answer, prove
 
 
 def main() -> int:
-    """Return the exit code: 2 where nothing could be asked."""
+    """Return the exit code: 2 if no query could be run."""
     parser = argparse.ArgumentParser(prog="python -m dashboards.prove", description=__doc__)
     parser.add_argument("--scrape", type=Path, nargs="+", required=True, metavar="FILE")
     paths = parser.parse_args().scrape
@@ -34,8 +34,8 @@ def main() -> int:
 
 def _line(answer: Answer) -> str:
     values = " ".join(f"{value:g}" for value in list(answer.values.values())[:4])
-    said = answer.problem or (values if answer.values else "-")
-    return f"{answer.query.name:<70} {len(answer.values):>4}  {said}"
+    result = answer.problem or (values if answer.values else "-")
+    return f"{answer.query.name:<70} {len(answer.values):>4}  {result}"
 
 
 if __name__ == "__main__":

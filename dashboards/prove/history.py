@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A day of five simulated machines, known down to the last frame, in a real Prometheus."""
+"""A day of five simulated machines, with known exact values, in a real Prometheus."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from sim_backend.scenario.file import load as load_scenario
 
 MACHINES = Path(__file__).parent / "machines"
 EVERY = 120.0
-"""Seconds between two scrapes."""
+"""Scrape interval in seconds."""
 WINDOW = Window(rate=4 * EVERY, shown=6 * 3600.0)
 START = 1_780_272_000.0
 """1 June 2026, 00:00 UTC."""
@@ -27,20 +27,20 @@ global: {scrape_interval: 2m}
 
 
 class Day(NamedTuple):
-    """What happened, and a Prometheus that has it."""
+    """The machines' history, and a Prometheus that stores it."""
 
     machines: list[Watched]
     prometheus: Prometheus
 
 
 def simulate() -> list[Watched]:
-    """The machines' day."""
+    """Simulate the day of all machines."""
     paths = sorted(MACHINES.glob("*.toml"))
     return [watch(load_scenario(str(path)), every=EVERY) for path in paths]
 
 
 def store(machines: list[Watched], storage: Path) -> None:
-    """Put all their scrapes into ``storage``. Raises ``PrometheusError``."""
+    """Write all scrapes into the folder ``storage``. Raises ``PrometheusError``."""
     storage.mkdir(parents=True, exist_ok=True)
     text = storage / "day.om"
     with text.open("w") as out:
@@ -51,7 +51,7 @@ def store(machines: list[Watched], storage: Path) -> None:
 
 @contextmanager
 def day(storage: Path) -> Iterator[Day]:
-    """A Prometheus on ``storage`` that has the whole day, as long as the block runs."""
+    """Run a Prometheus with the whole day in the folder ``storage`` during the block."""
     machines = simulate()
     store(machines, storage)
     with running(storage, _CONFIG) as prometheus:

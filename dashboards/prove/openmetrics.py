@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scrapes of many machines as one OpenMetrics text with times, for promtool to make blocks of."""
+"""Write scrapes of many machines as one OpenMetrics text with timestamps, for promtool."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 def write(histories: Sequence[History], start: float, out: TextIO) -> None:
     """Write every scrape, and ``up``, at ``start`` (seconds since 1970) plus its own time.
 
-    A machine that ends before the others is down from then on: ``up`` is 0, and nothing else.
+    A machine that ends before the others is down afterwards: it only has ``up``, at 0.
     """
     for family, (kind, lines) in _by_family(histories, start).items():
         out.write(f"# TYPE {family} {kind}\n")
@@ -25,7 +25,7 @@ def write(histories: Sequence[History], start: float, out: TextIO) -> None:
 
 
 def _by_family(histories: Sequence[History], start: float) -> dict[str, tuple[str, list[str]]]:
-    # promtool wants all of a family together, and a series' samples in the order of time.
+    # promtool requires families to be contiguous, and samples of a series in order of time.
     families: dict[str, tuple[str, list[str]]] = {}
     for history in histories:
         series: dict[tuple[str, str, Labels], list[str]] = defaultdict(list)

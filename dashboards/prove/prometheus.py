@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real Prometheus on a free port of the loopback, and what can be asked of it."""
+"""Run a real Prometheus on a free loopback port, and query it."""
 
 import json
 import re
@@ -18,26 +18,26 @@ from typing import Any
 from dashboards.prove.ports import free_port
 
 PACKAGE = "apt-get install prometheus"
-_PATIENCE = 60.0
-"""Seconds for it to start."""
+_START_SECONDS = 60.0
+"""Time for it to start."""
 
 
 class PrometheusError(Exception):
-    """Prometheus is missing, does not start, or refuses what it was asked; one line."""
+    """Prometheus is missing, does not start, or rejects a request; the message is one line."""
 
 
 Labels = frozenset[tuple[str, str]]
 
 
 class Prometheus:
-    """One that runs; ``url`` is where."""
+    """A running Prometheus at ``url``."""
 
     def __init__(self, url: str) -> None:
-        """Nothing is asked yet."""
+        """Store the URL; no request is made."""
         self.url = url
 
     def ask(self, path: str, **parameters: str) -> Any:
-        """``data`` of an answer of the API. Raises ``PrometheusError`` with Prometheus's words."""
+        """Return ``data`` of an API response. Raises ``PrometheusError`` with its error text."""
         query = urllib.parse.urlencode(parameters)
         request = urllib.request.Request(f"{self.url}/api/v1/{path}", query.encode() or None)
         try:
@@ -47,7 +47,7 @@ class Prometheus:
             raise PrometheusError(f"{path} {parameters}: {error.read().decode()}") from error
 
     def values(self, query: str, at: float) -> dict[Labels, float]:
-        """Answer to an instant query: each series' value by its labels."""
+        """Run an instant query; return values by labels."""
         data = self.ask("query", query=query, time=f"{at:.3f}")
         if data["resultType"] == "scalar":
             return {frozenset(): float(data["result"][1])}
@@ -61,13 +61,13 @@ class Prometheus:
 def running(
     storage: Path, config: str, *, retention: str = "10y", stop: threading.Event | None = None
 ) -> Iterator[Prometheus]:
-    """Run one with ``config`` on ``storage`` (a folder), ready when yielded, and end it.
+    """Run a Prometheus with ``config`` in the folder ``storage``; yield it when it is ready.
 
-    Setting ``stop`` gives up waiting for its start. Raises ``PrometheusError``.
+    Setting ``stop`` cancels waiting for its start. Raises ``PrometheusError``.
     """
     program = shutil.which("prometheus")
     if program is None:
-        raise PrometheusError(f"there is no prometheus here: {PACKAGE}")
+        raise PrometheusError(f"prometheus is not installed: {PACKAGE}")
     storage.mkdir(parents=True, exist_ok=True)
     (storage / "prometheus.yml").write_text(config)
     port = free_port()
@@ -83,7 +83,7 @@ def running(
             ],
             stdout=out,
             stderr=subprocess.STDOUT,
-            # Ctrl-C is for us: we end it when we are done with it.
+            # Ctrl-C must only reach this process, which then terminates Prometheus.
             start_new_session=True,
         )
     try:
@@ -95,10 +95,10 @@ def running(
 
 
 def load(text: Path, storage: Path) -> None:
-    """Make blocks of an OpenMetrics file, in ``storage``. Raises ``PrometheusError``."""
+    """Import an OpenMetrics file into ``storage``. Raises ``PrometheusError``."""
     program = shutil.which("promtool")
     if program is None:
-        raise PrometheusError(f"there is no promtool here: {PACKAGE}")
+        raise PrometheusError(f"promtool is not installed: {PACKAGE}")
     command = [
         program,
         "tsdb",
@@ -113,13 +113,13 @@ def load(text: Path, storage: Path) -> None:
 
 
 def record(prometheus: Prometheus, rules: Path, storage: Path, start: float, end: float) -> None:
-    """Make blocks of what ``rules`` would have recorded; to be seen after a restart.
+    """Backfill the recording rules of ``rules``; visible after a restart of Prometheus.
 
     Raises ``PrometheusError``.
     """
     program = shutil.which("promtool")
     if program is None:
-        raise PrometheusError(f"there is no promtool here: {PACKAGE}")
+        raise PrometheusError(f"promtool is not installed: {PACKAGE}")
     command = [
         *(program, "tsdb", "create-blocks-from", "rules", f"--url={prometheus.url}"),
         *(f"--start={start:.0f}", f"--end={end:.0f}", "--eval-interval=2m"),
@@ -131,7 +131,7 @@ def record(prometheus: Prometheus, rules: Path, storage: Path, start: float, end
 
 
 def end(process: subprocess.Popen[Any]) -> None:
-    """Ask a process to end, and wait until it has."""
+    """Terminate a process and wait for it."""
     process.terminate()
     try:
         process.wait(timeout=20)
@@ -141,19 +141,20 @@ def end(process: subprocess.Popen[Any]) -> None:
 
 
 def wait_until(done: Callable[[], bool], stop: threading.Event) -> None:
-    """Ask every so often. Raises ``PrometheusError`` when it takes a minute, or on ``stop``."""
-    deadline = time.monotonic() + _PATIENCE
+    """Poll ``done``. Raises ``PrometheusError`` after a minute, or on ``stop``."""
+    deadline = time.monotonic() + _START_SECONDS
     while not done():
         if time.monotonic() > deadline:
-            raise PrometheusError(f"nothing happened for {_PATIENCE:g} s")
+            raise PrometheusError(f"timeout after {_START_SECONDS:g} s")
         if stop.wait(0.1):
             raise PrometheusError("stopped")
 
 
 def _ready(prometheus: Prometheus, process: subprocess.Popen[Any], log: Path) -> bool:
     if process.poll() is not None:
-        said = [line for line in log.read_text().splitlines() if re.search("err", line)]
-        raise PrometheusError(f"prometheus ended at once: {(said or ['without a word'])[-1]}")
+        errors = [line for line in log.read_text().splitlines() if re.search("err", line)]
+        reason = (errors or ["no error in its log"])[-1]
+        raise PrometheusError(f"prometheus failed to start: {reason}")
     try:
         with urllib.request.urlopen(f"{prometheus.url}/-/ready", timeout=10) as answer:
             return bool(answer.status == 200)

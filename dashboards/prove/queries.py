@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every query there is: of every panel, every variable and every rule."""
+"""All queries of panels and rules."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -11,18 +11,18 @@ from dashboards.rules import rules
 
 
 class Query(NamedTuple):
-    """One query: where it is from, what it is called there, and what Grafana would send."""
+    """One query: its origin, its name there, and the expression that Grafana would send."""
 
     where: str
-    """A dashboard's identifier, or ``rules``."""
+    """A dashboard's UID, or ``rules``."""
     title: str
-    """Of the panel, or the rule's name."""
+    """The panel's title, or the rule's name."""
     ref: str
     expr: str
 
     @property
     def name(self) -> str:
-        """All of where it is from."""
+        """The full name: dashboard, panel and query."""
         return (
             f"{self.where}: {self.title}: {self.ref}" if self.ref else f"{self.where}: {self.title}"
         )
@@ -34,20 +34,20 @@ ALL: Mapping[str, str] = {
     "size": ".+",
     "node": ".*",
 }
-"""Variables as Grafana fills them in when All is chosen."""
+"""Values of variables as Grafana sends them if All is selected."""
 
 
 class Window(NamedTuple):
-    """How long Grafana's time ranges are, in seconds."""
+    """Grafana's time ranges in seconds."""
 
     rate: float
-    """``$__rate_interval``: four scrapes, or the step of the graph and one scrape, if longer."""
+    """``$__rate_interval``: four scrapes, or the graph's resolution plus one scrape, if longer."""
     shown: float
-    """``$__range``: what the time picker shows."""
+    """``$__range``: the selected time range."""
 
 
 def of_panels(window: Window, chosen: Mapping[str, str] = ALL) -> Iterator[Query]:
-    """Queries of all dashboards, with ``chosen`` values of variables, by name."""
+    """Yield the queries of all dashboards, with ``chosen`` values of variables by name."""
     for model in dashboards().values():
         for panel in Board(model).panels():
             for target in panel["targets"]:
@@ -56,13 +56,13 @@ def of_panels(window: Window, chosen: Mapping[str, str] = ALL) -> Iterator[Query
 
 
 def of_rules() -> Iterator[Query]:
-    """Queries of all rules."""
+    """Yield the queries of all rules."""
     for rule in rules():
         yield Query("rules", rule.name, "", rule.expr)
 
 
 def filled_in(expr: str, window: Window, chosen: Mapping[str, str] = ALL) -> str:
-    """``expr`` as Grafana would send it."""
+    """Replace variables in ``expr`` as Grafana does."""
     durations = {
         RATE_INTERVAL: f"{window.rate:g}s",
         RANGE: f"{window.shown:g}s",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scrapes that somebody saved, of a real kernel say, put through every query there is."""
+"""Run every query on saved scrapes, for example of a real kernel."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,14 +16,14 @@ from dashboards.prove.queries import Query, Window, of_panels, of_rules
 from dashboards.prove.watch import History, Sample
 
 EVERY = 60.0
-"""Seconds that are taken to lie between two files."""
+"""Assumed seconds between two files."""
 INSTANCE = "recorded"
 
 _CONFIG = "global: {scrape_interval: 1m}\n"
 
 
 class Answer(NamedTuple):
-    """What a query gave. ``problem`` is empty when that is right."""
+    """Result of a query; ``problem`` is empty if it is as expected."""
 
     query: Query
     values: dict[Labels, float]
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 
 def read(path: Path) -> list[Sample]:
-    """One saved scrape, text or OpenMetrics. Raises ``ValueError`` with the file's name."""
+    """Read a saved scrape, text or OpenMetrics. Raises ``ValueError`` with the file's name."""
     text = path.read_text()
     parse = open_families if text.rstrip().endswith("# EOF") else text_families
     try:
@@ -48,15 +48,15 @@ def read(path: Path) -> list[Sample]:
             if not sample.name.endswith("_created")
         ]
     except ValueError as error:
-        raise ValueError(f"{path} is no scrape: {error}") from error
+        raise ValueError(f"{path} is not a scrape: {error}") from error
 
 
 def prove(paths: Iterable[Path], storage: Path) -> Iterator[Answer]:
-    """Run every query on scrapes given in the order of time, a minute apart, as of the last.
+    """Run every query at the time of the last scrape; scrapes are ordered, a minute apart.
 
-    A query must have an answer where all of its metrics were scraped; one over time, where there
-    are two scrapes at least. Alerts and ratios, which are empty while nothing happens, need not.
-    Raises ``OSError``, ``ValueError`` for a file, and ``PrometheusError``.
+    A query must have a result if all its metrics were scraped; a query over a range also needs two
+    scrapes. Alerts and ratios may be empty: without activity they have no result. Raises
+    ``OSError`` and ``ValueError`` for a file, and ``PrometheusError``.
     """
     scrapes = [(number * EVERY, read(path)) for number, path in enumerate(paths)]
     end = scrapes[-1][0]
@@ -78,4 +78,4 @@ def _problem(query: Query, values: object, names: set[str], *, several: bool) ->
         return ""
     over_time = any(selector.window for selector in asked)
     may_be_empty = query.expr.count(" > ") or query.expr.count(" == ") or query.where == "rules"
-    return "" if may_be_empty or (over_time and not several) else "no answer"
+    return "" if may_be_empty or (over_time and not several) else "no result"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated machine scraped on simulated time: what Prometheus would have stored of a whole day.
+"""Scrape a simulated machine on simulated time, as Prometheus would in a whole day.
 
-The exporter is the real one, down to the registry that a scrape asks; only the clock is not.
+The exporter is the real one, including its registry; only the clock is simulated.
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,15 @@ from sim_backend.kernel.sim_kernel import SimKernel
 from sim_backend.scenario.actions import Step
 from sim_backend.scenario.file import Scenario
 
-_ITS_OWN = ("hvo_scrape_", "process_")
+_EXPORTER = ("hvo_scrape_", "process_")
+"""Prefixes of the exporter's own metrics."""
 
 Labels = tuple[tuple[str, str], ...]
-"""Name and value, in the order of the names."""
+"""Pairs of name and value, sorted by name."""
 
 
 class Sample(NamedTuple):
-    """One value of one scrape, with the name and type of its family."""
+    """One sample of a scrape, with the name and type of its family."""
 
     family: str
     kind: str
@@ -34,24 +35,24 @@ class Sample(NamedTuple):
 
 
 class History(NamedTuple):
-    """Scrapes of one target, and the seconds at which they were made."""
+    """Scrapes of one target, each with its time in seconds."""
 
     instance: str
     scrapes: list[tuple[float, list[Sample]]]
 
 
 class Truth(NamedTuple):
-    """What the simulated machine itself knows at the moment of a scrape."""
+    """State of the simulated machine at the time of a scrape."""
 
     seconds: float
     seen: Observation
     exporter: dict[tuple[str, Labels], float]
-    """What the exporter says of itself, which only it can know."""
+    """The exporter's own metrics, which have no other source."""
 
 
 @dataclass
 class Watched:
-    """One machine, and what was seen of it: ``truths`` and ``scrapes`` go together."""
+    """One machine with its scrapes, and the true state at each scrape in ``truths``."""
 
     instance: str
     kernel: str
@@ -61,20 +62,20 @@ class Watched:
 
     @property
     def history(self) -> "History":
-        """Its scrapes, for Prometheus."""
+        """The scrapes with their times."""
         times = (truth.seconds for truth in self.truths)
         return History(self.instance, list(zip(times, self.scrapes, strict=True)))
 
     def at(self, seconds: float) -> Truth:
-        """What was true then; ``KeyError`` where nobody looked."""
+        """Return the true state at that time. Raises ``KeyError`` if it was not scraped then."""
         for truth in reversed(self.truths):
             if truth.seconds == seconds:
                 return truth
         raise KeyError(f"{self.instance} was not scraped at {seconds:g} s")
 
 
-class _Story:
-    """A scenario's steps, performed as their time comes."""
+class _Player:
+    """Performs the steps of a scenario when they are due."""
 
     def __init__(self, steps: Iterator[Step], kernel: SimKernel, backend: SimBackend) -> None:
         self._steps = steps
@@ -84,7 +85,7 @@ class _Story:
         self._next = next(steps, None)
 
     def play(self, until: float) -> None:
-        """Perform all that is due until then, in simulated seconds since the beginning."""
+        """Perform all steps due until then, in simulated seconds since the start."""
         while self._next is not None and self._now + self._next.seconds <= until:
             self._now += self._next.seconds
             self._kernel.idle(self._next.seconds)
@@ -93,24 +94,24 @@ class _Story:
 
 
 def watch(scenario: Scenario, *, every: float, time_scale: float = 1.0) -> Watched:
-    """Run ``scenario`` for its duration, and scrape it ``every`` so many seconds.
+    """Run ``scenario`` for its duration, and scrape it at an interval of ``every`` seconds.
 
-    Times are those of the scraper, for whom ``time_scale`` simulated seconds pass in one.
+    Times are the scraper's; ``time_scale`` simulated seconds pass in each of its seconds.
     """
     kernel = scenario.boot_up()
     backend = SimBackend(kernel, loses=True)
     registry = make_registry(backend)
-    story = _Story(scenario.steps(), kernel, backend)
-    seen = Watched(f"{scenario.name}:10917", kernel.generation.name, kernel.geometry.page_size)
+    player = _Player(scenario.steps(), kernel, backend)
+    watched = Watched(f"{scenario.name}:10917", kernel.generation.name, kernel.geometry.page_size)
     backend.start()
     try:
         for number in range(int(scenario.duration / time_scale // every) + 1):
-            story.play(number * every * time_scale)
-            seen.scrapes.append(list(_samples(registry)))
-            seen.truths.append(_truth(number * every, backend, seen.scrapes[-1]))
+            player.play(number * every * time_scale)
+            watched.scrapes.append(list(_samples(registry)))
+            watched.truths.append(_truth(number * every, backend, watched.scrapes[-1]))
     finally:
         backend.stop()
-    return seen
+    return watched
 
 
 def _samples(registry: CollectorRegistry) -> Iterator[Sample]:
@@ -124,5 +125,5 @@ def _truth(seconds: float, backend: SimBackend, scrape: list[Sample]) -> Truth:
     return Truth(
         seconds=seconds,
         seen=backend.observe(),
-        exporter={(s.name, s.labels): s.value for s in scrape if s.name.startswith(_ITS_OWN)},
+        exporter={(s.name, s.labels): s.value for s in scrape if s.name.startswith(_EXPORTER)},
     )

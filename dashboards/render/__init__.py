@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dashboards drawn with Grafana's own libraries: a page, who serves it, and pictures of it."""
+"""Render dashboards with Grafana's own libraries: a page, its server, and screenshots."""

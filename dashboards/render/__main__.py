@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m dashboards.render``: draw the dashboards of the simulated day into PNG files."""
+"""``python -m dashboards.render``: render the dashboards of the simulated day to PNG files."""
 
 import argparse
 import shutil
@@ -19,26 +19,26 @@ PICTURES = Path(__file__).parents[1] / "pictures"
 
 
 def main() -> int:
-    """Return the exit code: 2 where something is missing."""
+    """Return the exit code: 2 if a required program is missing."""
     parser = argparse.ArgumentParser(prog="python -m dashboards.render", description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=PICTURES, help="where to")
+    parser.add_argument("folder", type=Path, nargs="?", default=PICTURES, help="output folder")
     folder = parser.parse_args().folder
     try:
-        with tempfile.TemporaryDirectory(prefix="hvoscope-render-") as place:
-            draw(folder, Path(place))
+        with tempfile.TemporaryDirectory(prefix="hvoscope-render-") as work:
+            draw(folder, Path(work))
     except (OSError, RenderError, PrometheusError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0
 
 
-def draw(folder: Path, place: Path) -> None:
-    """Draw all into ``folder``; ``place`` is for what is needed meanwhile."""
+def draw(folder: Path, work: Path) -> None:
+    """Render all dashboards into ``folder``; ``work`` is for temporary files."""
     folder.mkdir(parents=True, exist_ok=True)
-    build(place / "site")
-    with day(place / "day") as history:
+    build(work / "site")
+    with day(work / "day") as history:
         settings = Settings(history.prometheus.url, END - 4 * EVERY, WINDOW.shown, EVERY)
-        with serving(place / "site", settings) as url:
+        with serving(work / "site", settings) as url:
             for model in dashboards().values():
                 path = folder / f"{model['uid']}.png"
                 picture(f"{url}?d={model['uid']}", height_of(model), path)
@@ -47,7 +47,7 @@ def draw(folder: Path, place: Path) -> None:
 
 
 def make_smaller(path: Path) -> None:
-    """To a third, where pngquant is installed (apt-get install pngquant)."""
+    """Shrink the file to a third, if pngquant is installed (apt-get install pngquant)."""
     if program := shutil.which("pngquant"):
         command = [program, "--speed", "1", "--force", "--output", str(path), "64", str(path)]
         subprocess.run(command, check=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The npm packages of the page, kept in the user's cache, and the page's script made with them."""
+"""The page's npm packages, kept in the user's cache, and its bundle."""
 
 import hashlib
 import os
@@ -16,18 +16,18 @@ _BUNDLE = (
 
 
 class RenderError(Exception):
-    """Something is missing or does not work; one line that names the fix."""
+    """A program is missing or fails; the message is one line with the fix."""
 
 
 def cache_folder() -> Path:
-    """Where packages live, by what package-lock.json says: outside of any repository."""
+    """Return the folder of the packages, which depends on package-lock.json's content."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     lock = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()[:12]
     return base / "hvoscope" / f"render-{lock}"
 
 
 def installed() -> bool:
-    """Whether ``install`` has nothing to do."""
+    """Tell whether the packages are installed."""
     return (cache_folder() / ".complete").exists()
 
 
@@ -44,7 +44,7 @@ def install() -> Path:
 
 
 def build(site: Path) -> None:
-    """Make the page in ``site``. Raises ``RenderError``."""
+    """Build the page in the folder ``site``. Raises ``RenderError``."""
     folder = install()
     with_sources(folder)
     site.mkdir(parents=True, exist_ok=True)
@@ -58,20 +58,20 @@ def build(site: Path) -> None:
 
 
 def with_sources(folder: Path) -> None:
-    """Put our sources beside the packages, where they find them."""
+    """Copy our sources next to the packages, so that imports resolve."""
     shutil.copytree(HERE / "src", folder / "src", dirs_exist_ok=True)
     shutil.copy(HERE / "tsconfig.json", folder)
 
 
 def run(program: str, *arguments: str, folder: Path) -> str:
-    """Run a program there and return what it said. Raises ``RenderError`` with its last words."""
+    """Run a program in ``folder``; return its output. Raises ``RenderError`` with its end."""
     found = shutil.which(program) or folder / program
     if not Path(found).exists():
-        raise RenderError(f"there is no {program} here: apt-get install nodejs npm")
+        raise RenderError(f"{program} is not installed: apt-get install nodejs npm")
     done = subprocess.run(
         [str(found), *arguments], cwd=folder, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        said = (done.stdout + done.stderr).strip()
-        raise RenderError(f"{program} {arguments[0]} failed: {said[-2000:]}")
+        output = (done.stdout + done.stderr).strip()
+        raise RenderError(f"{program} {arguments[0]} failed: {output[-2000:]}")
     return done.stdout

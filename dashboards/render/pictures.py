@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of the page, and its text, by a headless Chromium."""
+"""Screenshots and HTML of the page, by a headless Chromium."""
 
 import shutil
 import subprocess
@@ -11,30 +11,30 @@ from dashboards.render.packages import RenderError
 
 WIDTH = 1500
 _CELL, _GAP, _HEADER = 30, 8, 84
-"""As in src/main.tsx."""
+"""Pixels, as in src/main.tsx."""
 _SECONDS = 120
 
 
 def height_of(model: dict[str, Any]) -> int:
-    """Pixels that a dashboard takes."""
+    """Return the height of a dashboard in pixels."""
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in model["panels"])
     return _HEADER + int(rows) * (_CELL + _GAP)
 
 
 def picture(url: str, height: int, png: Path) -> None:
-    """Write a picture of ``url``. Raises ``RenderError``."""
+    """Write a screenshot of ``url``. Raises ``RenderError``."""
     _chromium(f"--screenshot={png}", f"--window-size={WIDTH},{height}", url)
 
 
 def document(url: str, height: int) -> str:
-    """HTML of ``url`` once all is drawn. Raises ``RenderError``."""
+    """Return the HTML of ``url`` after rendering. Raises ``RenderError``."""
     return _chromium("--dump-dom", f"--window-size={WIDTH},{height}", url)
 
 
 def _chromium(*arguments: str) -> str:
     program = shutil.which("chromium")
     if program is None:
-        raise RenderError("there is no chromium here: apt-get install chromium")
+        raise RenderError("chromium is not installed: apt-get install chromium")
     with tempfile.TemporaryDirectory(prefix="hvoscope-chromium-") as profile:
         command = [
             *(program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dashboards' JSON held against the types of @grafana/schema, by the TypeScript compiler."""
+"""Check the dashboards' JSON against the types of @grafana/schema, with the TypeScript compiler."""
 
 import json
 import shutil
@@ -19,9 +19,9 @@ _OPTIONS: Mapping[str, str] = {
     "table": "Table",
     "heatmap": "Heatmap",
 }
-"""Names of the schema's files by type of panel."""
+"""Names of the schema's files by panel type."""
 
-# JSON has strings where the types have enumerations of strings.
+# JSON has strings where the types have string enumerations.
 _LOOSE = """
 type Loose<T> = T extends string ? `${T}`
   : T extends Array<infer U> ? Array<Loose<U>>
@@ -31,17 +31,17 @@ type Loose<T> = T extends string ? `${T}`
 
 
 def check(models: Mapping[str, dict[str, Any]]) -> list[str]:
-    """What the compiler says against ``models`` (by name), one line each; empty when all is well.
+    """Return the compiler's errors for ``models`` (by name), one per line.
 
-    Raises ``RenderError`` where the compiler can't be had.
+    Raises ``RenderError`` if the compiler can't be installed.
     """
     folder = install()
-    with TemporaryDirectory(prefix="schema-", dir=folder) as place:
+    with TemporaryDirectory(prefix="schema-", dir=folder) as work:
         for name, model in models.items():
-            (Path(place) / f"{name}.ts").write_text("\n".join(_source(model)))
-        shutil.copy(HERE / "tsconfig.schema.json", Path(place) / "tsconfig.json")
-        command = [str(folder / "node_modules/.bin/tsc"), "-p", place, "--pretty", "false"]
-        done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+            (Path(work) / f"{name}.ts").write_text("\n".join(_source(model)))
+        shutil.copy(HERE / "tsconfig.schema.json", Path(work) / "tsconfig.json")
+        command = [str(folder / "node_modules/.bin/tsc"), "-p", work, "--pretty", "false"]
+        done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
     return [line for line in done.stdout.splitlines() if ": error " in line]
 
 

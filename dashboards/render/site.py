@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Serves the page on the loopback: its files, the dashboards, and Prometheus's answers."""
+"""Serve the page on loopback: its files, the dashboards, and proxied Prometheus queries."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ DASHBOARDS = ("hvo-host", "hvo-fleet", "hvo-kernel")
 
 
 class Settings(NamedTuple):
-    """What the page shows. Times are in seconds, ``to`` since 1970; None: now."""
+    """Settings of the page. Times are in seconds; ``to`` is since 1970, None means now."""
 
     prometheus: str
     to: float | None
@@ -28,7 +28,7 @@ class Settings(NamedTuple):
     note: str = NOTE
 
     def as_json(self) -> bytes:
-        """As the page reads it."""
+        """Return the JSON that the page reads."""
         return json.dumps(
             {
                 "dashboards": DASHBOARDS,
@@ -75,12 +75,12 @@ class _Handler(SimpleHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args: Any) -> None:
-        """A query every few seconds is no news."""
+        """Log nothing: the page queries every few seconds."""
 
 
 @contextmanager
 def serving(site: Path, settings: Settings) -> Iterator[str]:
-    """Serve ``site`` on a free port of the loopback; yields where."""
+    """Serve the folder ``site`` on a free loopback port; yield the URL."""
     handler = partial(_Handler, settings, directory=str(site))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True)

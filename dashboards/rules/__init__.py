@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recording and alerting rules, which are Prometheus's own YAML, as Python sees them."""
+"""Recording and alerting rules, read from Prometheus' YAML."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +11,11 @@ FOLDER = Path(__file__).parent
 FILES = (FOLDER / "recording.yml", FOLDER / "alerts.yml")
 TESTS = FOLDER / "tests"
 RUNBOOKS = "dashboards/runbooks"
-"""What every ``runbook_url`` begins with, as the files are committed."""
+"""Prefix of every ``runbook_url`` in the committed files."""
 
 
 class Rule(NamedTuple):
-    """One rule: ``alert`` or ``record``, its name, its expression, and all that was written."""
+    """One rule: kind (``alert`` or ``record``), name, expression, and its whole YAML mapping."""
 
     kind: str
     name: str
@@ -24,7 +24,7 @@ class Rule(NamedTuple):
 
 
 def rules() -> Iterator[Rule]:
-    """Every rule of ``FILES``."""
+    """Yield every rule of ``FILES``."""
     for path in FILES:
         for group in yaml.safe_load(path.read_text())["groups"]:
             for written in group["rules"]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m dashboards.rules FOLDER [--runbooks URL]``: the rules, for Prometheus to load."""
+"""``python -m dashboards.rules FOLDER [--runbooks URL]``: write the rules for Prometheus."""
 
 import argparse
 import sys
@@ -9,11 +9,11 @@ from dashboards.rules import FILES, RUNBOOKS
 
 
 def main() -> int:
-    """Return the exit code: 2 when the folder can't be written to."""
+    """Return the exit code: 2 if the folder can't be written to."""
     parser = argparse.ArgumentParser(prog="python -m dashboards.rules", description=__doc__)
-    parser.add_argument("folder", type=Path, help="where to write the rules")
+    parser.add_argument("folder", type=Path, help="output folder")
     parser.add_argument(
-        "--runbooks", default=RUNBOOKS, metavar="URL", help="where your runbooks are to be found"
+        "--runbooks", default=RUNBOOKS, metavar="URL", help="base URL of the runbooks"
     )
     chosen = parser.parse_args()
     for path in FILES:

@@ -18,15 +18,15 @@ EXIT_NOT_READY = 1
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @path_options
 def check_command(*, as_json: bool, proc: Path, sys_: Path) -> None:
-    """Say what will work on this machine, what will not, and how to mend it.
+    """Report what works on this machine, what does not, and how to fix it.
 
-    Needs no root; what it can't read it calls unknown. It reads files, and asks the kernel to load
-    a program of two instructions, which is never attached.
+    Needs no root; what it can't read is reported as unknown. It reads files and loads a BPF program
+    of two instructions, which is never attached.
 
     \b
     Exit codes:
-      0  ready: probes will attach and HVO can work, even if it is switched off now (a warning)
-      1  not ready: something keeps probes from attaching or HVO from ever working (a problem)
+      0  ready: probes can attach and HVO can work, even if it is switched off now (a warning)
+      1  not ready: a problem prevents probes from attaching or HVO from working
       2  wrong usage
 
     \b

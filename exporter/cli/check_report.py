@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Print what preflight found: one screen for people, one JSON object for programs."""
+"""Print preflight findings: a table for people, one JSON object for programs."""
 
 import json
 import shutil
@@ -23,28 +23,28 @@ _FIX_INDENT = " " * _MARK_WIDTH
 
 
 def to_json(findings: Sequence[Finding]) -> str:
-    """One object: ``{"ready": ..., "findings": [{"name", "verdict", "what", "fix"}, ...]}``."""
+    """Return one object: ``{"ready": ..., "findings": [{"name", "verdict", "what", "fix"}]}``."""
     return json.dumps(
         {"ready": is_ready(findings), "findings": [finding._asdict() for finding in findings]}
     )
 
 
 def to_table(findings: Sequence[Finding], width: int | None) -> str:
-    """A line per finding, its fix below, and the sum of it all; long lines wrapped at ``width``."""
+    """Return one row per finding, its fix below, and a summary; lines wrap at ``width``."""
     lines = [line for finding in findings for line in _rows(finding, width)]
-    return "\n".join((*lines, *_wrapped(_sum(findings), "", width)))
+    return "\n".join((*lines, *_wrapped(_summary(findings), "", width)))
 
 
 def terminal_width() -> int | None:
-    """Columns of the terminal; None where stdout is none, as lines then are better left whole."""
+    """Return the columns of the terminal; None if stdout is not a terminal: lines don't wrap."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _rows(finding: Finding, width: int | None) -> Iterator[str]:
-    mark, colour = _MARKS[finding.verdict]
+    mark, color = _MARKS[finding.verdict]
     first, *rest = _wrapped(finding.what, _INDENT, width)
     yield (
-        click.style(f"{mark:<{_MARK_WIDTH}}", fg=colour)
+        click.style(f"{mark:<{_MARK_WIDTH}}", fg=color)
         + f"{finding.name:<{_NAME_WIDTH}}"
         + first.removeprefix(_INDENT)
     )
@@ -66,8 +66,8 @@ def _wrapped(text: str, indent: str, width: int | None) -> list[str]:
     )
 
 
-def _sum(findings: Sequence[Finding]) -> str:
-    """The last line: ready or not, and what to do first."""
+def _summary(findings: Sequence[Finding]) -> str:
+    """Return the last line: ready or not, and the first fix."""
     if not is_ready(findings):
         return f"Not ready: {_count_and_fix(findings, Verdict.PROBLEM)}"
     if any(finding.verdict is Verdict.WARNING for finding in findings):
@@ -79,5 +79,5 @@ def _count_and_fix(findings: Sequence[Finding], verdict: Verdict) -> str:
     found = [finding for finding in findings if finding.verdict is verdict]
     count = f"{len(found)} {verdict}{'s' if len(found) > 1 else ''}."
     fix = next((finding.fix for finding in found if finding.fix), "")
-    first_way = fix.partition(" (")[0]  # in parentheses stand others
-    return f"{count} First: {first_way}" if fix else count
+    first_fix = fix.partition(" (")[0]  # alternatives follow in parentheses
+    return f"{count} First: {first_fix}" if fix else count

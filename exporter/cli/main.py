@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line. Anything a user got wrong is one line on stderr and exit code 2."""
+"""The command line. A usage error is one line on stderr and exit code 2."""
 
 import sys
 from importlib import import_module
 
 import click
 
-from exporter.cli.stopping import give_up_lost_stderr
+from exporter.cli.stopping import discard_unwritable_stderr
 from probes.backend import BackendError
 
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell counts
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 COMMANDS = ("census", "check", "plan", "record", "serve", "simulate", "top", "trace")
-"""Each in a module of its name in ``exporter.cli``."""
+"""Command names; each is also the name of its module in ``exporter.cli``."""
 
 
 class _Commands(click.Group):
-    """Imports a command when it is used, so that the daemon never loads what draws screens."""
+    """Command group that imports commands on use: the daemon never loads the screen's libraries."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -35,11 +35,11 @@ class _Commands(click.Group):
 )
 @click.version_option(package_name="hvoscope", prog_name="hvoscope")
 def cli() -> None:
-    """See the kernel give back struct page memory: HugeTLB vmemmap optimisation (HVO)."""
+    """Observe HugeTLB vmemmap optimization (HVO): struct page memory that the kernel frees."""
 
 
 def main() -> None:
-    """Entry point of the ``hvoscope`` command."""
+    """Run the ``hvoscope`` command."""
     try:
         sys.exit(cli.main(prog_name="hvoscope", standalone_mode=False))
     except click.ClickException as error:
@@ -51,4 +51,4 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(EXIT_INTERRUPTED)
     finally:
-        give_up_lost_stderr()
+        discard_unwritable_stderr()

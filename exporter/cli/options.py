@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that several commands share, and how their values are read."""
+"""Options that several commands share, and their parsers."""
 
 import math
 import sys
@@ -19,7 +19,7 @@ from sim_backend.scenario.file import load
 
 
 def parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
-    """An option's callback from a function that raises ``ValueError``, whose text it passes on."""
+    """Return an option's callback that parses with ``parse`` and reports its ``ValueError``."""
 
     def callback(_context: click.Context, param: click.Parameter, value: Any) -> Any:
         try:
@@ -34,7 +34,7 @@ STANDARD_INPUT, STANDARD_OUTPUT = Path("/dev/stdin"), Path("/dev/stdout")
 
 
 def dash_is(standard: Path) -> Callable[..., Path | None]:
-    """A callback of an option of ``click.Path()``: ``-`` is ``standard``, ``./-`` a file."""
+    """Return a ``click.Path()`` option's callback: ``-`` means ``standard``, ``./-`` a file."""
 
     def callback(_context: click.Context, _param: click.Parameter, text: str | None) -> Path | None:
         if text == "-":
@@ -47,16 +47,16 @@ def dash_is(standard: Path) -> Callable[..., Path | None]:
 def refuse_terminal(what: str) -> None:
     """Keep binary data off a terminal. Raises ``click.UsageError``."""
     if sys.stdout.isatty():
-        raise click.UsageError(f"{what} is binary, and standard output a terminal: redirect it")
+        raise click.UsageError(f"{what} is binary and standard output is a terminal: redirect it")
 
 
 class Finite(click.FloatRange):
-    """A number in a range, and not infinite or not a number at all."""
+    """A finite number in a range."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, context: click.Context | None
     ) -> float:
-        """As click's, with an error for ``inf`` and ``nan``."""
+        """Convert as click does, but reject ``inf`` and ``nan``."""
         number: float = super().convert(value, param, context)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, context)
@@ -64,18 +64,18 @@ class Finite(click.FloatRange):
 
 
 def parse_time_scale(text: str) -> float:
-    """Read ``1``, ``60``, ``x60`` or ``max``, which is infinite; ``ValueError`` if it is none."""
+    """Parse ``1``, ``60``, ``x60`` or ``max`` (infinite). Raises ``ValueError``."""
     try:
         scale = math.inf if text == "max" else float(text.removeprefix("x"))
     except ValueError:
         scale = 0.0
     if not scale > 0:
-        raise ValueError(f"{text!r} is no time scale (write a number above 0, or max)")
+        raise ValueError(f"invalid time scale {text!r} (expected a number above 0, or max)")
     return scale
 
 
 def source_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that choose where events come from, the same for every command that has them."""
+    """Add the options that select the event source."""
     for option in (
         click.option(
             "--sim.time-scale",
@@ -84,7 +84,7 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
             metavar="N|max",
             default="1",
             show_default=True,
-            help="Simulated seconds per second; max: as fast as it goes.",
+            help="Simulated seconds per second; max: as fast as possible.",
         ),
         click.option(
             "--replay.speed",
@@ -93,20 +93,20 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
             metavar="real|xN|max",
             default="real",
             show_default=True,
-            help="How fast a recording plays: as it was, N times as fast, or at once.",
+            help="Playback speed of a recording: original, N times as fast, or no pauses.",
         ),
         click.option(
             "--replay.file",
             "replay_file",
             type=click.Path(dir_okay=False),
             callback=dash_is(STANDARD_INPUT),
-            help="The recording to play, made by hvoscope record; -: standard input.",
+            help="Recording to play, made by hvoscope record; -: standard input.",
         ),
         click.option(
             "--sim.seed",
             "seed",
             type=int,
-            help="Seed of the simulation. [default: the scenario's, or 1]",
+            help="Random seed of the simulation. [default: the scenario's, or 1]",
         ),
         click.option(
             "--sim.kernel",
@@ -119,8 +119,8 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
             "scenario",
             callback=parsed(lambda text: text and load(text)),
             metavar="NAME|FILE",
-            help="What to simulate, -: standard input; see hvoscope simulate --list-scenarios. "
-            "[default: pools that breathe, for ever]",
+            help="Scenario to simulate (-: stdin); see hvoscope simulate --list-scenarios. "
+            "[default: pools that grow and shrink, endless]",
         ),
         click.option(
             "--probe.cache",
@@ -129,7 +129,7 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
             envvar="CACHE_DIRECTORY",  # systemd's, of CacheDirectory=
             default=DEFAULT_FOLDER,
             show_default=True,
-            help="Where compiled probes are kept, so that a second start needs no compiler.",
+            help="Cache of compiled probes; a second start needs no compiler.",
         ),
         click.option(
             "--probe.attach",
@@ -137,7 +137,7 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(ATTACHES),
             default=AUTO,
             show_default=True,
-            help="How to attach; auto is fentry where the kernel can.",
+            help="Attach type; auto: fentry where the kernel supports it, else kprobe.",
         ),
         click.option(
             "--probe.mode",
@@ -145,7 +145,7 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(MODES),
             default=FULL,
             show_default=True,
-            help="full: a probe on every PTE. range: the same counts at less cost.",
+            help="full: a probe on every PTE. range: the same counts at lower cost.",
         ),
         click.option(
             "--backend",
@@ -160,17 +160,20 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def path_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that choose whose /proc and /sys are read, as from inside a container."""
+    """Add the options for the mount points of /proc and /sys, for use in a container."""
     for option in (
         click.option(
-            "--path.sysfs", "sys_", type=click.Path(path_type=Path), default="/sys", help="/sys."
+            *("--path.sysfs", "sys_"),
+            type=click.Path(path_type=Path),
+            default="/sys",
+            help="sysfs mount point.",
         ),
         click.option(
             "--path.procfs",
             "proc",
             type=click.Path(path_type=Path, exists=True, file_okay=False),
             default="/proc",
-            help="/proc.",
+            help="procfs mount point.",
         ),
     ):
         command = option(command)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Show on a terminal how far a recording has got; on anything else, nothing."""
+"""Progress of a recording, on terminals only."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from probes.recording.recorder import Limits, Report
 
-Shower = Callable[[Report], object]
+ShowReport = Callable[[Report], object]
 
 
 @contextmanager
-def progress_shown(limits: Limits, console: Console | None = None) -> Iterator[Shower]:
-    """Yield what shows a report: a bar towards the limit, or a spinner where there is none."""
+def progress_display(limits: Limits, console: Console | None = None) -> Iterator[ShowReport]:
+    """Yield a function that shows a report: a bar towards the limit, or a spinner without one."""
     console = console or Console(stderr=True)
     if not console.is_terminal:
         yield lambda _report: None
@@ -38,7 +38,7 @@ def progress_shown(limits: Limits, console: Console | None = None) -> Iterator[S
 
 
 def line(report: Report) -> str:
-    """One line: events, rate, size, and what was lost."""
+    """Return one line: events, rate, size, lost events."""
     rate = report.events / report.seconds if report.seconds else 0
     lost = f"[red]{report.lost:,} lost[/red]" if report.lost else "none lost"
     return f"{report.events:,} events ({rate:,.0f}/s), {decimal(report.bytes)}, {lost}"

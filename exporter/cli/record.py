@@ -15,9 +15,9 @@ from exporter.cli.options import (
     refuse_terminal,
     source_options,
 )
-from exporter.cli.progress import progress_shown
-from exporter.cli.sources import Choice, make_backend
-from exporter.cli.stopping import set_by_signals
+from exporter.cli.progress import progress_display
+from exporter.cli.sources import SourceOptions, make_backend
+from exporter.cli.stopping import stop_on_signals
 from probes.backend import Backend
 from probes.kernel.host import Host
 from probes.observation import PROBES
@@ -33,7 +33,7 @@ EXIT_FILE_FAILED = 1
 @source_options
 @click.option("--duration", type=Finite(min=0, min_open=True), help="Seconds to record.")
 @click.option("--count", type=click.IntRange(min=1), help="Stop after this many events.")
-@click.option("--force", is_flag=True, help="Overwrite FILE if it is there.")
+@click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
 @path_options
 def record_command(
     *,
@@ -43,19 +43,19 @@ def record_command(
     force: bool,
     proc: Path,
     sys_: Path,
-    **choice: Any,
+    **source: Any,
 ) -> None:
-    """Record events to a file, until Ctrl-C or SIGTERM. FILE is - for standard output.
+    """Record events to FILE until Ctrl-C or SIGTERM; - is standard output.
 
-    The file also has, once a second and at its end, all that a scrape would show. Play it with
-    hvoscope trace --file FILE, or with --backend replay --replay.file FILE. A recorder that is
-    killed leaves a file that is whole up to its last quarter of a second.
+    The file also holds an observation of everything a scrape shows, once a second and at the end.
+    Play it with hvoscope trace --file FILE, or with --backend replay --replay.file FILE. A killed
+    recorder loses at most the last quarter of a second.
 
     \b
     Exit codes:
-      0  recorded, until told to stop
-      1  FILE could not take it all; what it holds is whole
-      2  wrong usage, or nothing could be recorded
+      0  stopped by a limit, Ctrl-C or SIGTERM
+      1  a write to FILE failed; everything before it is readable
+      2  wrong usage, or recording could not start
 
     \b
     Examples:
@@ -68,25 +68,26 @@ def record_command(
         refuse_terminal("a recording")
     special = path == STANDARD_OUTPUT or (path.exists() and not path.is_file())  # pipe or device
     if path.exists() and not (special or force):
-        raise click.ClickException(f"{path} is there already: name another file, or give --force")
+        raise click.ClickException(f"{path} exists: name another file, or give --force")
     host = Host(proc=proc, sys=sys_)
-    backend = make_backend(Choice(**choice), host, stream=True)
+    backend = make_backend(SourceOptions(**source), host, stream=True)
     backend.start()
     try:
         with _opened(path, "wb" if special or force else "xb") as file:
             _record(backend, file, host, Limits(duration, count))
     except OSError as error:
-        click.echo(f"hvoscope: error: {path}: {error.strerror}: what it holds is whole", err=True)
+        text = f"hvoscope: error: {path}: {error.strerror}: events before this are readable"
+        click.echo(text, err=True)
         raise click.exceptions.Exit(EXIT_FILE_FAILED) from error
     finally:
         backend.stop()
 
 
 class _StandardOutput(FileIO):
-    """What is written there may not be ours alone: nothing is cut off."""
+    """Standard output as a file that is never truncated: others may write to it, too."""
 
     def truncate(self, _size: int | None = None) -> int:
-        raise UnsupportedOperation("standard output is not cut off")
+        raise UnsupportedOperation("standard output can't be truncated")
 
 
 def _opened(path: Path, mode: Literal["wb", "xb"]) -> FileIO:
@@ -103,7 +104,7 @@ def _record(backend: Backend, file: BinaryIO, host: Host, limits: Limits) -> Non
         if not probe.attached:
             click.echo(f"hvoscope: {probe.step} not attached: {probe.reason}", err=True)
     recorder = Recorder(backend, file, make_header(backend, host))
-    with set_by_signals() as stop, progress_shown(limits) as show:
+    with stop_on_signals() as stop, progress_display(limits) as show:
         recorder.run(limits, stop, show)
     if lost := recorder.report.lost:
         click.echo(f"hvoscope: {lost} events lost: the recording has gaps", err=True)

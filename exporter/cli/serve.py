@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from exporter.cli.options import path_options, source_options
-from exporter.cli.sources import Choice, make_backend
-from exporter.cli.web_options import gathered, web_options
+from exporter.cli.sources import SourceOptions, make_backend
+from exporter.cli.web_options import split_web_options, web_options
 from exporter.service import daemon
 from exporter.service.privileges import PrivilegeError
 from exporter.web.reload import WebConfigFile
@@ -28,26 +28,26 @@ from probes.kernel.host import Host
     "--config.check",
     "check_only",
     is_flag=True,
-    help="Check options and web configuration, certificates included; serve nothing.",
+    help="Check options and web configuration, including certificates, and exit.",
 )
 @click.option(
     "--run-as",
     "user",
     metavar="USER",
     default="",
-    help="Serve as this user; the probes are attached as the user who starts it.",
+    help="Serve as this user; probes are attached as the starting user.",
 )
 def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **options: Any) -> None:
     """Serve metrics to Prometheus.
 
-    Where probes can't be attached it says why, serves the kernel's own state, and is not ready; it
-    never shows simulated numbers unless asked to. It gives up every privilege before it serves;
-    only a child that attaches the probes and then exits keeps them.
+    If probes can't be attached, it logs the reason, serves the kernel's own state, and /-/ready
+    fails; it never falls back to simulated numbers. It drops all privileges before it serves; a
+    child process keeps them to attach the probes, and exits.
 
     \b
     Signals:
-      SIGHUP   read --web.config.file again (a change is seen without it, too)
-      SIGTERM  end: responses under way still go out, probes are removed
+      SIGHUP   reload --web.config.file (changes to the file are detected without it, too)
+      SIGTERM  stop: finish responses in progress, detach the probes
 
     \b
     Examples:
@@ -57,18 +57,18 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
       hvoscope serve --web.config.file web.yml --config.check
       hvoscope serve --backend replay --replay.file boot.hvot --replay.speed x10
     """
-    web, choice = gathered(**options)
+    web, source = split_web_options(**options)
     _log_to_stderr()
     host = Host(proc=proc, sys=sys_)
     try:
-        backend = make_backend(Choice(**choice), host)
+        backend = make_backend(SourceOptions(**source), host)
         if check_only:
             WebConfigFile(web.config_file, time.monotonic)
-            click.echo("hvoscope: the configuration is good")
+            click.echo("hvoscope: configuration is valid")
             return
         if backend.info.about:
             daemon.log.info("%s", backend.info.about)
-        if choice["backend"] == "bcc" and (off := preflight.switched_off(host)):
+        if source["backend"] == "bcc" and (off := preflight.switched_off(host)):
             daemon.log.warning("%s", off)
         daemon.serve(backend, web, user)
     except ListenError as error:
@@ -78,6 +78,6 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
 
 
 def _log_to_stderr() -> None:
-    # Where stderr is full or closed, there is no one to tell: go on without.
+    # A full or closed stderr must not stop the exporter.
     logging.raiseExceptions = False
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)

@@ -13,7 +13,7 @@ from prometheus_client.core import Metric
 
 from exporter.cli import simulation as simulate
 from exporter.cli.options import parsed, refuse_terminal
-from exporter.cli.stopping import lost_output_ends
+from exporter.cli.stopping import exit_on_output_error
 from probes.geometry import ARCHITECTURES, parse_size
 from probes.operations import Operation, parse_operation
 from sim_backend.kernel.generation import GENERATIONS
@@ -27,8 +27,8 @@ DEFAULT_KERNEL = "v17-enabled"
 
 
 @dataclass(frozen=True)
-class _Wish:
-    """What the options say about machine and story; None where they say nothing."""
+class _Options:
+    """Options that choose the machine and its operations; None: not given."""
 
     operations: tuple[Operation, ...]
     scenario: Scenario | None
@@ -39,8 +39,8 @@ class _Wish:
     architecture: str
     page_size: int
 
-    def story(self) -> tuple[SimKernel, Iterator[Step]]:
-        """The machine, and what happens to it. Raises ``ValueError``."""
+    def kernel_and_steps(self) -> tuple[SimKernel, Iterator[Step]]:
+        """Make the simulated kernel and the steps to run on it. Raises ``ValueError``."""
         if self.scenario:
             kernel = self.scenario.boot_up(self.generation, self.seed)
             return kernel, simulate.scenario_steps(self.scenario, self.seed)
@@ -68,19 +68,19 @@ def _list_scenarios(context: click.Context, _param: click.Parameter, wanted: boo
     callback=parsed(parse_operation),
     metavar="OPERATION",
     multiple=True,
-    help="An operation; may be given many times, they run in order.",
+    help="Operation to run; repeatable, in order.",
 )
 @click.option(
     "--scenario",
     callback=parsed(lambda text: text and load(text)),
     metavar="NAME|FILE",
-    help="Instead of --op: a scenario that comes with hvoscope, or a file of your own (-: stdin).",
+    help="Instead of --op: run a shipped scenario, or a file (-: stdin).",
 )
 @click.option(
     "--steps",
     type=click.IntRange(min=1),
     metavar="COUNT",
-    help="Instead of --op: so many steps of the default scenario, the one of serve.",
+    help="Instead of --op: run this many scenario steps of the default scenario of serve.",
 )
 @click.option(
     "--list-scenarios",
@@ -88,16 +88,18 @@ def _list_scenarios(context: click.Context, _param: click.Parameter, wanted: boo
     is_eager=True,
     expose_value=False,
     callback=_list_scenarios,
-    help="List the scenarios that come with hvoscope.",
+    help="List the shipped scenarios and exit.",
 )
 @click.option(
     "--kernel",
     "generation",
     type=click.Choice(list(GENERATIONS)),
-    help="Kernel generation; v17 is the seed as posted (it frees nothing yet). "
+    help="Kernel generation; v17 is the series as posted, which frees nothing yet. "
     f"[default: the scenario's, or {DEFAULT_KERNEL}]",
 )
-@click.option("--seed", type=int, help="Seed of the simulation. [default: the scenario's, or 1]")
+@click.option(
+    "--seed", type=int, help="Random seed of the simulation. [default: the scenario's, or 1]"
+)
 @click.option(
     "--nodes",
     type=click.IntRange(1, 64),
@@ -111,7 +113,7 @@ def _list_scenarios(context: click.Context, _param: click.Parameter, wanted: boo
     type=click.Choice(list(ARCHITECTURES)),
     default="x86-64",
     show_default=True,
-    help="Architecture, whose huge page sizes there are, with --op.",
+    help="Architecture, which decides the huge page sizes, with --op.",
 )
 @click.option(
     "--page-size",
@@ -119,23 +121,23 @@ def _list_scenarios(context: click.Context, _param: click.Parameter, wanted: boo
     metavar="SIZE",
     default="4K",
     show_default=True,
-    help="Base page, with --op: arm64 has 4K, 16K and 64K.",
+    help="Base page size, with --op; arm64 has 4K, 16K and 64K.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--events",
     type=click.File("wb"),
-    help="Write the raw event records to this file; -: to standard output, the counters to stderr.",
+    help="Write raw event records to this file; -: standard output, with counters on stderr.",
 )
 @click.option(
     "--files",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write the machine's /proc and /sys, as they are in the end, into this folder.",
+    help="Write the machine's final /proc and /sys into this folder.",
 )
 def simulate_command(
     *, as_json: bool, events: BinaryIO | None, files: Path | None, **options: Any
 ) -> None:
-    """Run operations or a scenario on a simulated kernel, as fast as it goes; print the counters.
+    """Run operations or a scenario on a simulated kernel without pauses, and print the counters.
 
     \b
     Examples:
@@ -145,17 +147,17 @@ def simulate_command(
       hvoscope simulate --scenario memory-pressure
       hvoscope simulate --steps 100 --events events.bin
     """
-    wish = _Wish(**options)
-    if sum(map(bool, (wish.operations, wish.scenario, wish.steps))) != 1:
-        raise click.UsageError("give one of --op (once or more), --scenario and --steps")
+    chosen = _Options(**options)
+    if sum(map(bool, (chosen.operations, chosen.scenario, chosen.steps))) != 1:
+        raise click.UsageError("give exactly one of --op (repeatable), --scenario and --steps")
     to_stdout = events is sys.stdout.buffer
     if to_stdout:
         refuse_terminal("the event stream")
     found: list[Metric] = []
-    output: AbstractContextManager[None] = lost_output_ends() if to_stdout else nullcontext()
+    output: AbstractContextManager[None] = exit_on_output_error() if to_stdout else nullcontext()
     try:
-        kernel, steps = wish.story()
-        loses = wish.scenario is not None and wish.scenario.loses
+        kernel, steps = chosen.kernel_and_steps()
+        loses = chosen.scenario is not None and chosen.scenario.loses
         with output:
             found = simulate.run(kernel, steps, events, loses=loses)
             if events:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations on a simulated kernel, as fast as it goes, and what the exporter would then say."""
+"""Operations on a simulated kernel without pauses, and the resulting metrics."""
 
 import dataclasses
 import itertools
@@ -20,17 +20,17 @@ from sim_backend.scenario.default import default_kernel, default_scenario
 from sim_backend.scenario.file import Scenario
 from sim_backend.scenario.timeline import to_time
 
-LARGEST = 1024 * GIB
-"""Huge pages, in bytes, that a simulated machine may be asked for: each PTE takes its time."""
+MAX_HUGE_PAGE_BYTES = 1024 * GIB
+"""Limit of huge page memory in one simulation, in bytes: every PTE is simulated."""
 
 
 def run(
     kernel: SimKernel, steps: Iterable[Step], events: BinaryIO | None = None, *, loses: bool = False
 ) -> list[Metric]:
-    """Do ``steps`` without their pauses and return the metric families.
+    """Perform ``steps`` without their pauses and return the metric families.
 
-    Raw records go to ``events``; ``loses`` is that of ``SimBackend``. Raises ``ValueError`` for
-    what the machine can't do, and ``OSError`` of ``events``.
+    Raw records go to ``events``; ``loses`` is passed to ``SimBackend``. Raises ``ValueError`` for
+    an operation that the machine can't do, and ``OSError`` if writing to ``events`` fails.
     """
     backend = SimBackend(kernel, loses=loses, sink=events.write if events else None)
     backend.start()
@@ -39,23 +39,23 @@ def run(
             kernel.idle(step.seconds)
             backend.perform_step(step)
         info = backend.info
-        return [*families.of(backend.observe(), info), *families.identity(info)]
+        return [*families.from_observation(backend.observe(), info), *families.info_metrics(info)]
     finally:
         backend.stop()
 
 
 def default_steps(generation: str, seed: int, count: int) -> tuple[SimKernel, Iterator[Step]]:
-    """The default scenario's machine and its first ``count`` steps."""
+    """Return the default scenario's machine and its first ``count`` steps."""
     return default_kernel(generation, seed), itertools.islice(default_scenario(seed), count)
 
 
 def scenario_steps(scenario: Scenario, seed: int | None) -> Iterator[Step]:
-    """All steps of ``scenario``; of one that loops, the first round."""
+    """Return all steps of ``scenario``; only the first round of one that loops."""
     return dataclasses.replace(scenario, loop=False).steps(seed)
 
 
 def operation_steps(operations: Iterable[Operation]) -> Iterator[Step]:
-    """One after the other, at once."""
+    """Return one step per operation, without pauses."""
     return (Step(0.0, operation) for operation in operations)
 
 
@@ -68,14 +68,16 @@ def machine_for(
     page_size: int,
     sizes: Sequence[int],
 ) -> SimKernel:
-    """A machine with three times the memory that ``operations`` could ask for, 16 GB at least.
+    """Make a machine with three times the memory of ``operations``, at least 16 GB.
 
-    ``sizes`` are those of its huge pages. Raises ``ValueError`` where more than ``LARGEST`` is
-    asked for.
+    ``sizes`` are its huge page sizes. Raises ``ValueError`` above ``MAX_HUGE_PAGE_BYTES``.
     """
     wanted = sum(operation.size * operation.pages for operation in operations)
-    if wanted > LARGEST:
-        raise ValueError(f"the operations name more than {size_label(LARGEST)} of huge pages")
+    if wanted > MAX_HUGE_PAGE_BYTES:
+        raise ValueError(
+            f"the operations need {size_label(wanted)} of huge pages "
+            f"(expected at most {size_label(MAX_HUGE_PAGE_BYTES)})"
+        )
     per_node = max(16, -(-3 * wanted // (nodes * GIB))) * GIB
     return SimKernel(
         generation,
@@ -88,7 +90,7 @@ def machine_for(
 
 
 def scenario_table(scenarios: Iterable[Scenario]) -> str:
-    """Name, kernel, duration and description of each, in lines of 100 columns at most."""
+    """Format name, kernel, duration and description of each, in at most 100 columns."""
     rows = [(s.name, s.machine.kernel, to_time(s.duration), s.description) for s in scenarios]
     width = max(len(name) for name, *_ in rows)
     lines = []
@@ -100,7 +102,7 @@ def scenario_table(scenarios: Iterable[Scenario]) -> str:
 
 
 def to_json(families: Iterable[Metric]) -> str:
-    """One object: ``{"metrics": [{"name": ..., "labels": {...}, "value": ...}, ...]}``."""
+    """Return one object: ``{"metrics": [{"name": ..., "labels": {...}, "value": ...}, ...]}``."""
     return json.dumps(
         {
             "metrics": [
@@ -113,7 +115,7 @@ def to_json(families: Iterable[Metric]) -> str:
 
 
 def to_table(families: Iterable[Metric]) -> str:
-    """Counters and pools that are not 0, one a line."""
+    """Format counters and pools that are not 0, one per line."""
     rows = [
         (sample.name, " ".join(f"{k}={v}" for k, v in sample.labels.items()), sample.value)
         for family in families

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choose where events and state come from. Everything behind this is the same for all of them."""
+"""Make the backend that the command line selects: live, simulated or replayed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,8 @@ BACKENDS = ("bcc", "sim", "replay")
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What the command line says about the source."""
+class SourceOptions:
+    """Options that select the event source."""
 
     backend: str
     """One of ``BACKENDS``."""
@@ -27,48 +27,48 @@ class Choice:
     attach: str = AUTO
     cache: Path | None = DEFAULT_FOLDER
     generation: str | None = None
-    """None: the scenario's own, or v17-enabled."""
+    """None: the scenario's, or v17-enabled."""
     seed: int | None = None
-    """None: the scenario's own, or 1."""
+    """None: the scenario's, or 1."""
     scenario: Scenario | None = None
-    """None: the default scenario, which never ends."""
+    """None: the default scenario, which is endless."""
     time_scale: float = 1.0
-    """Simulated seconds per second; infinite: as fast as it goes."""
+    """Simulated seconds per second; infinite: as fast as possible."""
     replay_file: Path | None = None
     replay_speed: float = REAL_TIME
 
 
-def make_backend(choice: Choice, host: Host, *, stream: bool = False) -> Backend:
-    """Make the chosen backend; nothing is started yet. Raises ``BackendError``."""
-    if choice.scenario is not None and choice.backend != "sim":
-        raise BackendError("--sim.scenario is for a simulated kernel: add --backend sim")
-    if choice.backend == "bcc":
+def make_backend(options: SourceOptions, host: Host, *, stream: bool = False) -> Backend:
+    """Make the selected backend without starting it. Raises ``BackendError``."""
+    if options.scenario is not None and options.backend != "sim":
+        raise BackendError("--sim.scenario needs a simulated kernel: add --backend sim")
+    if options.backend == "bcc":
         return LiveBackend(
-            host, mode=choice.mode, attach=choice.attach, stream=stream, cache=choice.cache
+            host, mode=options.mode, attach=options.attach, stream=stream, cache=options.cache
         )
-    if choice.backend == "replay":
-        if choice.replay_file is None:
+    if options.backend == "replay":
+        if options.replay_file is None:
             raise BackendError("--backend replay needs a recording: --replay.file FILE")
-        return ReplayBackend(choice.replay_file, speed=choice.replay_speed, stream=stream)
-    return _make_simulation(choice, stream)
+        return ReplayBackend(options.replay_file, speed=options.replay_speed, stream=stream)
+    return _make_simulation(options, stream)
 
 
-def _make_simulation(choice: Choice, stream: bool) -> SimBackend:
-    scenario = choice.scenario
+def _make_simulation(options: SourceOptions, stream: bool) -> SimBackend:
+    scenario = options.scenario
     if scenario is None:
-        seed = 1 if choice.seed is None else choice.seed
-        kernel = default_kernel(choice.generation or "v17-enabled", seed)
+        seed = 1 if options.seed is None else options.seed
+        kernel = default_kernel(options.generation or "v17-enabled", seed)
         steps = default_scenario(seed)
     else:
         try:
-            kernel = scenario.boot_up(choice.generation, choice.seed)
+            kernel = scenario.boot_up(options.generation, options.seed)
         except ValueError as error:
-            raise BackendError(f"the machine can't boot: {error}") from error
-        steps = scenario.steps(choice.seed)
+            raise BackendError(f"the simulated machine can't boot: {error}") from error
+        steps = scenario.steps(options.seed)
     return SimBackend(
         kernel,
         steps,
-        time_scale=choice.time_scale,
+        time_scale=options.time_scale,
         stream=stream,
         loses=scenario is not None and scenario.loses,
         about=f"scenario {scenario.name}: {scenario.description}" if scenario else "",

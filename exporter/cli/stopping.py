@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""End on Ctrl-C, SIGTERM or a lost output without breaking off what is under way."""
+"""Stop cleanly on Ctrl-C, SIGTERM or an output error: finish what is in progress."""
 
 import os
 import signal
@@ -18,8 +18,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def set_by_signals() -> Iterator[threading.Event]:
-    """Yield an event that the first signal sets; a second one ends the process as it would have."""
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Yield an event that the first signal sets; a second signal has its previous handler."""
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
@@ -40,29 +40,30 @@ def set_by_signals() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def lost_output_ends() -> Iterator[None]:
-    """End what is printed within, cleanly, when the output takes no more of it.
+def exit_on_output_error() -> Iterator[None]:
+    """End the block when standard output can't be written.
 
-    A reader that has gone, as with `| head`, is no news; anything else is one line and exit code 1.
+    A closed pipe, as with ``| head``, ends it silently; any other error is one line on stderr and
+    exit code 1.
     """
     try:
         yield
     except BrokenPipeError:
-        _keep_off(sys.stdout)
+        _redirect_to_devnull(sys.stdout)
     except OSError as error:
-        _keep_off(sys.stdout)
-        click.echo(f"hvoscope: error: the output can't be written: {error.strerror}", err=True)
+        _redirect_to_devnull(sys.stdout)
+        click.echo(f"hvoscope: error: can't write to standard output: {error.strerror}", err=True)
         raise click.exceptions.Exit(EXIT_OUTPUT_FAILED) from error
 
 
-def give_up_lost_stderr() -> None:
-    """Drop what stderr did not take, or Python fails at it again and exits with 120."""
+def discard_unwritable_stderr() -> None:
+    """Discard unwritten stderr output: Python would fail to flush it at exit, with code 120."""
     try:
         sys.stderr.flush()
     except OSError:
-        _keep_off(sys.stderr)
+        _redirect_to_devnull(sys.stderr)
 
 
-def _keep_off(stream: TextIO) -> None:
-    """Keep Python from flushing into an output that takes nothing any more."""
+def _redirect_to_devnull(stream: TextIO) -> None:
+    """Point the descriptor at /dev/null, so that the flush at exit succeeds."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 import click
 
 from exporter.cli.options import Finite, path_options, source_options
-from exporter.cli.sources import Choice, make_backend
-from exporter.cli.stopping import lost_output_ends
+from exporter.cli.sources import SourceOptions, make_backend
+from exporter.cli.stopping import exit_on_output_error
 from exporter.top import terminal
 from probes.backend import Backend, BackendError
 from probes.kernel.host import Host
@@ -29,17 +29,17 @@ EXIT_TERMINATED = 128 + signal.SIGTERM
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="Time from look to look.",
+    help="Sampling interval.",
 )
-@click.option("--count", type=click.IntRange(min=1), help="Stop after this many looks.")
+@click.option("--count", type=click.IntRange(min=1), help="Stop after this many samples.")
 @path_options
 def top_command(
-    *, interval: float, count: int | None, proc: Path, sys_: Path, **choice: Any
+    *, interval: float, count: int | None, proc: Path, sys_: Path, **source: Any
 ) -> None:
-    """Watch what HVO saves, live.
+    """Show live what HVO saves.
 
-    A screen, or a line for each look where there is no terminal. What can't be observed is -.
-    Keys: q quit, p pause, s sort the pools, r reverse, w latencies of all time or of the last
+    A screen on a terminal, otherwise one line per sample. - marks values that can't be observed.
+    Keys: q quit, p pause, s sort the pools, r reverse, w latencies since the start or of the last
     minute.
 
     \b
@@ -49,13 +49,13 @@ def top_command(
       hvoscope top --backend replay --replay.file boot.hvot
       hvoscope top --backend sim --interval 5 --count 12 | tee top.txt
     """
-    signal.signal(signal.SIGTERM, _end)
-    # A line of a log would tear the screen; what it says is on it, or said in the end.
+    signal.signal(signal.SIGTERM, _exit)
+    # Log lines would break the screen; it shows their content itself, or prints it at the end.
     logging.getLogger("hvoscope").addHandler(logging.NullHandler())
-    backend = make_backend(Choice(**choice), Host(proc=proc, sys=sys_))
+    backend = make_backend(SourceOptions(**source), Host(proc=proc, sys=sys_))
     try:
-        with lost_output_ends():
-            with terminal.attaching():
+        with exit_on_output_error():
+            with terminal.attach_status():
                 problem = _start(backend)
             terminal.show(backend, interval, count, problem)
     finally:
@@ -65,7 +65,7 @@ def top_command(
 
 
 def _start(backend: Backend) -> str:
-    """Attach; where that can't be done, the pools are still worth a look. Returns why not.
+    """Attach the probes; return the reason if that fails: pools can be shown without them.
 
     Raises ``BackendError`` for a recording that can't be played.
     """
@@ -78,6 +78,6 @@ def _start(backend: Backend) -> str:
     return ""
 
 
-def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Leave as the keys do, so that the terminal is itself again."""
+def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """Exit through the context managers, which restore the terminal."""
     sys.exit(EXIT_TERMINATED)

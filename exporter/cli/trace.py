@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from exporter.cli.options import STANDARD_INPUT, Finite, dash_is, source_options
-from exporter.cli.selecting import selection_options
-from exporter.cli.sources import Choice, make_backend
-from exporter.cli.stopping import lost_output_ends, set_by_signals
+from exporter.cli.selection_options import selection_options
+from exporter.cli.sources import SourceOptions, make_backend
+from exporter.cli.stopping import exit_on_output_error, stop_on_signals
 from exporter.trace import lines as trace
 from exporter.trace.possible import ImpossibleError, check_possible
 from exporter.trace.selection import Selection
@@ -37,7 +37,7 @@ from probes.recording.replay import AT_ONCE, ReplayBackend
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @selection_options
 @click.option("--count", type=click.IntRange(min=1), help="Stop after this many events.")
-@click.option("--duration", type=Finite(min=0, min_open=True), help="Stop after so many seconds.")
+@click.option("--duration", type=Finite(min=0, min_open=True), help="Stop after this many seconds.")
 def trace_command(
     *,
     file: Path | None,
@@ -45,19 +45,19 @@ def trace_command(
     count: int | None,
     duration: float | None,
     selection: Selection,
-    **choice: Any,
+    **source: Any,
 ) -> None:
     """Print events as they happen: a table, or JSON lines.
 
-    Times are the kernel's monotonic clock, as in dmesg. Options that select may be given more than
-    once: --node 0 --node 1 is either. Where events are lost, a line says so in their place. In
-    JSON, addresses are hexadecimal strings.
+    Times are the kernel's monotonic clock, as in dmesg. Filters are repeatable: --node 0 --node 1
+    selects either. Lost events are reported in the place where they are missing. In JSON, addresses
+    are hexadecimal strings.
 
     \b
     Exit codes:
-      0  ended by --count, --duration, Ctrl-C, or because nobody reads the output any more
+      0  ended by --count, --duration, Ctrl-C, or a closed pipe (| head)
       1  the output could not be written
-      2  wrong usage, a damaged recording, nothing to attach to, or a selection of what is not there
+      2  wrong usage, a corrupt recording, no probe attached, or a filter that nothing can match
 
     \b
     Examples:
@@ -70,9 +70,9 @@ def trace_command(
       hvoscope trace --backend sim --count 20
     """
     if file is not None:
-        choice |= {"backend": "replay", "replay_file": file, "replay_speed": AT_ONCE}
+        source |= {"backend": "replay", "replay_file": file, "replay_speed": AT_ONCE}
     host = Host()
-    backend = make_backend(Choice(**choice), host, stream=True)
+    backend = make_backend(SourceOptions(**source), host, stream=True)
     backend.start()
     try:
         check_possible(selection, backend, host)
@@ -82,12 +82,12 @@ def trace_command(
     for line in _about(backend):
         click.echo(f"hvoscope: {line}", err=True)
     try:
-        with lost_output_ends(), set_by_signals() as stop:
-            _print_events(backend, as_json, selection, count, _over(stop, duration))
+        with exit_on_output_error(), stop_on_signals() as stop:
+            _print_events(backend, as_json, selection, count, _end_condition(stop, duration))
     finally:
         lost = backend.observe((PROBES,)).status.lost
         backend.stop()
-        for line in _at_the_end(backend, lost):
+        for line in _summary(backend, lost):
             click.echo(f"hvoscope: {line}", err=True)
 
 
@@ -98,7 +98,7 @@ def _about(backend: Backend) -> Iterator[str]:
         yield "these events are SIMULATED"
 
 
-def _at_the_end(backend: Backend, lost: Mapping[str, int]) -> Iterator[str]:
+def _summary(backend: Backend, lost: Mapping[str, int]) -> Iterator[str]:
     for where, events in lost.items():
         if events:
             yield f"{events} events lost ({where})"
@@ -106,8 +106,8 @@ def _at_the_end(backend: Backend, lost: Mapping[str, int]) -> Iterator[str]:
         yield backend.missing
 
 
-def _over(stop: threading.Event, seconds: float | None) -> Callable[[], bool]:
-    """Tells whether it is time to end."""
+def _end_condition(stop: threading.Event, seconds: float | None) -> Callable[[], bool]:
+    """Return a function that tells whether to stop."""
     end = float("inf") if seconds is None else time.monotonic() + seconds
     return lambda: stop.is_set() or time.monotonic() >= end
 
@@ -117,7 +117,7 @@ def _print_events(
     as_json: bool,
     selection: Selection,
     count: int | None,
-    over: Callable[[], bool],
+    is_over: Callable[[], bool],
 ) -> None:
     for probe in backend.observe((PROBES,)).status.probes:
         if not probe.attached:
@@ -131,8 +131,8 @@ def _print_events(
             sys.stdout.write(f"{to_line(what)}\n")
             if isinstance(what, Event) and count is not None:
                 count -= 1
-            if count == 0 or over():
+            if count == 0 or is_over():
                 break
         sys.stdout.flush()
-        if count == 0 or over():
+        if count == 0 or is_over():
             return

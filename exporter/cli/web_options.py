@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of the web side, under the names that Prometheus' exporters have in common."""
+"""Options of the web server, under the names that Prometheus exporters share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +17,12 @@ DEFAULT_ADDRESS = "127.0.0.1:10917"
 
 def _telemetry_path(text: str) -> str:
     if not text.startswith("/") or text == "/" or text.startswith("/-/"):
-        raise ValueError(f"{text!r} must start with / and be neither / nor below /-/")
+        raise ValueError(f"invalid path {text!r} (expected /PATH, neither / nor below /-/)")
     return text
 
 
 def web_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options; ``gathered`` makes one value of theirs."""
+    """Add the options; ``split_web_options`` collects their values."""
     for option in (
         click.option(
             "--web.max-requests",
@@ -30,14 +30,14 @@ def web_options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.IntRange(min=1),
             default=DEFAULT.scrapes,
             show_default=True,
-            help="Scrapes at once; more get 503.",
+            help="Maximum number of concurrent scrapes; further ones get 503.",
         ),
         click.option(
             "--web.config.file",
             "config_file",
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="TLS, users, headers, rate limit: exporter-toolkit's YAML.",
+            help="Web configuration in exporter-toolkit's YAML: TLS, users, headers, rate limit.",
         ),
         click.option(
             "--web.telemetry-path",
@@ -46,13 +46,13 @@ def web_options(command: Callable[..., None]) -> Callable[..., None]:
             metavar="PATH",
             default="/metrics",
             show_default=True,
-            help="Path of the metrics.",
+            help="Path under which to expose metrics.",
         ),
         click.option(
             "--web.systemd-socket",
             "from_systemd",
             is_flag=True,
-            help="Serve on the sockets of a .socket unit, and on no address.",
+            help="Use systemd socket activation instead of listen addresses.",
         ),
         click.option(
             "--web.listen-address",
@@ -62,14 +62,14 @@ def web_options(command: Callable[..., None]) -> Callable[..., None]:
             multiple=True,
             default=[DEFAULT_ADDRESS],
             show_default=True,
-            help="Where to serve: HOST:PORT, :PORT (every address) or unix:/PATH. Repeatable.",
+            help="Listen address: HOST:PORT, :PORT (all addresses) or unix:/PATH. Repeatable.",
         ),
     ):
         command = option(command)
     return command
 
 
-def gathered(
+def split_web_options(
     *,
     addresses: tuple[Address, ...],
     telemetry_path: str,
@@ -78,7 +78,7 @@ def gathered(
     max_requests: int,
     **rest: Any,
 ) -> tuple[WebOptions, dict[str, Any]]:
-    """Options of the web side, and what the command line gave besides."""
+    """Return the web server's options, and the remaining ones."""
     limits = DEFAULT._replace(scrapes=max_requests)
     web = WebOptions(addresses, telemetry_path, from_systemd, config_file, limits)
     return web, rest

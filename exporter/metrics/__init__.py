@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The metric catalogue, and an observation as metric families."""
+"""The metric catalogue, and the conversion of observations into metric families."""

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every metric there is: name, type, labels, meaning, and who can give it.
+"""Catalogue of all metrics: name, type, labels, help, and the backends that provide it.
 
-The collector makes nothing else, ``METRICS.md`` is made from it, and so is a test of every scrape.
-Names without ``_total``: the exposition adds it to counters. The next metric is an entry here.
+The collector exposes only these; ``docs/metrics.md`` is generated from them, and a test compares
+every scrape with them. Names omit ``_total``: the exposition format adds it to counters. To add a
+metric, add an entry here.
 """
 
 from typing import NamedTuple
@@ -15,26 +16,26 @@ BACKENDS = ("bcc", "sim")
 
 
 class Metric(NamedTuple):
-    """One family. ``labels`` in the order in which the collector gives their values."""
+    """One metric family; ``labels`` are in the order of the collector's values."""
 
     name: str
     kind: str
     labels: tuple[str, ...]
     help: str
-    """What it counts, and the kernel function or file that it comes from."""
+    """What it counts, and the kernel function or file of its values."""
     since: str = ""
-    """First Linux release that can give it; empty where any can."""
+    """First Linux release that provides it; empty: all do."""
     backends: tuple[str, ...] = BACKENDS
 
     @property
     def exposed_name(self) -> str:
-        """As a scrape spells it."""
+        """The name in a scrape."""
         return f"{self.name}_total" if self.kind == COUNTER else self.name
 
 
 _PAGE = ("size", "node")
 _HVO = "5.14"
-"""The release that HVO came with."""
+"""The Linux release that introduced HVO."""
 
 TOTALS: dict[str, Metric] = {
     family: Metric(f"hvo_{family}", COUNTER, (*_PAGE, *extra), text, _HVO)
@@ -42,7 +43,7 @@ TOTALS: dict[str, Metric] = {
         (
             "optimize_calls",
             (),
-            "Calls of free_huge_page_vmemmap or its successor, also when HVO is off.",
+            "Calls of free_huge_page_vmemmap or its successor, including those while HVO is off.",
         ),
         (
             "hugepages_optimized",
@@ -52,32 +53,31 @@ TOTALS: dict[str, Metric] = {
         (
             "hugepages_skipped",
             ("reason",),
-            "Calls of free_huge_page_vmemmap that had nothing to do: off, unsupported size, other "
-            "(already optimised or self-hosted), or unknown.",
+            "Calls of free_huge_page_vmemmap that had nothing to do, by reason: off, unsupported "
+            "(size), other (already optimized or self-hosted), or unknown.",
         ),
         (
             "optimize_failures",
             ("error",),
-            "Optimisations that failed and were rolled back, by errno of vmemmap_remap_free, or "
-            "unknown where no return value could be read.",
+            "Optimizations that failed and were rolled back, by errno of vmemmap_remap_free; "
+            "unknown if the return value could not be read.",
         ),
         (
             "ptes_remapped",
             (),
-            "Vmemmap PTEs pointed at a shared or new frame (vmemmap_remap_pte), of optimised huge "
+            "Vmemmap PTEs remapped to a shared or new frame (vmemmap_remap_pte), of optimized huge "
             "pages.",
         ),
         (
             "frames_freed",
             (),
-            "Vmemmap page frames given back to the buddy or boot allocator "
-            "(free_vmemmap_page_list).",
+            "Vmemmap page frames returned to the buddy or boot allocator (free_vmemmap_page_list).",
         ),
         (
             "frames_allocated",
             ("cause",),
-            "Vmemmap page frames taken: a new head page (vmemmap_remap_free of Linux 6.2 and "
-            "later), or to restore (alloc_vmemmap_page_list).",
+            "Vmemmap page frames allocated, by cause: head (a new head page, vmemmap_remap_free of "
+            "Linux 6.2 and later), or restore (alloc_vmemmap_page_list).",
         ),
         (
             "hugepages_restored",
@@ -87,40 +87,40 @@ TOTALS: dict[str, Metric] = {
         (
             "ptes_restored",
             (),
-            "Vmemmap PTEs pointed back at frames of their own (vmemmap_restore_pte), of restored "
-            "huge pages.",
+            "Vmemmap PTEs remapped to frames of their own (vmemmap_restore_pte), of restored huge "
+            "pages.",
         ),
         (
             "restore_failures",
             ("error",),
-            "Restores that failed, by errno of alloc_huge_page_vmemmap or its successor: the huge "
-            "page stays, as surplus.",
+            "Restores that failed, by errno of alloc_huge_page_vmemmap or its successor; the huge "
+            "page stays in the pool as surplus.",
         ),
     )
 }
-"""By family of ``probes.counters.Slot``."""
+"""Counters, by family of ``probes.counters.Slot``."""
 
 DURATIONS: dict[str, Metric] = {
     "optimize": Metric(
         "hvo_optimize_duration_seconds",
         HISTOGRAM,
         ("size",),
-        "Time inside free_huge_page_vmemmap or its successor; skipped calls are left out.",
+        "Time in free_huge_page_vmemmap or its successor, without skipped calls.",
         _HVO,
     ),
     "batch": Metric(
         "hvo_optimize_batch_duration_seconds",
         HISTOGRAM,
         ("size",),
-        "Time inside hugetlb_vmemmap_optimize_folios, a whole list at once (Linux 6.7 and later); "
-        "lists with nothing to do are left out.",
+        "Time in hugetlb_vmemmap_optimize_folios, for a list of huge pages (Linux 6.7 and later), "
+        "without lists that had nothing to do.",
         "6.7",
     ),
     "restore": Metric(
         "hvo_restore_duration_seconds",
         HISTOGRAM,
         ("size",),
-        "Time inside alloc_huge_page_vmemmap or its successor; calls without work are left out.",
+        "Time in alloc_huge_page_vmemmap or its successor, without calls that had nothing to do.",
         _HVO,
     ),
 }
@@ -129,23 +129,24 @@ PROBE_ATTACHED = Metric(
     "hvo_probe_attached",
     GAUGE,
     ("step", "symbol", "attach"),
-    "1 when the step's probe is attached, to which kernel function and how; 0 when it is not.",
+    "1 if the step's probe is attached, 0 if not; symbol is the kernel function, attach the attach "
+    "type.",
 )
 PROBE_MISSED = Metric(
     "hvo_probe_missed",
     COUNTER,
     ("step",),
-    "Hits that the kernel dropped: programs it would not run (recursion_misses), and returns for "
-    "which it had no return probe left. Pages whose return was dropped are counted all the same, "
-    "by their last PTE or the end of the walk. Absent where nothing counts them: kprobes on PTEs "
-    "before Linux 6.7.",
+    "Probe hits that the kernel dropped: programs that it did not run (recursion_misses), and "
+    "returns without a free return probe. Pages with a dropped return are still counted, by their "
+    "last PTE or the end of the walk. Absent where the kernel does not count misses: kprobes on "
+    "PTEs before Linux 6.7.",
     _HVO,
 )
 MAP_ERRORS = Metric(
     "hvo_map_errors",
     COUNTER,
     ("map",),
-    "Operations that found no room in a BPF map, so that they are not counted.",
+    "Operations not counted because a BPF map was full.",
     _HVO,
     ("bcc",),
 )
@@ -153,29 +154,28 @@ EVENTS_LOST = Metric(
     "hvo_events_lost",
     COUNTER,
     ("where",),
-    "Event stream records lost, by place of loss; only where events are streamed.",
+    "Event records lost, by buffer; only while events are streamed.",
     _HVO,
 )
 POOL_HUGEPAGES = Metric(
     "hvo_pool_hugepages",
     GAUGE,
     (*_PAGE, "state"),
-    "Huge pages in the pool: total, free or surplus, from /sys/devices/system/node; or reserved "
-    "(resv_hugepages of /sys/kernel/mm/hugepages), which belongs to no node, so that its node is "
-    "empty.",
+    "Huge pages in the pool, by state: total, free and surplus from /sys/devices/system/node; "
+    "reserved from resv_hugepages of /sys/kernel/mm/hugepages, which is not per node: its label "
+    "node is empty.",
 )
 POOL_OVERCOMMIT = Metric(
     "hvo_pool_overcommit_hugepages",
     GAUGE,
     ("size",),
-    "How many surplus huge pages the pool may have: nr_overcommit_hugepages of "
-    "/sys/kernel/mm/hugepages.",
+    "Maximum number of surplus huge pages: nr_overcommit_hugepages of /sys/kernel/mm/hugepages.",
 )
 ENABLED = Metric(
     "hvo_enabled",
     GAUGE,
     (),
-    "The HVO switch as the kernel has it (vm.hugetlb_optimize_vmemmap).",
+    "1 if HVO is enabled, 0 if not (vm.hugetlb_optimize_vmemmap).",
     "5.19",
 )
 MEMMAP_PAGES = Metric(
@@ -190,8 +190,8 @@ MEMMAP_SAVED = Metric(
     "hvo_memmap_saved_bytes",
     GAUGE,
     (),
-    "Memory that HVO saves on the whole machine, boot-time huge pages included: what the struct "
-    "pages of all memory blocks would take, less nr_memmap_boot_pages and nr_memmap_pages of "
+    "Memory saved by HVO on the whole machine, including huge pages allocated at boot: the size of "
+    "struct pages for all memory blocks, less nr_memmap_boot_pages and nr_memmap_pages of "
     "/proc/vmstat.",
     "6.11",
 )
@@ -199,35 +199,37 @@ ACCOUNTING_DRIFT = Metric(
     "hvo_accounting_drift_frames",
     GAUGE,
     (),
-    "Net frames freed as the probes counted them, less the fall of nr_memmap_pages and "
-    "nr_memmap_boot_pages, since attach; 0 is right.",
+    "Net frames freed as counted by the probes, less the decrease of nr_memmap_pages and "
+    "nr_memmap_boot_pages, since the probes were attached; 0 means that they agree.",
     "6.11",
 )
 BACKEND_INFO = Metric(
     "hvo_backend_info",
     GAUGE,
     ("backend", "kernel", "mode"),
-    "Where the numbers come from; mode is simulated when no kernel was looked at.",
+    "Source of the metrics; mode simulated means that they are not of a real kernel.",
 )
-BUILD_INFO = Metric("hvo_build_info", GAUGE, ("version", "python"), "This exporter's build.")
+BUILD_INFO = Metric(
+    "hvo_build_info", GAUGE, ("version", "python"), "Version of the exporter and of Python."
+)
 SCRAPE_DURATION = Metric(
-    "hvo_scrape_duration_seconds", GAUGE, (), "Time that collecting this scrape took."
+    "hvo_scrape_duration_seconds", GAUGE, (), "Time to collect the metrics of this scrape."
 )
 COLLECTOR_DURATION = Metric(
     "hvo_scrape_collector_duration_seconds",
     GAUGE,
     ("collector",),
-    "Time that one collector took in this scrape.",
+    "Time of one collector in this scrape.",
 )
 COLLECTOR_SUCCESS = Metric(
     "hvo_scrape_collector_success",
     GAUGE,
     ("collector",),
-    "1 when the collector worked in this scrape; 0 when it failed: its series are then absent, "
-    "and the log says why.",
+    "1 if the collector succeeded in this scrape; 0 if it failed: its series are absent, and the "
+    "log has the reason.",
 )
 COLLECTORS = PARTS
-"""Values of the label ``collector``: what can fail by itself."""
+"""Values of the label ``collector``: parts of an observation that fail independently."""
 
 OWN: tuple[Metric, ...] = (
     BACKEND_INFO,
@@ -236,7 +238,7 @@ OWN: tuple[Metric, ...] = (
     COLLECTOR_DURATION,
     COLLECTOR_SUCCESS,
 )
-"""Of the exporter itself: in every scrape, whatever fails."""
+"""Metrics of the exporter itself, present in every scrape."""
 
 ALL: tuple[Metric, ...] = (
     *TOTALS.values(),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One scrape: an observation as metric families, and how well it went."""
+"""One scrape: an observation as metric families, and the success of each collector."""
 
 import logging
 import threading
@@ -16,9 +16,9 @@ log = logging.getLogger("hvoscope")
 
 
 class HvoCollector:
-    """A prometheus_client collector. A part that fails costs its own series, and the log says why.
+    """A prometheus_client collector; a part that fails is logged and its series are absent.
 
-    Scrapes go through it one at a time.
+    Scrapes are serialized.
     """
 
     def __init__(self, backend: Backend, *, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -29,24 +29,28 @@ class HvoCollector:
         self._lock = threading.Lock()
 
     def collect(self) -> Iterable[Metric]:
-        """One scrape."""
+        """Collect all parts."""
         return self.collect_only(catalogue.COLLECTORS)
 
     def collect_only(self, names: Collection[str]) -> Iterable[Metric]:
-        """One scrape of these parts; the others are not read, and have no series."""
+        """Collect these parts; others are not read and have no series."""
         with self._lock:
             begin = self._clock()
-            seen = self._backend.observe(names)
-            self._log_failures(seen)
+            observation = self._backend.observe(names)
+            self._log_failures(observation)
             info = self._backend.info
-            found = [*families.of(seen, info), *families.identity(info), *_collectors(seen)]
+            found = [
+                *families.from_observation(observation, info),
+                *families.info_metrics(info),
+                *_collectors(observation),
+            ]
             seconds = self._clock() - begin
             return [*found, *families.single(catalogue.SCRAPE_DURATION, seconds)]
 
-    def _log_failures(self, seen: Observation) -> None:
-        """Log when a part begins to fail, fails for another reason, or works again."""
-        for part in seen.seconds:
-            value = getattr(seen, part)
+    def _log_failures(self, observation: Observation) -> None:
+        """Log a part that begins to fail, fails for another reason, or works again."""
+        for part in observation.seconds:
+            value = getattr(observation, part)
             error = value.error if isinstance(value, Failed) else ""
             before = self._failures.get(part, "")
             self._failures[part] = error
@@ -56,11 +60,12 @@ class HvoCollector:
                 log.info("collector %s works again", part)
 
 
-def _collectors(seen: Observation) -> Iterator[Metric]:
+def _collectors(observation: Observation) -> Iterator[Metric]:
+    seconds = observation.seconds
     yield from families.family(
-        catalogue.COLLECTOR_DURATION, [((part,), took) for part, took in seen.seconds.items()]
+        catalogue.COLLECTOR_DURATION, [((part,), took) for part, took in seconds.items()]
     )
     yield from families.family(
         catalogue.COLLECTOR_SUCCESS,
-        [((part,), float(not isinstance(getattr(seen, part), Failed))) for part in seen.seconds],
+        [((part,), float(not isinstance(getattr(observation, part), Failed))) for part in seconds],
     )

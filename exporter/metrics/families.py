@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An observation as metric families of the catalogue.
+"""Convert an observation into metric families of the catalogue.
 
-What could not be observed gives no family, or no sample.
+A value that could not be observed has no sample.
 """
 
 import functools
@@ -25,14 +25,14 @@ from probes.geometry import size_label
 from probes.observation import Absent, Failed, Memmap, Observation, Pools, Probes, Status, known
 
 _BOUNDS = (*(f"{bound / 1e9:g}" for bound in BUCKETS_NS), "+Inf")
-"""Upper bounds of buckets in seconds, as the label ``le`` has them."""
+"""Upper bounds of buckets in seconds, as values of the label ``le``."""
 
 Samples = Iterable[tuple[tuple[str, ...], float]]
 """Label values in the catalogue's order, and the value."""
 
 
 def family(metric: catalogue.Metric, samples: Samples) -> Iterator[Metric]:
-    """One counter or gauge family; nothing at all when it has no sample."""
+    """Yield one counter or gauge family; nothing if it has no sample."""
     kind = CounterMetricFamily if metric.kind == COUNTER else GaugeMetricFamily
     made = kind(metric.name, metric.help, labels=metric.labels)
     for labels, value in samples:
@@ -42,35 +42,35 @@ def family(metric: catalogue.Metric, samples: Samples) -> Iterator[Metric]:
 
 
 def single(metric: catalogue.Metric, value: float | Absent | Failed) -> Iterator[Metric]:
-    """A family without labels; nothing for what is not known."""
+    """Yield a family without labels; nothing if the value is not known."""
     number = known(value)
     yield from family(metric, [] if number is None else [((), float(number))])
 
 
-def of(seen: Observation, info: Info) -> Iterator[Metric]:
-    """All that was seen; what is absent or failed has no family."""
-    yield from _totals(seen.counters, info.page_size)
-    yield from _durations(seen.counters, info.page_size)
-    if isinstance(seen.probes, Probes):
-        yield from _health(seen.status)
-    yield from _pools(known(seen.pools) or Pools())
-    yield from single(catalogue.ENABLED, seen.switch)
-    if isinstance(seen.memmap, Memmap):
-        pages = seen.memmap.pages.items()
+def from_observation(observation: Observation, info: Info) -> Iterator[Metric]:
+    """Yield the families of an observation; absent and failed parts have none."""
+    yield from _totals(observation.counters, info.page_size)
+    yield from _durations(observation.counters, info.page_size)
+    if isinstance(observation.probes, Probes):
+        yield from _health(observation.status)
+    yield from _pools(known(observation.pools) or Pools())
+    yield from single(catalogue.ENABLED, observation.switch)
+    if isinstance(observation.memmap, Memmap):
+        pages = observation.memmap.pages.items()
         yield from family(catalogue.MEMMAP_PAGES, [((kind,), float(n)) for kind, n in pages])
-        yield from single(catalogue.MEMMAP_SAVED, seen.memmap.saved_bytes)
-    yield from single(catalogue.ACCOUNTING_DRIFT, seen.drift)
+        yield from single(catalogue.MEMMAP_SAVED, observation.memmap.saved_bytes)
+    yield from single(catalogue.ACCOUNTING_DRIFT, observation.drift)
 
 
-def identity(info: Info) -> Iterator[Metric]:
-    """Which source and which build this is."""
+def info_metrics(info: Info) -> Iterator[Metric]:
+    """Yield the info metrics: source and build."""
     yield from family(catalogue.BACKEND_INFO, [((info.backend, info.kernel, info.mode), 1.0)])
     yield from family(catalogue.BUILD_INFO, [(_build(), 1.0)])
 
 
 @functools.cache
 def _build() -> tuple[str, str]:
-    """Of hvoscope, which takes reading a file, and of Python."""
+    """Return the versions of hvoscope and Python; cached, since the first is read from a file."""
     return version("hvoscope"), platform.python_version()
 
 

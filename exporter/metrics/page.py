@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The catalogue as a page: ``python -m exporter.metrics.page > docs/metrics.md``."""
+"""Print the catalogue as a page: ``python -m exporter.metrics.page > docs/metrics.md``."""
 
 import sys
 from collections.abc import Iterator
@@ -10,26 +10,27 @@ from exporter.metrics.catalogue import BACKENDS, Metric
 _HEAD = """\
 # Metrics
 
-Made from `exporter/metrics/catalogue.py` by `python -m exporter.metrics.page`; a test compares
+Generated from `exporter/metrics/catalogue.py` by `python -m exporter.metrics.page`; a test compares
 the two.
 
-What a kernel or a backend can't give is absent, never 0. Backend `bcc` is this machine's kernel,
-`sim` a simulated one, which also shows what its kernel generation would not yet.
+A metric that a kernel or backend does not provide is absent, never 0. Backend `bcc` is this
+machine's kernel. Backend `sim` is a simulated kernel; it also provides metrics that a real kernel
+of its generation does not.
 
-| metric | type | labels | from Linux | meaning |
+| metric | type | labels | since Linux | meaning |
 |---|---|---|---|---|"""
 
 _TAIL = """
-`hvoscope serve` also has the `process_*` metrics of the exporter itself (CPU time, memory, file
-descriptors, start time), as Prometheus' client libraries name them.
+`hvoscope serve` also exposes the `process_*` metrics of the exporter itself (CPU time, memory, file
+descriptors, start time), named as by Prometheus' client libraries.
 
-Labels: `size` is spelled as in the kernel's documentation (`2MB`, `1GB`), `node` is the number of
-a NUMA node. No label holds a process, a name of a task, or a host, so the number of series depends
-on the machine alone."""
+Labels: `size` is spelled as in the kernel's documentation (`2MB`, `1GB`); `node` is a NUMA node
+number. No label holds a process, task name or host, so the number of series depends only on the
+machine."""
 
 
 def lines() -> Iterator[str]:
-    """The page, line by line."""
+    """Yield the page's lines."""
     yield _HEAD
     yield from map(_row, catalogue.ALL)
     yield _TAIL

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a scrape of the daemon holds: the catalogue's metrics, and the process's own cost."""
+"""The daemon's metrics: the catalogue's, and ``process_*`` of the exporter."""
 
 from collections.abc import Collection, Iterable
 
@@ -12,10 +12,10 @@ from probes.backend import Backend
 
 
 class Registry(CollectorRegistry):
-    """All that can be scraped, and parts of it by the collector's name."""
+    """All metrics, or those of selected collectors."""
 
     def __init__(self, hvo: HvoCollector) -> None:
-        """process_* metrics always describe this exporter, whichever kernel ``hvo`` is of."""
+        """Register ``hvo`` and process_* metrics, which always describe this exporter."""
         super().__init__()
         self._hvo = hvo
         self._process = ProcessCollector(registry=None)
@@ -24,11 +24,11 @@ class Registry(CollectorRegistry):
 
     @property
     def collectors(self) -> Collection[str]:
-        """``catalogue.COLLECTORS``."""
+        """Names of the collectors: ``catalogue.COLLECTORS``."""
         return catalogue.COLLECTORS
 
     def part(self, collectors: Collection[str]) -> Collector:
-        """What these collect, and what this process costs."""
+        """Return these collectors together with process_* metrics."""
         return _Part(self._hvo, collectors, self._process)
 
 
@@ -43,5 +43,5 @@ class _Part(Collector):
 
 
 def make_registry(backend: Backend) -> Registry:
-    """Register all there is."""
+    """Make the registry of ``backend``."""
     return Registry(HvoCollector(backend))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``hvoscope plan``: what HVO will save, what it costs, how to switch it on.
+"""``hvoscope plan``: what HVO will save, what it costs, how to enable it.
 
-The arithmetic is ``exporter.savings.forecast``; here it gets its words.
+``forecast`` has the arithmetic; the other modules read the machine and format the result.
 """

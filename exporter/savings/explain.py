@@ -1,39 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The seed's comment worked out (mm/hugetlb_vmemmap.c in patch v17 3/9): table, sums, pictures."""
+"""``plan --explain``: the comment of mm/hugetlb_vmemmap.c in patch v17 3/9, with numbers.
+
+A table of huge page sizes, the arithmetic, and two pictures.
+"""
 
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
 from exporter.savings import pictures
-from exporter.savings.machine import SEED_RESERVED, Given, described
+from exporter.savings.machine import V17_RESERVED, GeometryOptions, target_from_options
 from probes.geometry import ARCHITECTURES, EVERY_ARCHITECTURE, PTE_SIZE, Geometry, size_label
 
 _TABLE_ROW = "| {:<12} | {:<9} | {:<7} | {:<7} | {:<7} | {:<7} |"
 _SUMS_ROW = "{:<12} {:>5} {:>6} {:>12} {:>13} {:>10} {:>10}"
 
 
-def to_text(given: Given) -> str:
-    """Explain HVO on ``given``; what is left out is the seed's: x86-64, 64 bytes, 2 reserved.
+def to_text(options: GeometryOptions) -> str:
+    """Explain HVO for a geometry; defaults are those of patch v17: x86-64, 64 bytes, 2 reserved.
 
-    Raises ``ValueError`` for what no machine is, and for reserved pages that no kernel has.
+    Raises ``ValueError`` for an impossible geometry or number of reserved pages.
     """
-    subject = described(
-        Given(
-            given.architecture,
-            given.page_size,
-            given.struct_page,
-            given.reserved or SEED_RESERVED,
+    target = target_from_options(
+        GeometryOptions(
+            options.architecture,
+            options.page_size,
+            options.struct_page,
+            options.reserved or V17_RESERVED,
         ),
         (),
     )
-    geometry = subject.geometry
-    sizes = EVERY_ARCHITECTURE[subject.architecture][geometry.page_size]
+    geometry = target.geometry
+    sizes = EVERY_ARCHITECTURE[target.architecture][geometry.page_size]
     parts = (
-        ["Huge pages of the architectures:", "", *_architectures(ARCHITECTURES)],
-        [f"{subject.architecture} with {_page(geometry)} pages:", "", *_formulas(geometry, sizes)],
+        ["Huge page sizes by architecture:", "", *_architectures(ARCHITECTURES)],
+        [f"{target.architecture} with {_page(geometry)} pages:", "", *_formulas(geometry, sizes)],
         [
-            "Every huge page of the table, and the frames that it frees (net) with 2 vmemmap",
-            "pages reserved, as up to Linux 5.17, and with 1, as from 5.18 on:",
+            "Frames that each huge page of the table frees (net), with 2 reserved vmemmap pages",
+            "(up to Linux 5.17) and with 1 (from 5.18 on):",
             "",
             *_sums(geometry.struct_page_size),
         ],
@@ -43,7 +46,7 @@ def to_text(given: Given) -> str:
 
 
 def _architectures(table: Mapping[str, Mapping[int, tuple[int, ...]]]) -> Iterator[str]:
-    """The seed's table of huge page sizes."""
+    """Yield the patch's table of huge page sizes."""
     rule = "+--------------+-----------+---------+---------+---------+---------+"
     yield rule
     yield f"| Architecture | Page Size | {'HugeTLB Page Size':<37} |"
@@ -58,7 +61,7 @@ def _architectures(table: Mapping[str, Mapping[int, tuple[int, ...]]]) -> Iterat
 
 
 def _formulas(geometry: Geometry, sizes: tuple[int, ...]) -> Iterator[str]:
-    """struct_size of every huge page, and the seed's short cuts for pmd and pud."""
+    """Yield struct_size of every huge page, and the patch's shortcuts for pmd and pud."""
     page, struct_page = geometry.page_size, geometry.struct_page_size
     yield "struct_size = HugeTLB_Size / PAGE_SIZE * sizeof(struct page) / PAGE_SIZE"
     for size in sizes:
@@ -70,7 +73,7 @@ def _formulas(geometry: Geometry, sizes: tuple[int, ...]) -> Iterator[str]:
     pud_size = geometry.ptes_per_table * geometry.pmd_size
     if pud_size in sizes:
         yield from _pud(geometry, pud_size)
-    yield f"freed = struct_size - RESERVE_VMEMMAP_NR, which is {geometry.reserved_pages}"
+    yield f"freed = struct_size - RESERVE_VMEMMAP_NR ({geometry.reserved_pages})"
     for size in sizes:
         yield f"  {size_label(size):>5}: {_freed(geometry, size)}"
 
@@ -104,7 +107,7 @@ def _pages(geometry: Geometry, size: int) -> str:
 def _freed(geometry: Geometry, size: int) -> str:
     pages, freed = geometry.vmemmap_pages(size), geometry.free_vmemmap_pages_per_hpage(size)
     if not freed:
-        return "0, as it can't be optimised: its struct_size is not above what is reserved"
+        return "0: can't be optimized, its struct_size is at most RESERVE_VMEMMAP_NR"
     return f"{pages} - {geometry.reserved_pages} = {freed} frames"
 
 

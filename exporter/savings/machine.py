@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What to plan for: the machine that hvoscope runs on, or one that the user describes."""
+"""Target of a plan: the machine that hvoscope runs on, or one described by options."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,24 +13,24 @@ from probes.observation import known
 from probes.preflight.facts import Facts
 
 _ARCHITECTURE_OF = {"x86_64": "x86-64", "aarch64": "arm64"}
-"""What uname calls the machine -> what the tables call it, where that is not the same."""
+"""Name of the machine in uname -> name in ``EVERY_ARCHITECTURE``, where they differ."""
 
-USUAL_STRUCT_PAGE = 64
+DEFAULT_STRUCT_PAGE = 64
 """sizeof(struct page) of nearly every 64-bit kernel, in bytes."""
-SEED_RESERVED = 2
-"""vmemmap pages that stay, from the seed to Linux 5.17."""
-USUAL_RESERVED = 1
-"""The same from Linux 5.18 on (commit e7d324850bfc)."""
+V17_RESERVED = 2
+"""Reserved vmemmap pages per huge page, from patch v17 to Linux 5.17."""
+DEFAULT_RESERVED = 1
+"""Reserved vmemmap pages from Linux 5.18 on (commit e7d324850bfc)."""
 
 _NO_NODE = -1
-"""Where the node of a huge page is not shown."""
+"""Node of huge pages whose node the kernel does not show."""
 
-_EMPTY = "no huge page is allocated here: plan for some with --size and --count"
+_EMPTY = "no huge pages are allocated on this machine: give --size and --count"
 
 
 @dataclass(frozen=True)
-class Given:
-    """What the command line says of the geometry; None: not given."""
+class GeometryOptions:
+    """Geometry from the command line; None: not given."""
 
     architecture: str | None = None
     page_size: int | None = None
@@ -39,77 +39,77 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is planned for."""
+class Target:
+    """The machine to plan for."""
 
     architecture: str
     geometry: Geometry
     demands: Sequence[Demand]
     facts: Facts | None = None
-    """The running kernel; None where the machine is only described."""
+    """The running kernel; None for a machine described by options."""
     notes: tuple[str, ...] = ()
-    """What could not be told and is assumed instead, or is not there; a line each."""
+    """Assumptions and missing values, one per line."""
 
     saved_now: int | None = None
-    """Bytes that HVO saves on it already, by the kernel's own accounts; None: not known."""
+    """Bytes that HVO already saves, by the kernel's own accounting; None: not known."""
 
     @property
     def in_batches(self) -> bool | None:
-        """Whether the kernel optimises whole lists (Linux 6.7 and later); None: not known."""
+        """Whether the kernel optimizes in batches (Linux 6.7 and later); None: not known."""
         if self.facts is None or isinstance(self.facts.symbols, OSError):
             return None
         return "hugetlb_vmemmap_optimize_folios" in self.facts.symbols
 
 
-def described(given: Given, demands: Sequence[Demand]) -> Subject:
-    """A machine as the user describes it; what is left out is as usual.
+def target_from_options(options: GeometryOptions, demands: Sequence[Demand]) -> Target:
+    """Make a target from options, with defaults for those not given.
 
-    Raises ``ValueError`` for what no machine is.
+    Raises ``ValueError`` for an impossible geometry.
     """
-    architecture = given.architecture or "x86-64"
+    architecture = options.architecture or "x86-64"
     geometry = Geometry(
-        given.page_size or next(iter(EVERY_ARCHITECTURE[architecture])),
-        given.struct_page or USUAL_STRUCT_PAGE,
-        given.reserved or USUAL_RESERVED,
+        options.page_size or next(iter(EVERY_ARCHITECTURE[architecture])),
+        options.struct_page or DEFAULT_STRUCT_PAGE,
+        options.reserved or DEFAULT_RESERVED,
         vmemmap_by_pmds(architecture),
     )
     check_possible(geometry)
     check_architecture(architecture, geometry, [demand.size for demand in demands])
-    return Subject(architecture, geometry, demands)
+    return Target(architecture, geometry, demands)
 
 
-def running(host: Host, page_size: int, given: Given) -> Subject:
-    """The running machine and the huge pages that it has now, node by node.
+def target_from_host(host: Host, page_size: int, options: GeometryOptions) -> Target:
+    """Make a target from the running machine and its current huge pages per node.
 
-    Raises ``ValueError`` where it has no huge page sizes, or ``given`` is impossible; ``OSError``
-    where they may not be listed.
+    Raises ``ValueError`` if it has no huge page sizes or ``options`` are impossible; ``OSError`` if
+    the sizes can't be listed.
     """
     sizes = huge_page_sizes(host)
     if not sizes:
         folder = host.sys / "kernel/mm/hugepages"
-        gone = "" if host.sys.is_dir() else f"{host.sys} does not exist: "
-        raise ValueError(f"{gone}{folder} lists no huge page size: give --size and --count")
+        missing = "" if host.sys.is_dir() else f"{host.sys} does not exist: "
+        raise ValueError(f"{missing}{folder} lists no huge page size: give --size and --count")
     facts = Facts(host)
-    struct_page, notes = _struct_page(facts, given)
-    reserved, notes_too = _reserved(facts, given)
+    struct_page, struct_page_notes = _struct_page(facts, options)
+    reserved, reserved_notes = _reserved(facts, options)
     architecture = _ARCHITECTURE_OF.get(host.machine, host.machine)
     geometry = Geometry(page_size, struct_page, reserved, vmemmap_by_pmds(architecture))
-    if given.struct_page:
+    if options.struct_page:
         check_possible(geometry)
     state = KernelState(host, page_size)
-    demands, notes_on_pools = _demands(state)
-    return Subject(
+    demands, pool_notes = _demands(state)
+    return Target(
         architecture,
         geometry,
         demands,
         facts,
-        (*notes_on_pools, *notes, *notes_too),
+        (*pool_notes, *struct_page_notes, *reserved_notes),
         known(state.saved_bytes(state.memmap_pages())),
     )
 
 
 def _demands(state: KernelState) -> tuple[list[Demand], tuple[str, ...]]:
-    """The huge pages that there are, node by node, and a line for each count that is in doubt."""
+    """Return the current huge pages per node, and a note for each inconsistent count."""
     demands, notes = [], []
     by_node: Counter[int] = Counter()
     for pool in state.pools().by_node:
@@ -117,8 +117,8 @@ def _demands(state: KernelState) -> tuple[list[Demand], tuple[str, ...]]:
             continue
         if pool.pages < 0:
             notes.append(
-                f"{size_label(pool.size)}: node {pool.node} is left out, as the kernel counts "
-                f"{pool.pages} huge pages there"
+                f"{size_label(pool.size)}: node {pool.node} is ignored: the kernel reports "
+                f"{pool.pages} huge pages"
             )
             continue
         demands.append(Demand(pool.size, pool.pages, pool.node))
@@ -127,7 +127,9 @@ def _demands(state: KernelState) -> tuple[list[Demand], tuple[str, ...]]:
         rest = pages - by_node[size]
         if rest > 0:
             demands.append(Demand(size, rest, _NO_NODE))
-            notes.append(f"{size_label(size)}: no node shows {rest:,} of {pages:,} huge pages")
+            notes.append(
+                f"{size_label(size)}: {rest:,} of {pages:,} huge pages are not reported by any node"
+            )
         elif size not in by_node and pages == 0:
             demands.append(Demand(size, 0, _NO_NODE))
     if not any(demand.count for demand in demands):
@@ -135,29 +137,29 @@ def _demands(state: KernelState) -> tuple[list[Demand], tuple[str, ...]]:
     return demands, tuple(notes)
 
 
-def _struct_page(facts: Facts, given: Given) -> tuple[int, tuple[str, ...]]:
-    if given.struct_page:
-        return given.struct_page, ()
+def _struct_page(facts: Facts, options: GeometryOptions) -> tuple[int, tuple[str, ...]]:
+    if options.struct_page:
+        return options.struct_page, ()
     if isinstance(facts.struct_page_size, int):
         return facts.struct_page_size, ()
-    return USUAL_STRUCT_PAGE, (
-        f"struct page is taken to have {USUAL_STRUCT_PAGE} bytes: its size can't be told "
-        "without BTF (--struct-page)",
+    return DEFAULT_STRUCT_PAGE, (
+        f"assuming a struct page of {DEFAULT_STRUCT_PAGE} bytes: its size is unknown without BTF "
+        "(--struct-page)",
     )
 
 
-def _reserved(facts: Facts, given: Given) -> tuple[int, tuple[str, ...]]:
-    """Up to 5.17 two pages stay, from 5.18 on one; both of them have the seed's functions."""
-    if given.reserved:
-        return given.reserved, ()
+def _reserved(facts: Facts, options: GeometryOptions) -> tuple[int, tuple[str, ...]]:
+    """Return 2 up to Linux 5.17 and 1 from 5.18 on, though 5.18 has the function names of v17."""
+    if options.reserved:
+        return options.reserved, ()
     if "free_huge_page_vmemmap" in facts.known_symbols:
-        return SEED_RESERVED, (
-            f"{SEED_RESERVED} vmemmap pages of each huge page are taken to stay, as in Linux 5.14 "
-            "to 5.17; in 5.18 it is one (--reserved 1)",
+        return V17_RESERVED, (
+            f"assuming {V17_RESERVED} reserved vmemmap pages per huge page, as in Linux 5.14 to "
+            "5.17; Linux 5.18 has 1 (--reserved 1)",
         )
     if isinstance(facts.symbols, OSError) and not facts.shows_switch:
-        return USUAL_RESERVED, (
-            f"{USUAL_RESERVED} vmemmap page of each huge page is taken to stay, as from Linux 5.18 "
-            f"on: {facts.symbols.filename} can't be read (--reserved)",
+        return DEFAULT_RESERVED, (
+            f"assuming {DEFAULT_RESERVED} reserved vmemmap page per huge page, as in Linux 5.18 "
+            f"and later: {facts.symbols.filename} can't be read (--reserved)",
         )
-    return USUAL_RESERVED, ()
+    return DEFAULT_RESERVED, ()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The seed's two pictures, before and after the remap, drawn from a simulated page table.
+"""The two pictures of patch v17, before and after the remap, drawn from a simulated page table.
 
-A kernel is booted, a huge page of the pmd level allocated, and its vmemmap is read off the page
-table twice: nothing here knows what the seed's comment shows.
+A simulated kernel allocates a huge page at the pmd level; its vmemmap is read from the page table
+before and after optimization. The pictures' content is never copied from the patch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,9 @@ from sim_backend.kernel.pagetable import Mapping
 from sim_backend.kernel.sim_kernel import MEMORY_BLOCK, SimKernel
 
 _GENERATIONS = {2: "v17-enabled", 1: "5.18"}
-"""Reserved vmemmap pages -> a kernel that reserves as many, and keeps the head where it is."""
+"""Reserved vmemmap pages -> a kernel with that number, which does not move the head page."""
 
-_MOST_ROWS = 16
+_MAX_ROWS = 16
 _BOX = "+-----------+"
 _BLANK = "|           |"
 _TO_STRUCT_PAGES = " ---virt_to_page---> "
@@ -27,7 +27,7 @@ _GAP = " " * len(_TO_STRUCT_PAGES)
 
 @dataclass(frozen=True)
 class Remap:
-    """What the vmemmap of one huge page is mapped to, page by page."""
+    """Mappings of the vmemmap pages of one huge page."""
 
     size: int
     """Bytes of the huge page."""
@@ -36,11 +36,11 @@ class Remap:
 
 
 def simulate(geometry: Geometry) -> Remap:
-    """Optimise one huge page of the pmd level. ``ValueError`` where it can't be optimised."""
+    """Optimize one huge page at the pmd level. Raises ``ValueError`` if that is impossible."""
     if geometry.reserved_pages not in _GENERATIONS:
         raise ValueError(
-            f"no kernel reserves {geometry.reserved_pages} vmemmap pages: --reserved is 2 (up to "
-            "Linux 5.17) or 1 (from 5.18 on)"
+            f"no kernel reserves {geometry.reserved_pages} vmemmap pages "
+            "(expected --reserved 2, up to Linux 5.17, or 1, from 5.18 on)"
         )
     size = geometry.pmd_size
     if not geometry.free_vmemmap_pages_per_hpage(size):
@@ -68,7 +68,7 @@ def simulate(geometry: Geometry) -> Remap:
 
 
 def both(geometry: Geometry) -> list[str]:
-    """Both pictures, a line each row. Raises ``ValueError`` as ``simulate`` does."""
+    """Return the lines of both pictures. Raises ``ValueError`` as ``simulate`` does."""
     remap = simulate(geometry)
     frames = [mapping.pfn for mapping in remap.before]
     shared = [i for i, m in enumerate(remap.after) if m.pfn != frames[i]]
@@ -76,23 +76,21 @@ def both(geometry: Geometry) -> list[str]:
     how = "" if any(remap.after[i].writable for i in shared) else ", read-only"
     label = size_label(remap.size)
     return [
-        f"A huge page of {label} as a simulated kernel has it, before it is optimised:",
+        f"A simulated huge page of {label} before optimization:",
         "",
         *picture(remap.before, frames),
         "",
-        f"The same after: vmemmap pages {shared[0]} to {shared[-1]} are mapped to frame {target}"
-        f"{how}.",
+        f"After optimization, vmemmap pages {shared[0]} to {shared[-1]} are mapped to frame "
+        f"{target}{how}.",
         "",
         *picture(remap.after, frames),
     ]
 
 
 def picture(mappings: Sequence[Mapping], frames: Sequence[int]) -> Iterator[str]:
-    """Draw it. ``frames`` are the frames to number from 0; unmapped ones are left out."""
+    """Draw a picture; ``frames`` are numbered from 0, unmapped ones are omitted."""
     count = len(mappings)
-    shown = [
-        i for i in range(count) if count <= _MOST_ROWS or i < _MOST_ROWS // 2 or i == count - 1
-    ]
+    shown = [i for i in range(count) if count <= _MAX_ROWS or i < _MAX_ROWS // 2 or i == count - 1]
     sharers = [i for i in shown if mappings[i].pfn != frames[i]]
     yield (
         f"{'HugeTLB':^13}{_GAP}{f'struct pages({count} pages)':<22}"
@@ -113,7 +111,7 @@ def picture(mappings: Sequence[Mapping], frames: Sequence[int]) -> Iterator[str]
 
 
 def _row(i: int, sharers: Sequence[int]) -> tuple[str, str]:
-    """To the right of vmemmap page ``i``: where it is mapped to, and what goes on below."""
+    """Return what stands right of vmemmap page ``i``: its arrow, and the line below."""
     if i not in sharers:
         return f"{_TO_FRAME}|{i:^11}|", " " * len(_TO_FRAME) + _BOX
     turn = sharers.index(i)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Print a plan: a page of text for people, one JSON object for programs."""
+"""Format a plan: text for people, one JSON object for programs."""
 
 import json
 import textwrap
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from exporter import units
 from exporter.savings import advice
 from exporter.savings.forecast import Saving
-from exporter.savings.machine import Subject
+from exporter.savings.machine import Target
 from exporter.savings.slowdown import Figure, figures_for
 from probes.geometry import size_label
 
@@ -20,46 +20,46 @@ _FIGURE_ROW = "{:>6} {:<8}  {:<6} {:>7} {:>9} {:>9}  {}"
 _WIDTH = 80
 
 
-def to_json(subject: Subject, savings: Sequence[Saving]) -> str:
-    """One object: totals, the list ``sizes``, and with one size its figures at the top as well."""
+def to_json(target: Target, savings: Sequence[Saving]) -> str:
+    """Return one object: totals and the list ``sizes``; a single size is also at the top level."""
     sizes = [_size_object(saving) for saving in savings]
     only = sizes[0] if len(sizes) == 1 else {}
     return json.dumps(
         {
-            "architecture": subject.architecture,
-            "page_size": subject.geometry.page_size,
-            "struct_page_size": subject.geometry.struct_page_size,
-            "reserved_pages": subject.geometry.reserved_pages,
+            "architecture": target.architecture,
+            "page_size": target.geometry.page_size,
+            "struct_page_size": target.geometry.struct_page_size,
+            "reserved_pages": target.geometry.reserved_pages,
             **only,
             **_totals(savings),
-            "bytes_saved_now": subject.saved_now,
+            "bytes_saved_now": target.saved_now,
             "sizes": sizes,
             "slowdown": [
                 figure._asdict() | {"size": size_label(figure.size)}
-                for figure in _figures(subject, savings)
+                for figure in _figures(target, savings)
             ],
-            "switch": advice.switch(subject, savings),
-            "warnings": advice.warnings(subject, savings),
-            "notes": subject.notes,
+            "switch": advice.switch(target, savings),
+            "warnings": advice.warnings(target, savings),
+            "notes": target.notes,
         }
     )
 
 
-def to_text(subject: Subject, savings: Sequence[Saving]) -> str:
-    """A table of sizes, then what it costs, how to switch it on, and what to know before."""
+def to_text(target: Target, savings: Sequence[Saving]) -> str:
+    """Return a table of sizes, published timings, settings and caveats."""
     lines = [
-        _title(subject),
-        *(f"  {line}" for line in subject.notes),
+        _title(target),
+        *(f"  {line}" for line in target.notes),
         "",
         _HEADER,
         *map(_row, savings),
         *_sum(savings),
-        *_tables_note(subject, savings),
-        *_saved_now(subject),
+        *_tables_note(target, savings),
+        *_saved_now(target),
     ]
-    lines += _section("Published timings, without HVO and with it", _slowdown(subject, savings))
-    lines += _section("To switch it on", advice.switch(subject, savings))
-    lines += _section("Before you do", advice.warnings(subject, savings))
+    lines += _section("Published timings, without HVO and with it", _slowdown(target, savings))
+    lines += _section("Enabling HVO", advice.switch(target, savings))
+    lines += _section("Caveats", advice.warnings(target, savings))
     return "\n".join(lines)
 
 
@@ -88,14 +88,14 @@ def _totals(savings: Sequence[Saving]) -> dict[str, int]:
     }
 
 
-def _title(subject: Subject) -> str:
-    geometry = subject.geometry
-    stay = geometry.reserved_pages
-    whose = f"Linux {subject.facts.host.release}, " if subject.facts else ""
+def _title(target: Target) -> str:
+    geometry = target.geometry
+    reserved = geometry.reserved_pages
+    release = f"Linux {target.facts.host.release}, " if target.facts else ""
     return (
-        f"{whose}{subject.architecture}, {size_label(geometry.page_size)} pages, struct page of "
-        f"{geometry.struct_page_size} bytes, {stay} vmemmap page{'s' if stay > 1 else ''} of each "
-        f"huge page stay{'' if stay > 1 else 's'}"
+        f"{release}{target.architecture}, {size_label(geometry.page_size)} pages, struct page of "
+        f"{geometry.struct_page_size} bytes, {reserved} reserved vmemmap page"
+        f"{'s' if reserved > 1 else ''} per huge page"
     )
 
 
@@ -126,44 +126,44 @@ def _sum(savings: Sequence[Saving]) -> Iterator[str]:
         )
 
 
-def _tables_note(subject: Subject, savings: Sequence[Saving]) -> list[str]:
-    geometry = subject.geometry
+def _tables_note(target: Target, savings: Sequence[Saving]) -> list[str]:
+    geometry = target.geometry
     if not any(saving.frames_freed for saving in savings):
         return []
     if not geometry.maps_vmemmap_with_pmds:
         return _wrapped(
             f"TABLES: with {size_label(geometry.page_size)} pages the kernel maps struct pages "
-            "page by page, so that no mapping has to be split.",
+            "by PTEs, so no mapping is split.",
             "",
         )
     spans = geometry.pmd_size // geometry.struct_page_size * geometry.page_size
     totals = _totals(savings)
     return _wrapped(
-        f"TABLES: page-table pages taken for good, one for each {size_label(spans)} of memory with "
-        f"a huge page in it: {totals['page_table_frames']} at least, "
-        f"{totals['page_table_frames_most']} if no two pages lie together.",
+        f"TABLES: page tables allocated permanently, one per {size_label(spans)} of memory that "
+        f"holds a huge page: at least {totals['page_table_frames']}, at most "
+        f"{totals['page_table_frames_most']}.",
         "",
     )
 
 
-def _saved_now(subject: Subject) -> Iterator[str]:
-    """What of it is so already; page tables are not in it, as the kernel does not count them."""
-    if subject.saved_now:
-        yield f"Saved already, by the kernel's own accounts: {units.memory(subject.saved_now)}"
+def _saved_now(target: Target) -> Iterator[str]:
+    """Yield what HVO saves now, without page tables, which the kernel does not count."""
+    if target.saved_now:
+        yield f"Already saved, by the kernel's own accounting: {units.memory(target.saved_now)}"
 
 
-def _figures(subject: Subject, savings: Sequence[Saving]) -> list[Figure]:
+def _figures(target: Target, savings: Sequence[Saving]) -> list[Figure]:
     return [
         figure
         for saving in savings
         if saving.frames_freed_per_page
-        for figure in figures_for(saving.size, subject.geometry.page_size, subject.in_batches)
+        for figure in figures_for(saving.size, target.geometry.page_size, target.in_batches)
     ]
 
 
-def _slowdown(subject: Subject, savings: Sequence[Saving]) -> Iterator[str]:
-    """Published figures, and who measured them."""
-    figures = _figures(subject, savings)
+def _slowdown(target: Target, savings: Sequence[Saving]) -> Iterator[str]:
+    """Yield published figures and their sources."""
+    figures = _figures(target, savings)
     sources = list(dict.fromkeys(figure.source for figure in figures))
     if figures:
         yield _FIGURE_ROW.format("SIZE", "TO", "LINUX", "PAGES", "WITHOUT", "WITH", "SOURCE")
@@ -183,7 +183,7 @@ def _slowdown(subject: Subject, savings: Sequence[Saving]) -> Iterator[str]:
     for saving in savings:
         if saving.frames_freed_per_page and saving.size not in timed:
             label = size_label(saving.size)
-            yield f"{label}: no time to allocate or free one is published; serve and top show it"
+            yield f"{label}: no published allocate or free timings; serve and top measure them"
 
 
 def _section(title: str, items: Iterable[str]) -> Iterator[str]:

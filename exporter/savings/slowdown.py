@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What HVO costs when huge pages are made and given back, as far as anybody has published it.
+"""Published timings of allocating and freeing huge pages, without HVO and with it.
 
-Other people's machines: the figures are cited as they are, and nothing is worked out from them.
+They are of other machines: figures are cited as published and never extrapolated.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Figure(NamedTuple):
     what: str
     """``allocate``, ``free`` or ``boot``."""
     in_batches: bool
-    """Measured on a kernel that optimises whole lists (Linux 6.7 and later)."""
+    """Measured on a kernel that optimizes in batches (Linux 6.7 and later)."""
     size: int
     pages: int
     off_seconds: float
@@ -28,7 +28,7 @@ class Figure(NamedTuple):
 
     @property
     def kernels(self) -> str:
-        """The kernels that it speaks for, in short."""
+        """The kernels that it applies to, in short."""
         return "6.7 on" if self.in_batches else "to 6.6"
 
 
@@ -39,15 +39,15 @@ FIGURES: tuple[Figure, ...] = (
     Figure("free", False, 2 * MIB, 10_240, 0.081, 0.213, _V17),
     Figure("free", False, 2 * MIB, 500_000, 4.477, 36.748, _BATCH),
     Figure("free", True, 2 * MIB, 500_000, 4.477, 13.199, _BATCH),
-    # Of the 1 GB pages at boot fewer struct pages are ever initialised, so that HVO saves time.
+    # At boot, HVO saves time: fewer struct pages of 1 GB pages are initialized.
     Figure("boot", True, 1 * GIB, 500, 2.15, 1.32, _BOOT),
 )
 
 
 def figures_for(size: int, page_size: int, in_batches: bool | None) -> tuple[Figure, ...]:
-    """What is published on huge pages of ``size``; all of it was measured with 4 KB pages.
+    """Return the figures for huge pages of ``size``; all were measured with 4 KB pages.
 
-    With ``in_batches`` only what was measured on such a kernel, or on one that is not.
+    ``in_batches`` selects figures of kernels that do, or do not, optimize in batches; None: both.
     """
     return tuple(
         figure

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon: its life cycle, privileges, memory, and the service manager."""
+"""The daemon: life cycle, privileges, memory, service manager."""

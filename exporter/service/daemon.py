@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of the exporter: bind, serve, attach, wait for a signal, give everything back."""
+"""The exporter's life cycle: bind, serve, attach, wait for a signal, clean up."""
 
 import logging
 import os
@@ -27,39 +27,38 @@ from probes.observation import PROBES, Status
 
 log = logging.getLogger("hvoscope")
 
-_LOOK_SECONDS = 10.0
-"""How often to see that the web side lives, where the service manager asks for nothing shorter."""
+_CHECK_SECONDS = 10.0
+"""Interval of checking the web server; a third of the service manager's watchdog, if it has one."""
 
-
-_ENDED = 0
-"""Beside the numbers of signals: the web side has ended."""
+_WEB_ENDED = 0
+"""Queued like a signal's number: the web server has ended."""
 
 
 class _Terminated(BaseException):
-    """A signal asked the daemon to end, whatever it was doing."""
+    """A signal asked the daemon to terminate."""
 
 
 class WebDiedError(Exception):
-    """The web side ended by itself; the message is one line."""
+    """The web server ended unexpectedly; the message is one line."""
 
 
 @dataclass(frozen=True)
 class WebOptions:
-    """What the command line says about the web side."""
+    """Options of the web server."""
 
     addresses: Sequence[Address]
     telemetry_path: str = "/metrics"
     from_systemd: bool = False
-    """Serve on the sockets that systemd passes on, and not on ``addresses``."""
+    """Use the sockets that systemd passes, instead of ``addresses``."""
     config_file: Path | None = None
     limits: Limits = DEFAULT
 
 
 def serve(backend: Backend, web: WebOptions, user: str = "") -> None:
-    """Serve until SIGTERM or SIGINT, as ``user`` if one is named, without any privilege.
+    """Serve until SIGTERM or SIGINT, as ``user`` if given, without privileges.
 
-    The port is bound before anything is attached, so that a busy port leaves nothing behind. What
-    attaching needs is left to the backend's child; nothing that listens ever has it.
+    Ports are bound before probes are attached, so that a busy port leaves nothing behind. Only the
+    backend's child process has the privileges to attach; the process that listens never does.
 
     Raises ``ListenError``, ``ConfigError``, ``PrivilegeError``, ``WebDiedError``.
     """
@@ -70,22 +69,22 @@ def serve(backend: Backend, web: WebOptions, user: str = "") -> None:
     malloc.use_one_arena()
     backend.prepare()
     privileges.drop(user)
-    hangups: queue.SimpleQueue[int] = queue.SimpleQueue()
+    wakeups: queue.SimpleQueue[int] = queue.SimpleQueue()
     server = Server(
         listeners,
         site_of(backend, web),
         web_config,
         web.limits,
-        when_ended=lambda: hangups.put(_ENDED),
+        when_ended=lambda: wakeups.put(_WEB_ENDED),
     )
     try:
-        _catch_signals(hangups)  # first: whoever is answered may send one
+        _catch_signals(wakeups)  # before start: a client that gets a response may send a signal
         server.start()
         for address in addresses:
             log.info("listening on %s", address.url(web_config.current().scheme))
         _attach(backend)
-        notifier.ready(_verdict(backend))
-        _stand_by(server, backend, hangups, notifier)
+        notifier.ready(_status_line(backend))
+        _supervise(server, backend, wakeups, notifier)
     except _Terminated:
         _ignore_signals()
         log.info("stopping")
@@ -105,7 +104,7 @@ def _listen(web: WebOptions) -> list[socket.socket]:
 
 
 def site_of(backend: Backend, web: WebOptions) -> Site:
-    """Everything that is served about ``backend``."""
+    """Make the site that serves the metrics of ``backend``."""
     registry = make_registry(backend)
 
     def readiness() -> Readiness:
@@ -127,11 +126,11 @@ def _status(backend: Backend) -> Status:
 def _attach(backend: Backend) -> None:
     info = backend.info
     if info.mode == "simulated":
-        log.warning("these numbers are SIMULATED (kernel %s), not this machine's", info.kernel)
+        log.warning("these metrics are SIMULATED (kernel %s), not this machine's", info.kernel)
     try:
         backend.start()
     except BackendError as error:
-        log.error("no probes, only the kernel's state is served: %s", error)
+        log.error("no probes attached, serving only the kernel's state: %s", error)
         return
     status = _status(backend)
     for probe in status.probes:
@@ -142,8 +141,8 @@ def _attach(backend: Backend) -> None:
     log.info("ready" if status.ready else "not ready")
 
 
-def _verdict(backend: Backend) -> str:
-    """One line for whoever asks the service manager."""
+def _status_line(backend: Backend) -> str:
+    """Return the line that ``systemctl status`` shows."""
     status = _status(backend)
     if not status.ready:
         return f"not ready: {status.problem}"
@@ -151,33 +150,33 @@ def _verdict(backend: Backend) -> str:
     return f"ready: {attached} probes, {backend.info.mode}"
 
 
-def _stand_by(
-    server: Server, backend: Backend, hangups: queue.SimpleQueue[int], notifier: Notifier
+def _supervise(
+    server: Server, backend: Backend, wakeups: queue.SimpleQueue[int], notifier: Notifier
 ) -> None:
-    """Reload on SIGHUP, and tell the service manager that all is well as long as it is."""
+    """Reload on SIGHUP, and feed the service manager's watchdog while the web server responds."""
     watchdog = notifier.watchdog_seconds
-    seconds = watchdog / 3 if watchdog else _LOOK_SECONDS
+    seconds = watchdog / 3 if watchdog else _CHECK_SECONDS
     while True:
         try:
-            number = hangups.get(timeout=seconds)
+            number = wakeups.get(timeout=seconds)
         except queue.Empty:
-            if server.turns(seconds):
-                notifier.alive(_verdict(backend))
+            if server.is_responsive(seconds):
+                notifier.alive(_status_line(backend))
             continue
-        if number == _ENDED:
+        if number == _WEB_ENDED:
             raise WebDiedError(server.problem)
         log.info("SIGHUP")
         notifier.reloading()
         server.reload()
-        notifier.ready(_verdict(backend))
+        notifier.ready(_status_line(backend))
 
 
-def _catch_signals(hangups: queue.SimpleQueue[int]) -> None:
+def _catch_signals(wakeups: queue.SimpleQueue[int]) -> None:
     def terminate(_signal: int, _frame: FrameType | None) -> None:
         raise _Terminated
 
     def hang_up(number: int, _frame: FrameType | None) -> None:
-        hangups.put(number)
+        wakeups.put(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, terminate)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One malloc arena for all threads: glibc gives each its own, which grows and is not given back."""
+"""One malloc arena for all threads: glibc's per-thread arenas grow and are never returned."""
 
 import ctypes
 
@@ -8,6 +8,6 @@ _M_ARENA_MAX = -8
 
 
 def use_one_arena() -> bool:
-    """Make threads that start from now on share one arena; False where that can't be had."""
+    """Make threads started from now on share one arena; return False if libc can't do that."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and mallopt(_M_ARENA_MAX, 1) == 1

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Give up every privilege, for good: capabilities, the ways to get them back, and the user id.
+"""Drop all privileges permanently: capabilities, the means to regain them, and the user ID.
 
-Capabilities belong to threads (capabilities(7)), so this comes before the first thread is started.
+Capabilities are per thread (capabilities(7)): call this before starting the first thread.
 """
 
 import ctypes
@@ -13,11 +13,11 @@ import pwd
 _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 4, 24, 38, 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION_3 = 0x20080522
-_MOST_CAPABILITIES = 64
+_MAX_CAPABILITIES = 64
 
 
 class PrivilegeError(Exception):
-    """A privilege could not be given up; the message is one line with the fix."""
+    """A privilege could not be dropped; the message is one line with the fix."""
 
 
 class _Header(ctypes.Structure):
@@ -33,9 +33,9 @@ class _Sets(ctypes.Structure):
 
 
 def drop(user: str = "") -> None:
-    """Become ``user`` (by name; empty: stay who we are) without any capability.
+    """Drop all capabilities and become ``user`` (a name; empty: keep the user).
 
-    Raises ``PrivilegeError`` when the user does not exist or the kernel refuses.
+    Raises ``PrivilegeError`` if the user does not exist or the kernel refuses.
     """
     try:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -45,19 +45,19 @@ def drop(user: str = "") -> None:
         _prctl(libc, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
         _capset_nothing(libc)
         _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
-        # Else /proc/self belongs to root after a change of user, and with it fdinfo.
+        # Otherwise /proc/self, including fdinfo, belongs to root after a change of user.
         _prctl(libc, _PR_SET_DUMPABLE, 1)
     except OSError as error:
-        raise PrivilegeError(f"privileges can't be given up: {error}") from error
+        raise PrivilegeError(f"can't drop privileges: {error}") from error
 
 
 def _empty_bounding_set(libc: ctypes.CDLL) -> None:
-    for capability in range(_MOST_CAPABILITIES):
+    for capability in range(_MAX_CAPABILITIES):
         try:
             _prctl(libc, _PR_CAPBSET_DROP, capability)
         except OSError as error:
-            # EINVAL: beyond the last that this kernel knows. EPERM: only CAP_SETPCAP may; then
-            # no_new_privs alone keeps us from getting any back.
+            # EINVAL: above the last capability of this kernel. EPERM: no CAP_SETPCAP; no_new_privs
+            # alone then keeps the process from regaining capabilities.
             if error.errno not in (errno.EINVAL, errno.EPERM):
                 raise
             return
@@ -68,7 +68,7 @@ def _become(user: str) -> None:
         entry = pwd.getpwnam(user)
     except KeyError:
         raise PrivilegeError(
-            f"there is no user {user!r}: make it (useradd --system {user}) or name another"
+            f"unknown user {user!r}: create it (useradd --system {user}) or name another"
         ) from None
     os.setgroups([])
     os.setgid(entry.pw_gid)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``hvoscope top``: a live screen. Only ``screen`` and ``session`` know of a terminal."""
+"""``hvoscope top``: a live screen. Only ``screen`` and ``session`` depend on a terminal."""

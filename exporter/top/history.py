@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Observations, one after the other, and what can be told from two of them.
+"""Series of observations, and the rates and latencies computed from them.
 
-None is what could not be observed; it never becomes 0.
+A value that could not be observed is None, never 0.
 """
 
 from collections import deque
@@ -12,46 +12,46 @@ from probes.counters import BUCKETS_NS, Histogram, PageKey, Slot
 from probes.observation import Observation
 
 KEEP = 240
-"""Observations to keep: more than the widest trend shows."""
+"""Number of observations to keep: more than the widest trend shows."""
 
 
 class History:
-    """The last looks, oldest first."""
+    """The last observations, oldest first."""
 
     def __init__(self, first: Observation, keep: int = KEEP) -> None:
         self.first = first
-        """The first of all, however long ago."""
-        self.looks = deque([first], maxlen=keep)
+        """The first observation, never discarded."""
+        self.observations = deque([first], maxlen=keep)
 
     @property
     def last(self) -> Observation:
-        """The newest look."""
-        return self.looks[-1]
+        """The newest observation."""
+        return self.observations[-1]
 
     @property
     def seconds(self) -> float:
-        """From the first look of all to the newest."""
+        """Time from the first observation to the newest."""
         return (self.last.time_ns - self.first.time_ns) / 1e9
 
     def add(self, newest: Observation) -> None:
-        """Take one more look in."""
-        self.looks.append(newest)
+        """Append an observation."""
+        self.observations.append(newest)
 
     def trend(self, slots: Collection[Slot]) -> list[float | None]:
-        """Per second from each look to the next; one less than there are looks."""
-        totals = [(one.time_ns, one.counters.sum(slots)) for one in self.looks]
+        """Return the rates per second between consecutive observations."""
+        totals = [(one.time_ns, one.counters.sum(slots)) for one in self.observations]
         return [_rate(before, after) for before, after in pairwise(totals)]
 
     def rate(self, slots: Collection[Slot], key: PageKey | None = None) -> float | None:
-        """Per second from the last look but one to the last; None while there is only one."""
-        before = self.looks[-2] if len(self.looks) > 1 else self.last
+        """Return the rate per second between the last two observations; None if only one exists."""
+        before = self.observations[-2] if len(self.observations) > 1 else self.last
         return _rate(
             (before.time_ns, before.counters.sum(slots, key)),
             (self.last.time_ns, self.last.counters.sum(slots, key)),
         )
 
     def average(self, slots: Collection[Slot], seconds: float) -> float | None:
-        """Per second over the last ``seconds``, or as much of that as there is."""
+        """Return the rate per second over the last ``seconds``, or over the kept observations."""
         since = self.since(seconds)
         return _rate(
             (since.time_ns, since.counters.sum(slots)),
@@ -59,12 +59,13 @@ class History:
         )
 
     def since(self, seconds: float) -> Observation:
-        """The look of so long ago, or the oldest that is kept."""
+        """Return the observation from ``seconds`` ago, or the oldest kept."""
         until = self.last.time_ns - seconds * 1e9
-        return next((one for one in reversed(self.looks) if one.time_ns <= until), self.looks[0])
+        kept = self.observations
+        return next((one for one in reversed(kept) if one.time_ns <= until), kept[0])
 
     def durations(self, name: str, order: int, seconds: float | None) -> Histogram | None:
-        """Durations of the last ``seconds``; of all since the source began with None."""
+        """Return durations of the last ``seconds``; with None, since the source started."""
         newest = self.last.counters.durations.get((name, order))
         if newest is None or seconds is None:
             return newest
@@ -76,9 +77,9 @@ class History:
 
 
 def quantile(histogram: Histogram, share: float) -> float | None:
-    """The duration in ns that ``share`` of all stay below, as Prometheus would estimate it.
+    """Estimate a quantile (``share`` from 0 to 1) in ns, as Prometheus does.
 
-    Evenly spread within its bucket; infinite beyond the last bound; None when nothing was timed.
+    Interpolates linearly within a bucket; infinite above the last bound; None for no samples.
     """
     rank = share * sum(histogram.counts)
     if not rank:
@@ -92,7 +93,7 @@ def quantile(histogram: Histogram, share: float) -> float | None:
 
 
 def _rate(before: tuple[int, int | None], after: tuple[int, int | None]) -> float | None:
-    """Per second, of counts at times in ns; None where a count fell (reset) or no time passed."""
+    """Return a rate per second from (ns, count) pairs; None on a reset or without elapsed time."""
     (then, old), (now, new) = before, after
     if old is None or new is None or new < old or now <= then:
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys as they are pressed, without waiting for Enter."""
+"""Read keys without waiting for Enter."""
 
 import os
 import select
@@ -10,18 +10,18 @@ from contextlib import contextmanager
 
 _ESCAPE = "\x1b"
 _CONTROL_CHARACTERS = 6
-"""Where termios.tcgetattr has them."""
+"""Index of the control characters in the result of termios.tcgetattr."""
 _DISABLED = b"\0"
 
 
 class Keyboard:
-    """Waits for keys on a descriptor; on None, or once it is at its end, for time alone."""
+    """Waits for keys on a descriptor; with None, or after end of file, only for the timeout."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
 
     def wait(self, seconds: float) -> str:
-        """Keys pressed within ``seconds``; empty when none was, or when one has no character."""
+        """Return keys pressed within ``seconds``; empty for none, or for an escape sequence."""
         ready, _, _ = select.select(
             [] if self._descriptor is None else [self._descriptor], [], [], max(0.0, seconds)
         )
@@ -35,9 +35,9 @@ class Keyboard:
 
 @contextmanager
 def keyboard(descriptor: int) -> Iterator[Keyboard]:
-    """The keyboard behind ``descriptor``, and the terminal as it was afterwards.
+    """Yield the keyboard on ``descriptor``; restore the terminal's settings afterwards.
 
-    Ctrl-Z is off: whoever came back to the shell would find its terminal in our state.
+    Ctrl-Z is disabled: the shell would get the terminal with our settings.
     """
     if not os.isatty(descriptor):
         yield Keyboard(None)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the screen shows, as rows of numbers: flows, latencies, pools, failures."""
+"""Rows of numbers to show: rates, latencies, pools, failures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -17,37 +17,37 @@ def _slots(*families: str) -> tuple[Slot, ...]:
 
 
 FLOWS: Mapping[str, tuple[Slot, ...]] = {
-    "optimised": _slots("hugepages_optimized"),
+    "optimized": _slots("hugepages_optimized"),
     "restored": _slots("hugepages_restored"),
     "skipped": _slots("hugepages_skipped"),
     "PTEs remapped": _slots("ptes_remapped"),
     "frames freed": _slots("frames_freed"),
-    "frames taken": _slots("frames_allocated"),
+    "frames alloc": _slots("frames_allocated"),
 }
-"""What is shown per second, by its name on the screen."""
+"""Counters shown per second, by their name on the screen."""
 
 FAILURES: Mapping[str, tuple[Slot, ...]] = {
-    "optimise": _slots("optimize_failures"),
+    "optimize": _slots("optimize_failures"),
     "restore": _slots("restore_failures"),
 }
 _FAILED = tuple(slot for slots in FAILURES.values() for slot in slots)
-_LATENCY_NAMES = {"optimize": "optimise", "restore": "restore", "batch": "batch"}
+_LATENCY_NAMES = {"optimize": "optimize", "restore": "restore", "batch": "batch"}
 
 
 class Flow(NamedTuple):
-    """Something that happens so often a second."""
+    """One counter, with its rates per second."""
 
     name: str
     now: float | None
     minute: float | None
-    """On average over the last minute."""
+    """Average over the last minute."""
     total: int | None
-    """Since the source began."""
+    """Total since the source started."""
     trend: list[float | None]
 
 
 class Latency(NamedTuple):
-    """How long calls took; percentiles in ns, infinite beyond the last bucket."""
+    """Call latencies; percentiles in ns, infinite above the last bucket."""
 
     name: str
     size: int
@@ -65,17 +65,17 @@ class PoolRow(NamedTuple):
     pages: int | None
     free: int | None
     surplus: int | None
-    optimised: int | None
+    optimized: int | None
     rate: float | None
-    """Optimised per second."""
+    """Optimized per second."""
     skipped: int | None
     failed: int | None
     saved: int | None
-    """Bytes since the source began; below 0 where pages from before it were restored."""
+    """Bytes since the source started; below 0 if pages optimized earlier were restored."""
 
 
 def flows(history: History) -> list[Flow]:
-    """Everything that is shown per second."""
+    """Return the counters shown per second."""
     return [_flow(history, name, slots) for name, slots in FLOWS.items()]
 
 
@@ -90,7 +90,7 @@ def _flow(history: History, name: str, slots: tuple[Slot, ...]) -> Flow:
 
 
 def latencies(history: History, info: Info, seconds: float | None) -> list[Latency]:
-    """By what was timed and size; over the last ``seconds``, or all time with None."""
+    """Return latencies by function and size, of the last ``seconds``; None: since the start."""
     observed = history.last.counters.durations
     orders = sorted({order for _, order in observed})
     return [
@@ -110,7 +110,7 @@ def _latency(history: History, info: Info, key: tuple[str, int], seconds: float 
 
 
 def pool_rows(history: History, info: Info) -> list[PoolRow]:
-    """By size and node: all that has a pool or a count."""
+    """Return one row per size and node that has a pool or a counter."""
     last = history.last
     by_node = (known(last.pools) or Pools()).by_node
     pools = {(pool.size, pool.node, pool.state): pool.pages for pool in by_node}
@@ -134,27 +134,27 @@ def _pool_row(
         pools.get((size, node, "total")),
         pools.get((size, node, "free")),
         pools.get((size, node, "surplus")),
-        last.counters.sum(FLOWS["optimised"], key),
-        history.rate(FLOWS["optimised"], key),
+        last.counters.sum(FLOWS["optimized"], key),
+        history.rate(FLOWS["optimized"], key),
         last.counters.sum(FLOWS["skipped"], key),
         last.counters.sum(_FAILED, key),
         saved_bytes(last, info, key),
     )
 
 
-def saved_bytes(seen: Observation, info: Info, key: PageKey | None = None) -> int | None:
-    """Bytes of frames freed less frames taken, since the source began."""
-    freed = seen.counters.sum(FLOWS["frames freed"], key)
-    taken = seen.counters.sum(FLOWS["frames taken"], key)
-    return None if freed is None or taken is None else (freed - taken) * info.page_size
+def saved_bytes(observation: Observation, info: Info, key: PageKey | None = None) -> int | None:
+    """Return bytes of frames freed less frames allocated, since the source started."""
+    freed = observation.counters.sum(FLOWS["frames freed"], key)
+    allocated = observation.counters.sum(FLOWS["frames alloc"], key)
+    return None if freed is None or allocated is None else (freed - allocated) * info.page_size
 
 
-def failures(seen: Observation) -> dict[str, int] | None:
-    """Failures that there were, by what failed and why; None where they can't be told."""
+def failures(observation: Observation) -> dict[str, int] | None:
+    """Return failures by operation and errno; None if they are not known."""
     found = {}
     for name, slots in FAILURES.items():
         for slot in slots:
-            count = seen.counters.sum([slot])
+            count = observation.counters.sum([slot])
             if count is None:
                 return None
             if count:
@@ -170,11 +170,11 @@ SORTS: Mapping[str, Callable[[PoolRow], float | None]] = {
     "saved": lambda row: row.saved,
     "failed": lambda row: row.failed,
 }
-"""Columns to sort pools by, in the order in which the key goes through them."""
+"""Columns to sort pools by, in the order in which the key ``s`` cycles through them."""
 
 
 def sort_rows(rows: Sequence[PoolRow], by: str, *, reverse: bool) -> list[PoolRow]:
-    """Sort pools by one of ``SORTS``; what is not known comes last either way."""
+    """Sort pools by one of ``SORTS``; unknown values come last in either direction."""
     column = SORTS[by]
     known = [row for row in rows if column(row) is not None]
     unknown = [row for row in rows if column(row) is None]

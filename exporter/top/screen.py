@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw the screen: lines of text that fit its width and height, whatever there is to show."""
+"""Draw the screen as lines of text that fit its width and height."""
 
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ from probes.geometry import size_label
 from probes.observation import Memmap, Status, known
 
 WIDTH, HEIGHT = 80, 24
-"""Columns and lines that everything fits into on a machine of two nodes and two sizes."""
+"""Columns and lines that fit a machine with two nodes and two huge page sizes."""
 
 _LABEL, _NUMBER, _PERCENTILE = 13, 7, 6
 _LATENCY = 14 + 3 * (_PERCENTILE + 1)
@@ -25,11 +25,11 @@ _GAP = 3
 _LATENCY_WIDE = 9
 _POOL = "{:>5} {:>4} {:>8} {:>8} {:>7} {:>9} {:>7} {:>7} {:>6} {:>9}"
 _POOL_HEADER = _POOL.format(
-    *("SIZE", "NODE", "TOTAL", "FREE", "SURPLUS", "OPTIMISED", "/S", "SKIPPED", "FAILED", "SAVED")
+    *("SIZE", "NODE", "TOTAL", "FREE", "SURPLUS", "OPTIMIZED", "/S", "SKIPPED", "FAILED", "SAVED")
 )
 _PROBE = "{:<12} {:<10} {:>6}  {}"
 _PROBLEM_LINES = 4
-_NARROWEST = 40
+_MIN_WIDTH = 40
 _HEAD = "bold reverse"
 _BADGE = "bold white on dark_magenta"
 _DIM = "dim"
@@ -38,22 +38,22 @@ _BAD = "bold red"
 
 @dataclass(frozen=True)
 class View:
-    """How the user wants to see it."""
+    """Display settings chosen by the user."""
 
     interval: float = 1.0
-    """Seconds from look to look."""
+    """Sampling interval in seconds."""
     sort: str = "size"
     """One of ``rows.SORTS``."""
     reverse: bool = False
     paused: bool = False
     minute: bool = False
-    """Latencies of the last minute only, instead of all since the source began."""
+    """Latencies of the last minute, instead of since the source started."""
     plain: bool = False
-    """No characters but ASCII."""
+    """ASCII characters only."""
 
 
 def draw(history: History, info: Info, view: View, width: int, height: int) -> list[Text]:
-    """The whole screen: exactly ``height`` lines, none wider than ``width``."""
+    """Return the screen: exactly ``height`` lines, none wider than ``width``."""
     status = history.last.status
     lines = [
         _title(history, info, view, width),
@@ -96,24 +96,24 @@ def _title(history: History, info: Info, view: View, width: int) -> Text:
 
 
 def _saved(history: History, info: Info, width: int, view: View) -> Text:
-    """On the whole machine, since the source began, and how that went."""
+    """Return memory saved on the whole machine and since the source started, with a trend."""
     last = history.last
     since = rows.saved_bytes(last, info)
     memmap = last.memmap if isinstance(last.memmap, Memmap) else None
     saved = known(memmap.saved_bytes) if memmap else None
     line = Text("saved ").append(units.memory(saved), "bold green")
     line.append("   since start ").append(units.memory(since), "bold green")
-    taken = sum(memmap.pages.values()) * info.page_size if memmap and memmap.pages else None
-    line.append("   memmap ").append(units.memory(taken), "bold")
+    used = sum(memmap.pages.values()) * info.page_size if memmap and memmap.pages else None
+    line.append("   memmap ").append(units.memory(used), "bold")
     switch = {True: "on", False: "off", None: units.UNKNOWN}[known(last.switch)]
     line.append("   HVO ").append(switch, "bold").append("   ")
-    trend = [rows.saved_bytes(one, info) for one in history.looks]
+    trend = [rows.saved_bytes(one, info) for one in history.observations]
     bars = sparkline(trend, width - line.cell_len, ascii_only=view.plain)
     return line.append(bars, "green")
 
 
 def _health(status: Status, drift: int | None) -> Text:
-    """How well the source sees, in one line."""
+    """Return one line on data quality: probes, missed hits, lost events, drift."""
     attached = sum(probe.attached for probe in status.probes)
     line = Text("probes ")
     line.append(f"{attached} of {len(status.probes)}", "bold" if status.ready else _BAD)
@@ -129,20 +129,20 @@ def _health(status: Status, drift: int | None) -> Text:
 
 
 def _problem(status: Status, width: int) -> Iterator[Text]:
-    """What is in its way; the beginning of it where it is long."""
+    """Yield why the source is not ready, shortened if it is long."""
     if status.problem:
         wrapped = textwrap.wrap(
             f"not ready: {status.problem}",
-            max(width, _NARROWEST),
+            max(width, _MIN_WIDTH),
             max_lines=_PROBLEM_LINES,
             break_on_hyphens=False,
-            placeholder=" ... (hvoscope check says more)",
+            placeholder=" ... (see hvoscope check)",
         )
         yield from (Text(line, _BAD) for line in wrapped)
 
 
 def _probes(status: Status, room: int) -> list[Text]:
-    """A line for each probe, where there is room for all of them."""
+    """Return one line per probe if all fit."""
     if len(status.probes) + 2 > room:
         return []
     lines = [Text(), Text(_PROBE.format("STEP", "ATTACHED", "MISSED", "FUNCTION"), _HEAD)]
@@ -155,7 +155,7 @@ def _probes(status: Status, room: int) -> list[Text]:
 
 
 def _flows_and_latencies(history: History, info: Info, view: View, width: int) -> Iterator[Text]:
-    """Side by side: what happens per second, and how long it takes."""
+    """Yield rates and latencies side by side."""
     wide = width >= WIDTH + _LATENCY_WIDE + 10
     right_width = _LATENCY + (_LATENCY_WIDE if wide else 0)
     left_width = max(0, width - right_width - _GAP)
@@ -180,13 +180,13 @@ def _flows(history: History, view: View, width: int) -> Iterator[str]:
 
 
 def _latencies(history: History, info: Info, view: View, wide: bool) -> Iterator[str]:
-    most = len(rows.FLOWS)
+    limit = len(rows.FLOWS)
     seconds = rows.MINUTE if view.minute else None
     row = f"{{:<14}} {{:>{_PERCENTILE}}} {{:>{_PERCENTILE}}} {{:>{_PERCENTILE}}}"
     row += f"{{:>{_LATENCY_WIDE}}}" if wide else "{:.0}"
     yield row.format("LATENCY", "P50", "P90", "P99", "CALLS")
     found = rows.latencies(history, info, seconds)
-    shown = _most_telling(found, most)
+    shown = _timed_first(found, limit)
     for latency in shown:
         yield row.format(
             f"{latency.name} {size_label(latency.size)}",
@@ -195,9 +195,9 @@ def _latencies(history: History, info: Info, view: View, wide: bool) -> Iterator
         )
 
 
-def _most_telling(found: Sequence[rows.Latency], most: int) -> list[rows.Latency]:
-    """As many as fit: those that were timed before those that were not, in their order."""
-    chosen = sorted(found, key=lambda latency: latency.timed == 0)[:most]
+def _timed_first(found: Sequence[rows.Latency], limit: int) -> list[rows.Latency]:
+    """Select ``limit`` rows, those with samples first; keep their order."""
+    chosen = sorted(found, key=lambda latency: latency.timed == 0)[:limit]
     return [latency for latency in found if latency in chosen]
 
 
@@ -214,12 +214,12 @@ def _failures(history: History) -> Text:
 def _pools(history: History, info: Info, view: View, room: int) -> Iterator[Text]:
     found = rows.sort_rows(rows.pool_rows(history, info), view.sort, reverse=view.reverse)
     if not found and room:
-        yield Text("no pools: this kernel has no huge pages", _DIM)
+        yield Text("no huge page pools on this kernel", _DIM)
     shown = found if len(found) <= room else found[: max(0, room - 1)]
     for row in shown:
         yield Text(_pool(row), _BAD if row.failed else "")
     if len(shown) < len(found):
-        yield Text(f"{len(found) - len(shown)} more: make the terminal higher, or sort", _DIM)
+        yield Text(f"{len(found) - len(shown)} more: enlarge the terminal, or sort", _DIM)
 
 
 def _pool(row: rows.PoolRow) -> str:
@@ -229,7 +229,7 @@ def _pool(row: rows.PoolRow) -> str:
         units.count(row.pages, 8),
         units.count(row.free, 8),
         units.count(row.surplus, 7),
-        units.count(row.optimised, 9),
+        units.count(row.optimized, 9),
         units.rate(row.rate, 7),
         units.count(row.skipped, 7),
         units.count(row.failed, 6),
@@ -242,12 +242,12 @@ def _keys(view: View) -> Text:
     order = f"{view.sort} {'down' if view.reverse else 'up'}"
     keys: Iterable[tuple[str, str]] = (
         ("q", "quit"),
-        ("p", "go on" if view.paused else "pause"),
+        ("p", "resume" if view.paused else "pause"),
         ("s", f"sort: {order}"),
         ("r", "reverse"),
         ("w", f"latency: {'1 min' if view.minute else 'all'}"),
     )
-    for key, does in keys:
+    for key, action in keys:
         line.append(f" {key} ", _HEAD)
-        line.append(f" {does}  ")
+        line.append(f" {action}  ")
     return line

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look, draw, wait for a key, and again: on a terminal, or line by line where there is none."""
+"""Sampling loops: a screen on a terminal, otherwise one line per sample."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,14 +15,14 @@ from exporter.top.screen import View, draw
 from probes.backend import Info
 from probes.observation import Observation
 
-Looker = Callable[[], Observation]
+Observe = Callable[[], Observation]
 
-_GLANCE_S = 0.25
-"""How long a change of the terminal's size may go unseen."""
+_RESIZE_POLL_SECONDS = 0.25
+"""Interval of checking the terminal's size."""
 
 
 class _Screen:
-    """Something that rich can print: drawn anew for whatever size the terminal has."""
+    """A rich renderable that draws the screen at the terminal's current size."""
 
     def __init__(self, history: History, info: Info, view: View) -> None:
         self._parts = history, info, view
@@ -33,7 +33,7 @@ class _Screen:
 
 
 def run_screen(
-    look: Looker,
+    observe: Observe,
     info: Info,
     view: View,
     console: Console,
@@ -42,28 +42,28 @@ def run_screen(
     clock: Callable[[], float],
     count: int | None = None,
 ) -> None:
-    """Show the screen until ``q``, or until it has looked ``count`` times."""
-    history = History(look())
-    looks, due, size = 1, clock() + view.interval, console.size
+    """Show the screen until ``q``, or for ``count`` samples."""
+    history = History(observe())
+    samples, due, size = 1, clock() + view.interval, console.size
     with Live(console=console, screen=True, auto_refresh=False) as live:
         live.update(_Screen(history, info, view), refresh=True)
-        while count is None or looks < count:
-            pressed = keys.wait(min(_GLANCE_S, due - clock()))
+        while count is None or samples < count:
+            pressed = keys.wait(min(_RESIZE_POLL_SECONDS, due - clock()))
             if "q" in pressed:
                 return
-            drawn = looks, view, size
+            drawn = samples, view, size
             view, size = press(view, pressed), console.size
             if view.paused:
                 due = clock() + view.interval
             elif clock() >= due:
-                history.add(look())
-                looks, due = looks + 1, due + view.interval
-            if drawn != (looks, view, size):
+                history.add(observe())
+                samples, due = samples + 1, due + view.interval
+            if drawn != (samples, view, size):
                 live.update(_Screen(history, info, view), refresh=True)
 
 
 def press(view: View, keys: str) -> View:
-    """The view after ``keys``; those that mean nothing do nothing."""
+    """Return the view after ``keys``; unknown keys are ignored."""
     for key in keys:
         if key in ("p", " "):
             view = replace(view, paused=not view.paused)
@@ -78,7 +78,7 @@ def press(view: View, keys: str) -> View:
 
 
 def run_plain(
-    look: Looker,
+    observe: Observe,
     info: Info,
     interval: float,
     *,
@@ -86,14 +86,14 @@ def run_plain(
     clock: Callable[[], float],
     count: int | None = None,
 ) -> None:
-    """Print a line for each look, ``count`` of them; the first has no rates yet."""
-    history = History(look())
+    """Print one line per sample, ``count`` of them; the first has no rates yet."""
+    history = History(observe())
     click.echo(plain.HEADER)
-    looks, due = 0, clock()
+    samples, due = 0, clock()
     while True:
         click.echo(plain.line(history, info))
-        looks, due = looks + 1, due + interval
-        if count is not None and looks >= count:
+        samples, due = samples + 1, due + interval
+        if count is not None and samples >= count:
             return
         keys.wait(due - clock())
-        history.add(look())
+        history.add(observe())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A line of numbers as a line of little bars."""
+"""Sparklines."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,9 @@ _ASCII_BARS = "_.:-=+*#"
 
 
 def sparkline(numbers: Sequence[float | None], width: int, *, ascii_only: bool = False) -> str:
-    """The last ``width`` of ``numbers``, the newest to the right; a space where one is missing.
+    """Draw the last ``width`` numbers as bars, the newest to the right; None is a space.
 
-    The lowest bar is 0, or the least of them if that is below 0; the highest is the most.
+    The lowest bar is 0, or the minimum if that is below 0; the highest bar is the maximum.
     """
     bars = _ASCII_BARS if ascii_only else _BARS
     shown = list(numbers)[-width:] if width > 0 else []
@@ -18,7 +18,7 @@ def sparkline(numbers: Sequence[float | None], width: int, *, ascii_only: bool =
     if not known:
         return ""
     low, high = min(0, *known), max(0, *known)
-    step = (high - low) / (len(bars) - 1) or 1
+    unit = (high - low) / (len(bars) - 1) or 1
     return "".join(
-        " " if number is None else bars[round((number - low) / step)] for number in shown
+        " " if number is None else bars[round((number - low) / unit)] for number in shown
     ).rjust(width)

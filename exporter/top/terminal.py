@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choose between screen and lines, by what stdout is."""
+"""Choose between screen and lines: is stdout a terminal?"""
 
 import contextlib
 import sys
@@ -16,33 +16,33 @@ from exporter.top.session import run_plain, run_screen
 from probes.backend import Backend, Info
 
 
-def attaching() -> AbstractContextManager[object]:
-    """Tell on a terminal that compiling and attaching take a while."""
+def attach_status() -> AbstractContextManager[object]:
+    """Show a spinner on a terminal while probes are compiled and attached."""
     return Console(stderr=True).status("attaching probes ...")
 
 
 def show(backend: Backend, interval: float, count: int | None, problem: str) -> None:
-    """Show the screen until it is quit, or lines where stdout is no terminal.
+    """Show the screen until the user quits, or lines if stdout is not a terminal.
 
-    ``problem`` is why nothing is attached, if so. Raises ``OSError`` of the output.
+    ``problem`` is the reason why no probe is attached, or empty. Raises ``OSError`` of the output.
     """
-    console, info, look = Console(), backend.info, backend.observe
+    console, info, observe = Console(), backend.info, backend.observe
     with keyboard(sys.stdin.fileno()) as keys:
         if console.is_terminal and not console.is_dumb_terminal:
             view = View(interval, plain=console.options.ascii_only)
             with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C quits, as everywhere
-                run_screen(look, info, view, console, keys, clock=time.monotonic, count=count)
+                run_screen(observe, info, view, console, keys, clock=time.monotonic, count=count)
             return
         for line in _about(info):
             click.echo(f"# {line}")
         if problem:
-            text = f"hvoscope: no probes, only the kernel's state is shown: {problem}"
+            text = f"hvoscope: no probes attached, showing only the kernel's state: {problem}"
             click.echo(text, err=True)
-        run_plain(look, info, interval, keys=keys, clock=time.monotonic, count=count)
+        run_plain(observe, info, interval, keys=keys, clock=time.monotonic, count=count)
 
 
 def _about(info: Info) -> Iterator[str]:
-    """What lines of numbers must not be taken for."""
+    """Yield comment lines that tell the source of the numbers."""
     if info.about:
         yield info.about
     if info.mode == "simulated":

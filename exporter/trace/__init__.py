@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Events as lines, and which of them are selected."""
+"""Selection of events, and their output as lines."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Print the event stream: a table for people, one JSON object a line for programs."""
+"""Format the event stream: a table for people, JSON lines for programs."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ Line = Callable[[Event | Gap], str]
 
 
 def line_format(info: Info, as_json: bool) -> Line:
-    """Choose how an event, or a gap between events, becomes a line."""
+    """Return the function that formats an event, or a gap between events, as a line."""
     if as_json:
         return lambda what: json_gap(what) if isinstance(what, Gap) else json_line(what, info)
     return lambda what: gap_row(what) if isinstance(what, Gap) else row(what, info)
@@ -32,14 +32,14 @@ def line_format(info: Info, as_json: bool) -> Line:
 def events_and_gaps(
     block: bytes, info: Info, selection: Selection, finder: GapFinder
 ) -> Iterator[Event | Gap]:
-    """What to print of the stream's next block: selected events, and every gap in its place."""
+    """Yield the selected events of the next block, and every gap in its place."""
     gaps: Iterator[tuple[int, Event | Gap]] = finder.gaps(block)
     events: Iterator[tuple[int, Event | Gap]] = selection.of(block, info.page_size)
     return (what for _, what in merge(gaps, events, key=lambda numbered: numbered[0]))
 
 
 def row(event: Event, info: Info) -> str:
-    """One line of the table; columns that a step does not have are empty."""
+    """Format one row of the table; columns that do not apply to the event are empty."""
     kind = Kind(event.kind)
     batch, done, page_done = kind in _BATCHES, kind in EXIT_KINDS, kind in _PAGE_EXITS
     return (
@@ -54,15 +54,15 @@ def row(event: Event, info: Info) -> str:
 
 
 def gap_row(gap: Gap) -> str:
-    """A line of its own, in place of the events that are missing."""
+    """Format a line that stands in place of lost events."""
     return f"-- {gap.events} events of CPU {gap.cpu} are lost here --"
 
 
 def json_line(event: Event, info: Info) -> str:
-    """The whole record under its field names, with kind, reason, size and comm spelled out.
+    """Format a record under its field names, with kind, reason, size and comm as text.
 
-    Addresses are hexadecimal strings, ``0x0`` where the step has none: programs that read JSON's
-    numbers as doubles round them beyond 2**53.
+    Addresses are hexadecimal strings, ``0x0`` if the event has none: programs that read JSON
+    numbers as doubles would round them above 2**53.
     """
     record = {k: v for k, v in event._asdict().items() if k not in ("order", "version")}
     record |= {name: hex(record[name]) for name in ("start", "end", "reuse")}
@@ -76,7 +76,7 @@ def json_line(event: Event, info: Info) -> str:
 
 
 def json_gap(gap: Gap) -> str:
-    """An object of the kind ``lost``."""
+    """Format a gap as an object of the kind ``lost``."""
     return json.dumps({"kind": "lost", "cpu": gap.cpu, "events": gap.events})
 
 
@@ -89,7 +89,7 @@ def _comm(event: Event) -> str:
 
 
 def _printable(text: str) -> str:
-    """A task's name without what a terminal would take for orders."""
+    """Escape control characters, which a terminal would interpret, in a task's name."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

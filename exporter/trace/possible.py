@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell a selection that no event can match, before a command waits for ever for one."""
+"""Reject a selection that no event can match, before a command waits for one endlessly."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -20,42 +20,42 @@ _FIRST_PID_NAMESPACE = "pid:[4026531836]"
 
 
 class ImpossibleError(ValueError):
-    """Nothing can match; the message is one line that says what there is instead."""
+    """Nothing can match; the message is one line with the possible values."""
 
 
 def check_possible(selection: Selection, backend: Backend, host: Host) -> None:
-    """Hold a selection against a started backend. Raises ``ImpossibleError``.
+    """Compare a selection with a started backend. Raises ``ImpossibleError``.
 
-    What the machine does not show is taken to be possible. ``host`` is only asked about a live
-    kernel's tasks.
+    Anything that the machine does not show is assumed possible. ``host`` is used only for the tasks
+    of a live kernel.
     """
-    seen = backend.observe()
-    pools = known(seen.pools) or Pools()  # serve and check say why they can't be read
+    observation = backend.observe()
+    pools = known(observation.pools) or Pools()  # serve and check report why they can't be read
     for problem in (
-        *_places(selection, pools.by_node),
-        *_steps(selection.steps, seen.status),
+        *_sizes_and_nodes(selection, pools.by_node),
+        *_steps(selection.steps, observation.status),
         *_comms(selection.comms),
         *_pids(selection.pids, host if backend.info.backend == "bcc" else None),
     ):
         raise ImpossibleError(problem)
 
 
-def _places(selection: Selection, pools: Collection[Pool]) -> Iterator[str]:
+def _sizes_and_nodes(selection: Selection, pools: Collection[Pool]) -> Iterator[str]:
     sizes, nodes = sorted({p.size for p in pools}), sorted({p.node for p in pools})
     if not pools:
         return
     for size in selection.sizes:
         if size not in sizes:
-            there = ", ".join(map(size_label, sizes))
-            yield f"--size {size_label(size)}: there are no huge pages of this size (only {there})"
+            expected = ", ".join(map(size_label, sizes))
+            yield f"--size {size_label(size)}: no huge pages of this size (expected {expected})"
     for node in selection.nodes:
         if node not in nodes:
-            there = ", ".join(map(str, nodes))
-            yield f"--node {node}: there are no huge pages on this node (only on {there})"
+            expected = ", ".join(map(str, nodes))
+            yield f"--node {node}: no huge pages on this node (expected {expected})"
 
 
 def _steps(steps: Collection[str], status: Status) -> Iterator[str]:
-    """One attached probe is enough: a script may name the steps of several kernels."""
+    """Require one attached probe only: a script may name the steps of several kernels."""
     attached = [probe.step for probe in status.probes if probe.attached]
     if steps and not set(steps) & set(attached):
         reasons = {probe.step: probe.reason for probe in status.probes}
@@ -66,23 +66,23 @@ def _steps(steps: Collection[str], status: Status) -> Iterator[str]:
 
 def _comms(comms: Collection[str]) -> Iterator[str]:
     for comm in comms:
-        # What each part of the pattern takes at least; a byte that is no text is shown as \xff.
+        # Count the minimum length of the pattern. A backslash escapes a byte that is not text.
         if "\\" not in comm and len(re.sub(r"\[!?\]?[^]]*\]|\?", "x", comm.replace("*", ""))) > (
             _COMM_BYTES
         ):
             short = comm[:_COMM_BYTES]
-            meant = f" (write {short!r})" if fnmatchcase(short, short) else ""
-            yield f"--comm {comm!r}: the name of a task has {_COMM_BYTES} bytes at most{meant}"
+            meant = f" (try {short!r})" if fnmatchcase(short, short) else ""
+            yield f"--comm {comm!r}: task names have at most {_COMM_BYTES} bytes{meant}"
 
 
 def _pids(pids: Collection[int], host: Host | None) -> Iterator[str]:
     for pid in pids:
         if pid > _PID_MAX or (host and _is_gone(pid, host)):
-            yield f"--pid {pid}: there is no such process or thread"
+            yield f"--pid {pid}: no such process or thread"
 
 
 def _is_gone(pid: int, host: Host) -> bool:
-    """Whether the kernel has no such task: known only where /proc shows all of them."""
+    """Tell whether the kernel has no such task; False where /proc does not show all tasks."""
     try:
         all_of_them = (host.proc / "self/ns/pid").readlink().name == _FIRST_PID_NAMESPACE
         return all_of_them and not (host.proc / str(pid) / "stat").exists()

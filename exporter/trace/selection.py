@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which events of a stream are wanted."""
+"""Filters on the event stream."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -14,49 +14,49 @@ _KIND_OFFSET = offset_of("kind")
 
 
 def step_of(kind: Kind) -> str:
-    """The step (``probes.backend.STEPS``) that an event of this kind is of."""
+    """Return the step (one of ``probes.backend.STEPS``) of an event kind."""
     return kind.name.lower().removesuffix("_enter").removesuffix("_exit")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Conditions that all must hold; an empty collection asks for nothing."""
+    """Conditions that must all hold; an empty collection is no condition."""
 
     pte: bool = True
-    """Also the events of single PTEs, unless ``steps`` says which."""
+    """Include events of single PTEs; ignored if ``steps`` is given."""
     steps: Collection[str] = ()
     sizes: Collection[int] = ()
-    """Of huge pages, in bytes."""
+    """Huge page sizes in bytes."""
     nodes: Collection[int] = ()
     pids: Collection[int] = ()
-    """Of threads or of processes."""
+    """IDs of threads or processes."""
     comms: Collection[str] = ()
-    """Patterns as a shell's, any of which must match."""
+    """Shell patterns; one must match."""
     failed: bool = False
-    """Only ends of what failed."""
+    """Only exits with an error."""
     min_latency_ns: int = 0
-    """Only ends of what took so long."""
+    """Only exits of calls that took at least this long."""
 
     def kinds(self) -> frozenset[Kind]:
-        """Kinds among which the wanted events are."""
+        """Return the event kinds that can match."""
         kinds = EXIT_KINDS if self.failed or self.min_latency_ns else frozenset(Kind)
         if self.steps:
             return frozenset(kind for kind in kinds if step_of(kind) in self.steps)
         return kinds if self.pte else kinds - PTE_KINDS
 
     def of(self, block: bytes, page_size: int) -> Iterator[tuple[int, Event]]:
-        """The wanted events of a block of records, each with its number in it.
+        """Yield the matching events of a block of records, each with its index in the block.
 
-        ``page_size`` is that of the kernel's base pages, in bytes.
+        ``page_size`` is the kernel's base page size in bytes.
         """
         kinds = self.kinds()
         for number, kind in enumerate(block[_KIND_OFFSET :: RECORD.size]):
             if kind in kinds:
                 event = Event.unpack(block[number * RECORD.size : (number + 1) * RECORD.size])
-                if self._wants(event, page_size):
+                if self._matches(event, page_size):
                     yield number, event
 
-    def _wants(self, event: Event, page_size: int) -> bool:
+    def _matches(self, event: Event, page_size: int) -> bool:
         comm = event.comm.decode(errors="backslashreplace")
         return (
             (not self.sizes or page_size << event.order in self.sizes)

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which path answers what.
+"""Routes: paths and their pages.
 
-prometheus_client's own server answers every path with metrics, so that a health check could never
-fail; this one routes.
+prometheus_client's own server has metrics on every path, so a health check could never fail.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +21,7 @@ _WHOLE_SERVER = "*"
 
 
 class Readiness(NamedTuple):
-    """The answer to ``/-/ready``: whether, and one line why not."""
+    """The state for ``/-/ready``: ready, or one line with the reason."""
 
     ready: bool
     reason: str
@@ -32,13 +31,13 @@ Page = Callable[[Request], Response]
 
 
 class Site(NamedTuple):
-    """Pages by path. ``telemetry_path`` is the one whose page costs something."""
+    """Pages by path; the one at ``telemetry_path`` is expensive."""
 
     pages: Mapping[str, Page]
     telemetry_path: str
 
     def answer(self, request: Request) -> Response:
-        """Answer from any thread: 404 and 405 are answers too."""
+        """Return the response, 404 and 405 included. Thread-safe."""
         if request.method == "OPTIONS" and request.path in (*self.pages, _WHOLE_SERVER):
             return Response(HTTPStatus.OK, b"", headers=_ALLOW)  # HAProxy's health check
         if request.method not in ("GET", "HEAD", "OPTIONS"):
@@ -58,7 +57,7 @@ def make_site(
 ) -> Site:
     """Build the site: metrics, landing page, ``/-/healthy``, ``/-/ready``.
 
-    Without ``parts``, ``registry`` can be had as a whole only.
+    Without ``parts``, collect[] and exclude[] are not supported.
     """
 
     def metrics(request: Request) -> Response:

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A token bucket: so many requests at once, and then one each interval."""
+"""A token bucket: a burst of requests, then one per interval."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 
 class RateLimit(NamedTuple):
-    """One request each ``interval`` seconds, and ``burst`` of them at once."""
+    """One request per ``interval`` seconds, with bursts of up to ``burst``."""
 
     interval: float
     burst: int
 
 
 class TokenBucket:
-    """Counts on a monotonic clock, so that setting the time lets nobody in or out."""
+    """Token bucket on a monotonic clock: setting the system time does not affect it."""
 
     def __init__(self, limit: RateLimit, clock: Callable[[], float]) -> None:
         """Start full."""
@@ -23,7 +23,7 @@ class TokenBucket:
         self._at = clock()
 
     def take(self) -> bool:
-        """Whether one more may pass."""
+        """Take a token; return False if there is none."""
         now = self._clock()
         gained = (now - self._at) / self.limit.interval
         self._tokens = min(float(self.limit.burst), self._tokens + gained)

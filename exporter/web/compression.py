@@ -7,15 +7,15 @@ from exporter.web.messages import Response
 from exporter.web.weighted import alternatives
 
 LEVEL = 1
-"""The fastest: it makes a scrape six times smaller; higher levels cost more than they save."""
+"""The fastest level shrinks a scrape to a sixth; higher levels cost more than they save."""
 
-SMALLEST = 1024
-"""Bytes; what fits in one packet anyway is left as it is."""
+MIN_BYTES = 1024
+"""Responses below this size fit into one packet and are not compressed."""
 
 
 def compressed(response: Response, accept_encoding: str) -> Response:
-    """The response as gzip where the client accepts that and it is worth it."""
-    if len(response.body) < SMALLEST:
+    """Compress the response with gzip if the client accepts that and it is large enough."""
+    if len(response.body) < MIN_BYTES:
         return response
     headers = (("Vary", "Accept-Encoding"), *response.headers)
     if not accepts_gzip(accept_encoding):
@@ -25,9 +25,9 @@ def compressed(response: Response, accept_encoding: str) -> Response:
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Whether the client takes gzip, and does not like an unencoded response better.
+    """Tell whether the client accepts gzip and does not prefer an unencoded response.
 
-    Where it takes neither, it gets an unencoded one (RFC 9110, 12.5.3).
+    A client that accepts neither gets an unencoded one (RFC 9110, 12.5.3).
     """
     weights: dict[str, float] = {}
     for coding in alternatives(accept_encoding):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exposition formats, and which of them a client gets (RFC 9110, section 12.5.1).
+"""Exposition formats and their negotiation (RFC 9110, section 12.5.1).
 
 prometheus_client's own ``choose_encoder`` fails on a quoted version and ignores weights.
 """
@@ -23,7 +23,7 @@ class Format(NamedTuple):
 
     @property
     def content_type(self) -> str:
-        """As the header says it."""
+        """The value of the header Content-Type."""
         return "; ".join((self.media_type, *(f"{k}={v}" for k, v in self.parameters.items())))
 
 
@@ -38,15 +38,15 @@ OPENMETRICS = Format(
 class _Preference(NamedTuple):
     weight: float
     named: bool
-    """By its full media type, not by a wildcard."""
+    """The client names the full media type, not a wildcard."""
 
 
 def choose(accept: str) -> Format:
-    """The format that the client prefers.
+    """Return the format that the client prefers.
 
-    Text where it prefers none, where it accepts neither, and where the header can't be read:
-    Prometheus' clients expect an answer, and the RFC lets a server disregard the header.
-    OpenMetrics where both are named with the same weight.
+    Text if it has no preference, accepts neither, or sends an invalid header: Prometheus' clients
+    expect a response, and the RFC lets a server disregard the header. OpenMetrics if both are named
+    with the same weight.
     """
     ranges = list(alternatives(accept))
     text, other = _preference(TEXT, ranges), _preference(OPENMETRICS, ranges)
@@ -55,7 +55,7 @@ def choose(accept: str) -> Format:
 
 
 def _preference(offer: Format, ranges: Sequence[Alternative]) -> _Preference:
-    """That of the most specific range which the format is in."""
+    """Return the preference of the most specific range that includes the format."""
     found = [
         (_specificity(offer, each), len(each.parameters), each.weight)
         for each in ranges
@@ -69,7 +69,7 @@ _FULL = 3
 
 
 def _specificity(offer: Format, media_range: Alternative) -> int:
-    """1 for ``*/*``, 2 for ``type/*``, 3 for the media type itself; 0 where it is not in it."""
+    """Return 1 for ``*/*``, 2 for ``type/*``, 3 for the media type itself, 0 for no match."""
     main_type = offer.media_type.partition("/")[0]
     ranges = {"*/*": 1, f"{main_type}/*": 2, offer.media_type: _FULL}
     return ranges.get(media_range.value, 0)
@@ -77,12 +77,12 @@ def _specificity(offer: Format, media_range: Alternative) -> int:
 
 def _has(offer: Format, wanted: Mapping[str, str]) -> bool:
     return all(
-        # How names beyond [a-zA-Z0-9_:] are to be written: there are none.
+        # Escaping concerns names outside [a-zA-Z0-9_:], which do not occur here.
         name == "escaping" or offer.parameters.get(name) == _folded(name, value)
         for name, value in wanted.items()
     )
 
 
 def _folded(name: str, value: str) -> str:
-    """Names of character sets have no case (RFC 9110, 8.3.2)."""
+    """Lower the case of character set names, which are case-insensitive (RFC 9110, 8.3.2)."""
     return value.lower() if name == "charset" else value

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page at ``/``: what this exporter is, where its numbers come from, how well it sees."""
+"""The landing page at ``/``: source of the metrics, links, status of the probes."""
 
 from html import escape
 
@@ -27,7 +27,7 @@ def render(version: str, info: Info, status: Status, telemetry_path: str) -> str
 <body>
 <h1>hvoscope</h1>
 {_simulated(info)}{_problem(status)}
-<p>HugeTLB vmemmap optimisation, observed. Version {escape(version)},
+<p>Prometheus exporter for HugeTLB vmemmap optimization. Version {escape(version)},
 backend <code>{escape(info.backend)}</code>, kernel <code>{escape(info.kernel)}</code>,
 mode <code>{escape(info.mode)}</code>.</p>
 <ul>
@@ -48,7 +48,7 @@ def _simulated(info: Info) -> str:
     if info.mode != "simulated":
         return ""
     return (
-        '<p class="simulated"><strong>Simulated.</strong> These numbers come from a simulated '
+        '<p class="simulated"><strong>Simulated.</strong> These metrics come from a simulated '
         "kernel, not from this machine.</p>\n"
     )
 

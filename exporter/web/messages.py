@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A request and a response, as the site sees them."""
+"""HTTP requests and responses."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -9,19 +9,19 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 class Request(NamedTuple):
-    """What a client asks."""
+    """An HTTP request."""
 
     method: str
     path: str
     """Without the query."""
     headers: Mapping[str, str]
-    """By name in lower case; several of one name joined with commas."""
+    """Values by lower-case name; repeated headers are joined with commas."""
     query: str = ""
-    """What follows the ``?``, still percent-encoded."""
+    """The part after ``?``, still percent-encoded."""
 
 
 class Response(NamedTuple):
-    """What it gets. Content-Length is added when it is sent, and a HEAD's body left out."""
+    """An HTTP response; sending it adds Content-Length and omits the body of a HEAD."""
 
     status: HTTPStatus
     body: bytes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which part of the metrics a scrape asks for: ``collect[]``, ``exclude[]`` and ``name[]``.
+"""Query parameters that restrict a scrape: ``collect[]``, ``exclude[]`` and ``name[]``.
 
 The first two are node_exporter's, the last is prometheus_client's. Other parameters are ignored.
 """
@@ -12,35 +12,35 @@ from urllib.parse import parse_qsl
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-_MOST = 1000
-"""Parameters of one request."""
+_MAX_PARAMETERS = 1000
+"""Maximum number of parameters in one request."""
 
 
 class QueryError(ValueError):
-    """The request can't be answered as it stands; the message is one line."""
+    """The query is invalid; the message is one line."""
 
 
 class Parts(Protocol):
-    """A source of metrics that can collect a part of them."""
+    """A source of metrics whose collectors can be selected."""
 
     @property
     def collectors(self) -> Collection[str]:
-        """Names of the parts."""
+        """Names of the collectors."""
 
     def part(self, collectors: Collection[str]) -> Collector:
-        """What only these collect, beside the process's own metrics."""
+        """Return these collectors, together with the process's own metrics."""
 
 
 class Named(Collector):
-    """Another collector's families and samples of some names."""
+    """Families and samples of another collector, filtered by name."""
 
     def __init__(self, source: Collector, names: Collection[str]) -> None:
-        """``names``: of families (all their samples) or of samples."""
+        """``names`` are names of families (with all samples) or of samples."""
         self._source = source
         self._names = names
 
     def collect(self) -> Iterator[Metric]:
-        """Leave out what is not named."""
+        """Yield the named families and samples."""
         for family in self._source.collect():
             kept = copy(family)
             if family.name not in self._names:
@@ -50,7 +50,7 @@ class Named(Collector):
 
 
 class Wanted(NamedTuple):
-    """What one query asks for; an empty collection asks for no part in particular."""
+    """Restrictions of one query; an empty tuple is no restriction."""
 
     collect: tuple[str, ...]
     exclude: tuple[str, ...]
@@ -58,22 +58,25 @@ class Wanted(NamedTuple):
 
 
 def read_query(query: str) -> Wanted:
-    """Read the part of a request's target behind the ``?``. Raises ``QueryError``."""
+    """Parse the part of a request target after ``?``. Raises ``QueryError``."""
     try:
-        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST)
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
     except ValueError:
-        raise QueryError(f"more than {_MOST} query parameters") from None
+        raise QueryError(
+            f"too many query parameters (expected at most {_MAX_PARAMETERS})"
+        ) from None
     return Wanted(
         *(tuple(v for k, v in pairs if k == f"{key}[]") for key in ("collect", "exclude", "name"))
     )
 
 
 def selected(whole: Collector, parts: Parts | None, wanted: Wanted) -> Collector:
-    """The collector of what is wanted. Raises ``QueryError``."""
+    """Return the collector of the selected metrics. Raises ``QueryError``."""
     known = parts.collectors if parts else ()
     for name in (*wanted.collect, *wanted.exclude):
         if name not in known:
-            raise QueryError(f"unknown collector {name[:40]!a} (known: {', '.join(known) or '-'})")
+            expected = ", ".join(known) or "none"
+            raise QueryError(f"unknown collector {name[:40]!a} (expected {expected})")
     if wanted.collect and wanted.exclude:
         raise QueryError("collect[] and exclude[] can't be combined")
     if parts and (wanted.collect or wanted.exclude):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web configuration that is in force now, read again when one of its files changes."""
+"""The active web configuration, reloaded when one of its files changes."""
 
 import logging
 import ssl
@@ -19,8 +19,8 @@ _Signature = tuple[tuple[int, int, int, int] | None, ...]
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What is in force."""
+class ActiveConfig:
+    """A web configuration in effect, with the objects made from it."""
 
     config: WebConfig
     context: ssl.SSLContext | None
@@ -29,59 +29,59 @@ class Rules:
 
     @property
     def allowed_sans(self) -> tuple[str, ...]:
-        """Names of clients that may come in; none: any whose certificate is good."""
+        """Permitted names in client certificates; empty: any valid certificate."""
         return self.config.tls.allowed_sans if self.config.tls else ()
 
     @property
     def scheme(self) -> str:
-        """http or https."""
+        """The URL scheme, http or https."""
         return "https" if self.context else "http"
 
 
 class WebConfigFile:
-    """The rules of a file, or without one: plain HTTP for everyone.
+    """The configuration of a file; without a file, plain HTTP without authentication.
 
-    A changed file that is broken is logged once, and the old rules stay.
+    If a changed file is invalid, it is logged once and the previous configuration stays active.
     """
 
     def __init__(self, path: Path | None, clock: Callable[[], float]) -> None:
-        """Read the file and all that it names. Raises ``ConfigError``."""
+        """Read the file and the files that it names. Raises ``ConfigError``."""
         self._path = path
         self._clock = clock
         self._files: tuple[Path, ...] = (path,) if path else ()
         self._signature = _signature(self._files)
         config = read_config(path) if path else WebConfig()
-        self._rules = self._follow(config, None)
+        self._active = self._apply(config, None)
 
-    def current(self) -> Rules:
-        """The rules of now; looks whether a file has changed."""
+    def current(self) -> ActiveConfig:
+        """Return the active configuration, after a reload if a file has changed."""
         if self._path and _signature(self._files) != self._signature:
             self.reload()
-        return self._rules
+        return self._active
 
     def reload(self) -> None:
-        """Read it again, changed or not."""
+        """Reload the file, changed or not."""
         if not self._path:
             return
         self._signature = _signature(self._files)
         try:
-            self._rules = self._follow(read_config(self._path), self._rules)
+            self._active = self._apply(read_config(self._path), self._active)
         except ConfigError as error:
-            log.error("the web configuration in force stays, as the new one is broken: %s", error)
+            log.error("invalid web configuration, the previous one stays active: %s", error)
         else:
-            log.info("web configuration read again: %s", self._path)
+            log.info("web configuration reloaded: %s", self._path)
 
-    def _follow(self, config: WebConfig, old: Rules | None) -> Rules:
+    def _apply(self, config: WebConfig, old: ActiveConfig | None) -> ActiveConfig:
         if self._path:
             self._files = (self._path, *(config.tls.files if config.tls else ()))
             self._signature = _signature(self._files)
         context = make_context(config.tls) if config.tls else None
         for warning in config.warnings:
             log.warning("%s", warning)
-        return Rules(config, context, Users(config.users), self._bucket(config, old))
+        return ActiveConfig(config, context, Users(config.users), self._bucket(config, old))
 
-    def _bucket(self, config: WebConfig, old: Rules | None) -> TokenBucket | None:
-        """The old one goes on as long as its limit is the same: reading again is no refill."""
+    def _bucket(self, config: WebConfig, old: ActiveConfig | None) -> TokenBucket | None:
+        """Keep the old bucket while its limit is unchanged: a reload must not refill it."""
         if not config.rate_limit:
             return None
         if old and old.bucket and old.bucket.limit == config.rate_limit:
@@ -90,7 +90,10 @@ class WebConfigFile:
 
 
 def _signature(files: Iterable[Path]) -> _Signature:
-    """Changes whenever a file is written, replaced, or gone. No order of times: clocks step."""
+    """Return a value that changes when a file is written, replaced or removed.
+
+    Times are compared for equality only, since the clock can be set back.
+    """
     return tuple(map(_one_signature, files))
 
 

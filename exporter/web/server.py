@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server: one event loop in a thread of its own, a task for each client.
+"""The server: one event loop in its own thread, one task per client.
 
-A client that stalls costs a socket and some 20 KiB, wherever it stalls: before, in or after the
-TLS handshake, in its request, or while it takes the response.
+A stalled client costs a socket and about 20 KiB, whether it stalls before, during or after the TLS
+handshake, in its request, or while it reads the response.
 """
 
 import asyncio
@@ -16,34 +16,34 @@ from typing import Any
 
 from exporter.web import sockets
 from exporter.web.app import Site
-from exporter.web.conversation import Conversation
-from exporter.web.gate import Gate
+from exporter.web.handler import RequestHandler
+from exporter.web.http_connection import HttpConnection
 from exporter.web.limits import DEFAULT, Limits
+from exporter.web.log_once import LogOnce
 from exporter.web.messages import Request, Response
-from exporter.web.once import Once
-from exporter.web.reload import Rules, WebConfigFile
+from exporter.web.reload import ActiveConfig, WebConfigFile
 from exporter.web.stream import Stream
 from exporter.web.tls import is_allowed
 
 log = logging.getLogger("hvoscope")
 
 _GRACE_SECONDS = 1.0
-"""For responses under way when the server is to stop."""
+"""Time for responses in progress when the server stops."""
 
-_BROKEN = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EACCES, errno.EFAULT)
-"""Errors of accept(2) that are the listening socket's own, or a security module's: no other try
-will go better. All others are one connection's, or pass (no descriptor or memory left)."""
+_FATAL = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK, errno.EACCES, errno.EFAULT)
+"""Errors of accept(2) that a retry can't fix: of the listening socket or a security module. All
+others concern one connection, or are temporary (out of descriptors or memory)."""
 
-_LEAST_PAUSE, _MOST_PAUSE = 0.001, 0.5
-"""Seconds before the next try; doubled as long as it fails."""
+_MIN_PAUSE, _MAX_PAUSE = 0.001, 0.5
+"""Seconds before a retry of accept; doubled while it fails."""
 
 
 class BrokenListenerError(Exception):
-    """A listening socket will accept nothing any more; the message is one line."""
+    """A listening socket can no longer accept; the message is one line."""
 
 
 class Server:
-    """Serves a site on listening sockets. ``start``, then ``stop``; both from any one thread."""
+    """Serves a site on listening sockets. Call ``start`` and ``stop`` from the same thread."""
 
     def __init__(
         self,
@@ -54,49 +54,49 @@ class Server:
         *,
         when_ended: Callable[[], object] = lambda: None,
     ) -> None:
-        """Nothing is accepted before ``start``. ``when_ended`` is called in the server's thread."""
+        """Prepare the server; ``when_ended`` is called in its thread."""
         self._listeners = listeners
         self._web_config = web_config
         self._limits = limits
-        self._gate = Gate(site, limits)
-        self._once = Once(log)
-        self._clients: dict[asyncio.Task[None], tuple[Stream, Conversation]] = {}
+        self._handler = RequestHandler(site, limits)
+        self._log = LogOnce(log)
+        self._clients: dict[asyncio.Task[None], tuple[Stream, HttpConnection]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
-        self._has_loop = threading.Event()
+        self._loop_ready = threading.Event()
         self._stopping = asyncio.Event()
         self._when_ended = when_ended
         self.problem = ""
-        """Why it ended by itself, one line; empty as long as it serves, and after ``stop``."""
+        """Why it ended unexpectedly, one line; empty while it serves, and after ``stop``."""
 
     def start(self) -> None:
-        """Accept from now on."""
+        """Start accepting connections."""
         self._thread.start()
-        self._has_loop.wait()
+        self._loop_ready.wait()
 
     def stop(self) -> None:
-        """Close the listeners; let responses under way out, for a second; cut the rest off."""
+        """Close the listeners, wait a second for responses in progress, close all connections."""
         self._call(self._stopping.set)
         if self._thread.ident:
             self._thread.join()
 
     def reload(self) -> None:
-        """Read the web configuration again."""
+        """Reload the web configuration."""
         self._call(self._web_config.reload)
 
-    def turns(self, seconds: float) -> bool:
-        """Whether the event loop still turns: it answers within ``seconds``."""
-        turned = threading.Event()
-        self._call(turned.set)
-        return turned.wait(seconds)
+    def is_responsive(self, seconds: float) -> bool:
+        """Tell whether the event loop runs a callback within ``seconds``."""
+        called = threading.Event()
+        self._call(called.set)
+        return called.wait(seconds)
 
     @property
     def clients(self) -> int:
-        """Connections that are open."""
+        """Number of open connections."""
         return len(self._clients)
 
     def has_ended(self) -> bool:
-        """Whether it serves no more."""
+        """Tell whether the server's thread has ended."""
         return not self._thread.is_alive()
 
     def _call(self, action: Callable[[], object]) -> None:
@@ -110,14 +110,14 @@ class Server:
         except BrokenListenerError as error:
             self.problem = str(error)
         except BaseException:
-            self.problem = "the web side has ended by itself"
-            log.exception("the web side has ended by itself")
+            self.problem = "the web server ended unexpectedly"
+            log.exception("the web server ended unexpectedly")
         finally:
             self._when_ended()
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         self._loop = asyncio.new_event_loop()
-        self._has_loop.set()
+        self._loop_ready.set()
         return self._loop
 
     async def _serve(self) -> None:
@@ -128,17 +128,18 @@ class Server:
                 (stopping, *accepting), return_when=asyncio.FIRST_COMPLETED
             )
             for task in done:
-                task.result()  # raises what ended it, if it was not us
+                task.result()  # raises the error of a listener, if one ended
         finally:
             await _cancel((stopping, *accepting))
             for listener in self._listeners:
                 listener.close()
-            await self._say_goodbye()
+            await self._drain()
 
-    async def _say_goodbye(self) -> None:
-        for task, (_, conversation) in self._clients.items():
-            conversation.ending = True
-            if not conversation.in_hand:
+    async def _drain(self) -> None:
+        """Wait for responses in progress, then close all connections."""
+        for task, (_, connection) in self._clients.items():
+            connection.closing = True
+            if not connection.responding:
                 task.cancel()
         if self._clients:
             await asyncio.wait(list(self._clients), timeout=_GRACE_SECONDS)
@@ -148,76 +149,78 @@ class Server:
         address = sockets.address_of(listener)
         listener.setblocking(False)
         loop = asyncio.get_running_loop()
-        pause = _LEAST_PAUSE
+        pause = _MIN_PAUSE
         while True:
             try:
                 client, _ = await loop.sock_accept(listener)
             except OSError as error:
-                if error.errno in _BROKEN:
+                if error.errno in _FATAL:
                     raise BrokenListenerError(
-                        f"can't accept connections on {address} any more: {error.strerror}"
+                        f"can no longer accept connections on {address}: {error.strerror}"
                     ) from error
-                self._once.error("can't accept a connection: %s", error.strerror)
+                self._log.error("can't accept a connection: %s", error.strerror)
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, _MOST_PAUSE)
+                pause = min(2 * pause, _MAX_PAUSE)
                 continue
-            pause = _LEAST_PAUSE
-            self._make_room()
-            self._welcome(client)
-            await asyncio.sleep(0)  # a burst of newcomers must not keep the loop to itself
+            pause = _MIN_PAUSE
+            self._evict_if_full()
+            self._add_client(client)
+            await asyncio.sleep(0)  # a burst of new connections must not block other tasks
 
-    def _welcome(self, client: socket.socket) -> None:
-        rules = self._web_config.current()
+    def _add_client(self, client: socket.socket) -> None:
+        accepted_under = self._web_config.current()
         try:
-            stream = Stream(client, rules.context)
-        except OSError:  # gone already
+            stream = Stream(client, accepted_under.context)
+        except OSError:  # the client has already disconnected
             client.close()
             return
 
         async def respond(request: Request) -> Response | None:
             now = self._web_config.current()
-            if now.context is not rules.context:
-                return None  # this connection was let in by rules that are no more
-            return await self._gate.respond(request, now)
+            if now.context is not accepted_under.context:
+                return None  # accepted under a TLS configuration that was reloaded since
+            return await self._handler.respond(request, now)
 
-        conversation = Conversation(stream, respond, self._limits)
-        task = asyncio.create_task(self._converse(stream, conversation, rules))
-        self._clients[task] = stream, conversation
-        task.add_done_callback(self._farewell)
+        connection = HttpConnection(stream, respond, self._limits)
+        task = asyncio.create_task(self._serve_client(stream, connection, accepted_under))
+        self._clients[task] = stream, connection
+        task.add_done_callback(self._remove_client)
 
-    def _farewell(self, task: asyncio.Task[None]) -> None:
+    def _remove_client(self, task: asyncio.Task[None]) -> None:
         stream, _ = self._clients.pop(task)
-        stream.close()  # a task that is cut off before its first step runs no line of its own
+        stream.close()  # not in the task: one that is cancelled before it starts runs no code
         if not task.cancelled() and (error := task.exception()):
-            self._once.error("a connection failed: %s: %s", type(error).__name__, error)
+            self._log.error("a connection failed: %s: %s", type(error).__name__, error)
 
-    async def _converse(self, stream: Stream, conversation: Conversation, rules: Rules) -> None:
+    async def _serve_client(
+        self, stream: Stream, connection: HttpConnection, active: ActiveConfig
+    ) -> None:
         try:
-            if await self._shake_hands(stream, rules):
-                await conversation.run()
+            if await self._handshake(stream, active):
+                await connection.run()
         except (OSError, TimeoutError):
-            pass  # the client's fault, and the client's loss
+            pass  # caused by the client, not worth a log line
 
-    async def _shake_hands(self, stream: Stream, rules: Rules) -> bool:
+    async def _handshake(self, stream: Stream, active: ActiveConfig) -> bool:
         try:
             async with asyncio.timeout(self._limits.handshake_seconds):
                 await stream.handshake()
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", "") or error.reason or error
-            self._once.warning("a TLS handshake failed: %s", reason)
+            self._log.warning("TLS handshake failed: %s", reason)
             return False
-        if not is_allowed(stream.peer_certificate(), rules.allowed_sans):
-            self._once.warning("a client's certificate has none of client_allowed_sans")
+        if not is_allowed(stream.peer_certificate(), active.allowed_sans):
+            self._log.warning("client certificate matches none of client_allowed_sans")
             return False
         return True
 
-    def _make_room(self) -> None:
-        """Cut off who has kept us waiting longest; one whose response is under way comes last."""
+    def _evict_if_full(self) -> None:
+        """At the limit, close the longest-stalled connection; prefer those without a request."""
         if len(self._clients) < self._limits.connections:
             return
         waiting = [
-            (conversation.in_hand, stream.waiting_since, task)
-            for task, (stream, conversation) in self._clients.items()
+            (connection.responding, stream.waiting_since, task)
+            for task, (stream, connection) in self._clients.items()
             if stream.waiting_since is not None
         ]
         if waiting:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bytes of one client, plain or TLS, over a non-blocking socket.
+"""A client's byte stream, plain or TLS, over a non-blocking socket.
 
-asyncio's own TLS keeps a buffer of 256 KiB for each connection (``sslproto.SSLProtocol``), so that
-200 clients stalled in their handshakes cost 60 MB and more. Waiting for the socket costs none.
+asyncio's own TLS keeps a buffer of 256 KiB per connection (``sslproto.SSLProtocol``): 200 clients
+stalled in their handshakes cost more than 60 MB. Waiting on the socket needs no buffer.
 """
 
 import asyncio
@@ -13,18 +13,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-_PIECE = 16 * 1024
-"""Bytes: the largest TLS record, and enough for any request."""
+_CHUNK = 16 * 1024
+"""Bytes per read or write: the largest TLS record, and enough for any request."""
 
 
 class Stream:
-    """Reads and writes that wait without a thread. Raises ``OSError`` (``ssl.SSLError`` is one)."""
+    """Asynchronous reads and writes. Raises ``OSError``, including ``ssl.SSLError``."""
 
     def __init__(self, connected: socket.socket, context: ssl.SSLContext | None) -> None:
-        """Take over a connected socket; with ``context``, ``handshake`` comes first."""
+        """Take over a connected socket; with ``context``, call ``handshake`` first."""
         connected.setblocking(False)
         if connected.family != socket.AF_UNIX:
-            # The last piece must not wait until the one before is acknowledged (Nagle).
+            # Otherwise the last chunk waits for the previous one's acknowledgment (Nagle).
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connected
         if context:
@@ -32,40 +32,40 @@ class Stream:
                 connected, server_side=True, do_handshake_on_connect=False
             )
         self.waiting_since: float | None = None
-        """Loop time at which it began to wait for its client; None while it does not."""
+        """Loop time since which it has waited for its client; None while it does not wait."""
 
     async def handshake(self) -> None:
-        """Agree on TLS, where there is to be any."""
+        """Perform the TLS handshake, if TLS is configured."""
         if isinstance(self._socket, ssl.SSLSocket):
             await self._when_ready(self._socket.do_handshake, writing=False)
 
     def peer_certificate(self) -> dict[str, Any]:
-        """The verified certificate of the client; empty without one."""
+        """Return the client's verified certificate; empty without one."""
         if isinstance(self._socket, ssl.SSLSocket):
             return self._socket.getpeercert() or {}
         return {}
 
     async def read(self) -> bytes:
-        """Bytes as they come; none at the end."""
-        data: bytes = await self._when_ready(lambda: self._socket.recv(_PIECE), writing=False)
+        """Return the next bytes; empty at end of file."""
+        data: bytes = await self._when_ready(lambda: self._socket.recv(_CHUNK), writing=False)
         return data
 
     async def write(self, data: bytes) -> None:
-        """Write it all."""
+        """Write all of ``data``."""
         rest = memoryview(data)
         while rest:
-            # One piece a call: TLS wants the very same bytes again after a wait.
-            piece = rest[:_PIECE]
-            sent = await self._when_ready(partial(self._socket.send, piece), writing=True)
+            # One chunk per call: after a wait, TLS requires the same bytes again.
+            chunk = rest[:_CHUNK]
+            sent = await self._when_ready(partial(self._socket.send, chunk), writing=True)
             rest = rest[sent:]
 
     def end_writing(self) -> None:
-        """Tell the client that nothing more comes, and go on reading."""
+        """Shut down the writing side; reading continues."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close at once; a TLS client is told, if it takes no waiting."""
+        """Close immediately; send TLS close_notify only if that does not block."""
         with contextlib.suppress(OSError, ValueError):
             if isinstance(self._socket, ssl.SSLSocket):
                 self._socket.unwrap()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From ``tls_server_config`` to what Python's ssl does, and who of the clients may come in."""
+"""TLS contexts made from ``tls_server_config``, and the check of client certificates."""
 
 import os
 import ssl
@@ -17,7 +17,7 @@ _HTTP = "http/1.1"
 
 
 def make_context(config: TlsConfig) -> ssl.SSLContext:
-    """Read certificates and keys. Raises ``ConfigError``."""
+    """Make the context; reads certificates and keys. Raises ``ConfigError``."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[config.min_version]
     context.maximum_version = _VERSIONS[config.max_version]
@@ -35,15 +35,15 @@ def make_context(config: TlsConfig) -> ssl.SSLContext:
 
 
 def is_allowed(certificate: Mapping[str, Any], allowed_sans: tuple[str, ...]) -> bool:
-    """Whether one of the certificate's alternative names (SSLSocket.getpeercert) is allowed."""
+    """Tell whether a subject alternative name of the certificate (getpeercert) is allowed."""
     if not allowed_sans:
         return True
-    names = {_same(name) for _, name in certificate.get("subjectAltName", ())}
-    return not names.isdisjoint(map(_same, allowed_sans))
+    names = {_normalized(name) for _, name in certificate.get("subjectAltName", ())}
+    return not names.isdisjoint(map(_normalized, allowed_sans))
 
 
-def _same(name: str) -> str:
-    """One spelling of an IP address (OpenSSL has its own for IPv6); any other name as it is."""
+def _normalized(name: str) -> str:
+    """Normalize an IP address, which OpenSSL spells differently for IPv6; keep other names."""
     try:
         return str(ip_address(name.strip()))
     except ValueError:
@@ -52,13 +52,13 @@ def _same(name: str) -> str:
 
 def _load_certificate(context: ssl.SSLContext, config: TlsConfig) -> None:
     def refuse() -> NoReturn:
-        raise config.source.wrong("the key is encrypted, and there is no one to ask for a password")
+        raise config.source.wrong("the key is encrypted (expected a key without a passphrase)")
 
     with _file(config, config.cert) as cert, _file(config, config.key) as key:
         try:
             context.load_cert_chain(cert, key, password=refuse)
         except OSError as error:
-            reason = f"{_called(config.cert)} and {_called(config.key)}: {_reason(error)}"
+            reason = f"{_label(config.cert)} and {_label(config.key)}: {_reason(error)}"
             raise config.source.wrong(reason) from error
 
 
@@ -72,14 +72,14 @@ def _load_client_ca(context: ssl.SSLContext, config: TlsConfig) -> None:
         try:
             context.load_verify_locations(path)
         except OSError as error:
-            reason = f"client CA {_called(config.client_ca)}: {_reason(error)}"
+            reason = f"client CA {_label(config.client_ca)}: {_reason(error)}"
             raise config.source.wrong(reason) from error
     if not context.cert_store_stats()["x509"]:
-        raise config.source.wrong(f"client CA {_called(config.client_ca)}: no certificate in it")
+        raise config.source.wrong(f"client CA {_label(config.client_ca)}: contains no certificate")
 
 
 def _load_system_cas(context: ssl.SSLContext, config: TlsConfig) -> None:
-    """Verify against the CAs that the system trusts, as Go does where no CA is named."""
+    """Verify against the system's CAs, as Go does if no CA is given."""
     if config.client_auth == NONE:
         return
     context.set_default_verify_paths()
@@ -87,12 +87,12 @@ def _load_system_cas(context: ssl.SSLContext, config: TlsConfig) -> None:
         context.cert_store_stats()["x509"] or any(map(_may_have_files, _system_folders()))
     ):
         raise config.source.wrong(
-            f"{REQUIRED} needs client_ca_file here: this system has no CA certificates"
+            f"{REQUIRED} needs client_ca_file: this system has no CA certificates"
         )
 
 
 def _system_folders() -> Iterator[Path]:
-    """Folders of CA certificates, which OpenSSL reads when a client comes."""
+    """Yield folders of CA certificates, which OpenSSL reads when a client connects."""
     paths = ssl.get_default_verify_paths()
     yield from map(Path, os.environ.get(paths.openssl_capath_env, paths.openssl_capath).split(":"))
 
@@ -107,9 +107,9 @@ def _may_have_files(folder: Path) -> bool:
 
 
 def _try_handshake(context: ssl.SSLContext, config: TlsConfig) -> None:
-    """Let a client connect that takes everything, in memory.
+    """Connect a client that accepts all algorithms, in memory.
 
-    OpenSSL accepts what no client can use, as suites for another kind of key than there is.
+    OpenSSL accepts settings that no client can use, such as cipher suites for another type of key.
     """
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.set_ciphers("ALL:@SECLEVEL=0")
@@ -120,7 +120,7 @@ def _try_handshake(context: ssl.SSLContext, config: TlsConfig) -> None:
         client.wrap_bio(to_client, to_server),
         context.wrap_bio(to_server, to_client, server_side=True),
     ]
-    for _ in range(_MOST_FLIGHTS):
+    for _ in range(_MAX_FLIGHTS):
         for end in ends:
             try:
                 end.do_handshake()
@@ -132,8 +132,8 @@ def _try_handshake(context: ssl.SSLContext, config: TlsConfig) -> None:
         raise config.source.wrong("no client could connect")
 
 
-_MOST_FLIGHTS = 5
-"""Of messages from one side; a handshake has three at most."""
+_MAX_FLIGHTS = 5
+"""Flights of messages from one side; a handshake has at most three."""
 
 
 def _choose_algorithms(context: ssl.SSLContext, config: TlsConfig) -> None:
@@ -145,19 +145,19 @@ def _choose_algorithms(context: ssl.SSLContext, config: TlsConfig) -> None:
         elif config.curves:
             _set_groups(context, config)
     except (ssl.SSLError, ValueError) as error:
-        raise config.source.wrong(f"OpenSSL refuses it: {error}") from error
+        raise config.source.wrong(f"rejected by OpenSSL: {error}") from error
 
 
 def _set_groups(context: ssl.SSLContext, config: TlsConfig) -> None:
     set_groups = getattr(context, "set_groups", None)  # Python 3.15
     if not set_groups:
-        raise config.source.wrong("curve_preferences: this Python's ssl can be told one curve only")
+        raise config.source.wrong("curve_preferences: this Python supports only one curve")
     set_groups(":".join(config.curves))
 
 
 @contextmanager
 def _file(config: TlsConfig, pem: Pem) -> Iterator[str]:
-    """The path of a PEM; content that the file has inline gets one in memory, as ssl needs one."""
+    """Yield the path of a PEM, which ssl requires; inline content is put into a memfd."""
     if isinstance(pem, Path):
         try:
             pem.open("rb").close()
@@ -173,19 +173,19 @@ def _file(config: TlsConfig, pem: Pem) -> Iterator[str]:
         os.close(fd)
 
 
-def _called(pem: Pem) -> str:
+def _label(pem: Pem) -> str:
     return str(pem) if isinstance(pem, Path) else "(inline)"
 
 
 def _reason(error: OSError) -> str:
-    """What OpenSSL means, in words; its own are names of its sources."""
+    """Translate an OpenSSL reason code into plain words."""
     words = {
-        "NO_CERTIFICATE_OR_CRL_FOUND": "no certificate in it",
+        "NO_CERTIFICATE_OR_CRL_FOUND": "contains no certificate",
         "NO_START_LINE": "not PEM",
         "PEM_LIB": "not PEM, or certificate without its key",
-        "KEY_VALUES_MISMATCH": "the key is not the certificate's",
-        "KEY_TYPE_MISMATCH": "the key is not the certificate's",
-        "EE_KEY_TOO_SMALL": "the key is too short to be safe",
+        "KEY_VALUES_MISMATCH": "the key does not match the certificate",
+        "KEY_TYPE_MISMATCH": "the key does not match the certificate",
+        "EE_KEY_TOO_SMALL": "the key is too short",
     }
     name = getattr(error, "reason", None) or ""
     return words.get(name, name.lower().replace("_", " ") or str(error))

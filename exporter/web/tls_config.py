@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``tls_server_config`` of the web configuration file, as far as reading it goes."""
+"""``tls_server_config`` of the web configuration file: parsing and validation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ CIPHERS: Mapping[str, str] = {
     "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
 }
-"""Go's names of what it calls secure (crypto/tls.CipherSuites) for TLS 1.2, and OpenSSL's."""
+"""Go's secure cipher suites of TLS 1.2 (crypto/tls.CipherSuites), and OpenSSL's names."""
 
 _CIPHERS_OF_TLS13 = (
     "TLS_AES_128_GCM_SHA256",
@@ -63,13 +63,13 @@ Pem = Path | str
 
 @dataclass(frozen=True)
 class TlsConfig:
-    """What the file asks for. ``source`` is the section, for whoever finds it can't be done."""
+    """Settings of the file; ``source`` is the section, for error messages."""
 
     source: Value
     cert: Pem
     key: Pem
     client_ca: Pem | None = None
-    """None: the system's CAs, where ``client_auth`` verifies at all."""
+    """None: the system's CAs, if ``client_auth`` verifies certificates."""
     client_auth: str = NONE
     allowed_sans: tuple[str, ...] = ()
     min_version: str = TLS12
@@ -82,17 +82,17 @@ class TlsConfig:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that it names."""
+        """Files named by the settings."""
         return tuple(pem for pem in (self.cert, self.key, self.client_ca) if isinstance(pem, Path))
 
 
 def read_tls(section: Value, warnings: list[str]) -> TlsConfig | None:
-    """Read the section; None when it turns nothing on. Raises ``ConfigError``."""
+    """Parse the section; return None if it does not enable TLS. Raises ``ConfigError``."""
     found = section.section(*KEYS)
     switches = ("cert", "key", "cert_file", "key_file", "client_ca", "client_ca_file")
     if not any(found[name].text() for name in (*switches, "client_auth_type") if name in found):
         if found:
-            raise section.wrong("has neither cert nor cert_file, so it would not turn TLS on")
+            raise section.wrong("cert or cert_file is missing: TLS would not be enabled")
         return None
     cert, key = _pem(found, "cert"), _pem(found, "key")
     if not cert:
@@ -101,7 +101,7 @@ def read_tls(section: Value, warnings: list[str]) -> TlsConfig | None:
         raise section.wrong("key or key_file is missing")
     low, high = _version(found, "min_version", TLS12), _version(found, "max_version", TLS13)
     if (low, high) == (TLS13, TLS12):
-        raise found["min_version"].wrong("is above max_version")
+        raise found["min_version"].wrong("must not be above max_version")
     return TlsConfig(
         source=section,
         cert=cert,
@@ -122,8 +122,8 @@ def _pem(found: Mapping[str, Value], name: str) -> Pem | None:
     file = found.get(f"{name}_file")
     path = file.text() if file else ""
     if inline and path:
-        raise found[name].wrong(f"give it or {name}_file, not both")
-    # Relative to the file that names it.
+        raise found[name].wrong(f"conflicts with {name}_file (expected one of them)")
+    # A relative path is relative to the configuration file.
     return file.path.parent / path if file and path else inline or None
 
 
@@ -131,19 +131,19 @@ def _client_auth(section: Value, found: Mapping[str, Value], warnings: list[str]
     value = found.get("client_auth_type")
     chosen = (value.text() if value else "") or NONE
     if value and chosen in _UNVERIFIED:
-        raise value.wrong(f"{chosen} takes any certificate unverified; use {REQUIRED}")
+        raise value.wrong(f"{chosen} does not verify certificates (expected {REQUIRED})")
     if value and chosen not in (NONE, IF_GIVEN, REQUIRED):
-        raise value.wrong(f"{chosen!r} is none of {NONE}, {IF_GIVEN}, {REQUIRED}")
+        raise value.wrong(f"unknown type {chosen!r} (expected {NONE}, {IF_GIVEN}, {REQUIRED})")
     has_ca = _pem(found, "client_ca") is not None
     if has_ca and chosen == NONE:
-        raise section.wrong(f"has a client CA, so it needs client_auth_type: {REQUIRED}")
+        raise section.wrong(f"a client CA needs client_auth_type: {REQUIRED}")
     if value and not has_ca and chosen != NONE:
-        warnings.append(value.note("without client_ca_file, any CA that the system trusts will do"))
+        warnings.append(value.note("without client_ca_file, any CA of the system is accepted"))
     sans = found.get("client_allowed_sans")
     if sans and chosen != REQUIRED:
         raise sans.wrong(f"needs client_auth_type: {REQUIRED}")
     if sans and not any(True for _ in sans.items()):
-        raise sans.wrong("is empty, so that no client could come in: name one, or leave it out")
+        raise sans.wrong("is empty: every client would be rejected (expected at least one name)")
     return chosen
 
 
@@ -152,9 +152,9 @@ def _version(found: Mapping[str, Value], name: str, default: str) -> str:
         return default
     chosen = found[name].text()
     if chosen in _OLD_VERSIONS:
-        raise found[name].wrong(f"{chosen} is not safe; {TLS12} is the least that is served")
+        raise found[name].wrong(f"{chosen} is insecure (expected {TLS12} or {TLS13})")
     if chosen not in (TLS12, TLS13):
-        raise found[name].wrong(f"{chosen!r} is neither {TLS12} nor {TLS13}")
+        raise found[name].wrong(f"unknown version {chosen!r} (expected {TLS12} or {TLS13})")
     return chosen
 
 
@@ -165,13 +165,15 @@ def _ciphers(found: Mapping[str, Value], low: str, warnings: list[str]) -> Seque
     for item in found["cipher_suites"].items():
         name = item.text()
         if name in _CIPHERS_OF_TLS13:
-            warnings.append(item.note(f"{name}: suites of TLS 1.3 can't be chosen, all are on"))
+            warnings.append(item.note(f"{name} is ignored: all TLS 1.3 suites are always enabled"))
         elif name in CIPHERS:
             chosen.append(CIPHERS[name])
         else:
-            raise item.wrong(f"unknown or unsafe cipher {name!r}")
+            raise item.wrong(f"unknown or insecure cipher {name!r} (expected {', '.join(CIPHERS)})")
     if not chosen and low == TLS12 and any(True for _ in found["cipher_suites"].items()):
-        raise found["cipher_suites"].wrong(f"has none for TLS 1.2: add min_version: {TLS13}")
+        raise found["cipher_suites"].wrong(
+            f"lists no TLS 1.2 suite (expected one, or min_version: {TLS13})"
+        )
     return chosen
 
 
@@ -181,7 +183,7 @@ def _curves(found: Mapping[str, Value]) -> Sequence[str]:
     chosen = []
     for item in found["curve_preferences"].items():
         if item.text() not in CURVES:
-            raise item.wrong(f"unknown curve {item.text()!r} (known: {', '.join(CURVES)})")
+            raise item.wrong(f"unknown curve {item.text()!r} (expected {', '.join(CURVES)})")
         chosen.append(CURVES[item.text()])
     return chosen
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Header fields that list weighted alternatives: Accept, Accept-Encoding (RFC 9110, 12.4 and 12.5).
+"""Parse headers of weighted alternatives: Accept, Accept-Encoding (RFC 9110, 12.4 and 12.5).
 
-An element that breaks the grammar is ignored by itself, as if the client had not sent it: Java's
-default Accept, ``text/html, *; q=.2, */*; q=.2``, has two of them.
+Each invalid element is ignored, as if the client had not sent it: Java's default Accept,
+``text/html, *; q=.2, */*; q=.2``, has two of them.
 
-Own code: the one maintained parser, WebOb's, loads a WSGI toolkit into the daemon, refuses a whole
-header for one bad element, and follows RFC 7231, which stops at the weight. The tests use it as
+Why not WebOb, the one maintained parser: it loads a WSGI toolkit into the daemon, rejects a whole
+header for one invalid element, and follows RFC 7231, which ends at the weight. The tests use it as
 their oracle.
 """
 
@@ -16,7 +16,7 @@ from typing import NamedTuple
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  RFC 9110, 5.6.2
 _QUOTED = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
 _PARAMETER = re.compile(rf"({_TOKEN})=({_TOKEN}|{_QUOTED})")
-# Possessive quantifiers: blanks between semicolons can be split in one way only.
+# Possessive quantifiers prevent backtracking over blanks between semicolons.
 _ELEMENT = re.compile(
     rf"[ \t]*+({_TOKEN}(?:/{_TOKEN})?)((?:[ \t]*+;[ \t]*+(?:{_PARAMETER.pattern})?+)*+)[ \t]*+"
 )
@@ -31,18 +31,18 @@ class Alternative(NamedTuple):
     value: str
     """A media range or a content coding, in lower case."""
     parameters: Mapping[str, str]
-    """By name in lower case, values without their quotes; the weight is not among them."""
+    """Values without quotes by lower-case name; the weight is not included."""
     weight: float
-    """From 0, not acceptable, to 1, which is also the default."""
+    """From 0 (not acceptable) to 1 (the default)."""
 
 
 def alternatives(header: str) -> Iterator[Alternative]:
-    """Every element that follows the grammar, in the client's order."""
+    """Yield every valid element, in the client's order."""
     for member in _MEMBER.finditer(header):
         if found := _ELEMENT.fullmatch(member[0]):
             pairs = [(m[1].lower(), m[2]) for m in _PARAMETER.finditer(found[2])]
             parameters = dict(pairs)
-            # RFC 9110, 12.5.1: a parameter named q is the weight, wherever it stands.
+            # RFC 9110, 12.5.1: a parameter named q is the weight, in any position.
             weight = parameters.pop("q", "1")
             if len(dict(pairs)) == len(pairs) and _WEIGHT.fullmatch(weight):
                 values = {name: _unquoted(value) for name, value in parameters.items()}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads for what blocks: a few at a time, a bounded line before them, none that holds up exit.
+"""Threads for blocking jobs: limited concurrency, a bounded queue, no join at exit.
 
-An executor of the standard library joins its threads when the process ends, so that one read of
-/proc that hangs would keep the exporter from ending; these threads are left behind.
+The standard library's executors join their threads when the process exits: one hanging read of
+/proc would prevent the exporter from exiting. These are daemon threads.
 """
 
 import asyncio
@@ -16,30 +16,30 @@ T = TypeVar("T")
 
 
 class BusyError(Exception):
-    """There are as many jobs as there may be."""
+    """The limit of jobs is reached."""
 
 
 class Workers:
     """Runs jobs in threads. Use it from one event loop."""
 
     def __init__(self, threads: int, jobs: int) -> None:
-        """At most ``threads`` jobs run at once, and at most ``jobs`` are there, line included."""
+        """At most ``threads`` jobs run at once; at most ``jobs`` run or wait."""
         self._threads = asyncio.Semaphore(threads)
-        self._jobs = jobs
-        self._taken = 0
+        self._max_jobs = jobs
+        self._jobs = 0
 
     async def run(self, job: Callable[[], T]) -> T:
-        """Run it in a thread and hand on what it returns or raises. Raises ``BusyError``.
+        """Run ``job`` in a thread and return its result or raise its error. Raises ``BusyError``.
 
-        Whoever stops waiting leaves the thread to finish: only then is there room for another.
+        A cancelled caller leaves the thread running; the job counts until it has finished.
         """
-        if self._taken >= self._jobs:
+        if self._jobs >= self._max_jobs:
             raise BusyError
-        self._taken += 1
+        self._jobs += 1
         try:
             await self._threads.acquire()
         except asyncio.CancelledError:
-            self._taken -= 1
+            self._jobs -= 1
             raise
         loop = asyncio.get_running_loop()
         outcome: Future[T] = Future()
@@ -50,15 +50,15 @@ class Workers:
                 try:
                     result = job()
                 finally:
-                    with contextlib.suppress(RuntimeError):  # the loop has ended: no one is in line
+                    with contextlib.suppress(RuntimeError):  # the loop has ended: no jobs wait
                         loop.call_soon_threadsafe(self._finished)
                 outcome.set_result(result)
-            except BaseException as error:  # whatever it is, it is the caller's
+            except BaseException as error:  # re-raised in the caller
                 outcome.set_exception(error)
 
         threading.Thread(target=in_thread, daemon=True).start()
         return await asyncio.wrap_future(outcome)
 
     def _finished(self) -> None:
-        self._taken -= 1
+        self._jobs -= 1
         self._threads.release()

@@ -9,7 +9,7 @@ from tests.tools import need
 
 @pytest.fixture(scope="session")
 def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
-    """The simulated day in a real Prometheus; half a minute to make."""
+    """Store the simulated day in a real Prometheus; takes half a minute."""
     need("prometheus", "prometheus")
     with day(tmp_path_factory.mktemp("day")) as history:
         yield history

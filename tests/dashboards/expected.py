@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For every query of every panel and rule: what its answer must be, by the oracle."""
+"""The expected result of every query of panels and rules, computed by the oracle."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,7 +7,7 @@ from tests.dashboards.oracle import Oracle, Values, difference, labelled, ratio,
 
 Expectation = Callable[[Oracle], Values]
 Key = tuple[str, str, str]
-"""Dashboard, panel and query; or ``rules``, the rule and nothing."""
+"""Dashboard, panel and query; or ``rules``, the rule's name and an empty string."""
 
 SIX_HOURS = 6 * 3600.0
 
@@ -36,7 +36,7 @@ def _in_six_hours(fact: str, *by: str) -> Expectation:
     return lambda o: o.increase(fact, by, SIX_HOURS)
 
 
-def _most(fact: str, *by: str) -> Expectation:
+def _largest(fact: str, *by: str) -> Expectation:
     return lambda o: o.now(fact, by, largest)
 
 
@@ -68,7 +68,7 @@ def _failing(o: Oracle) -> Values:
     return scalar(len(failed))
 
 
-def _blind(o: Oracle) -> Values:
+def _detached_machines(o: Oracle) -> Values:
     return scalar(sum(not v for v in o.now("attached", ("instance",), smallest).values()))
 
 
@@ -95,47 +95,47 @@ EVERY_LABEL = ("job", "instance", "step", "symbol", "attach")
 PANELS: Mapping[Key, Expectation] = {
     ("hvo-host", "Memory saved", "A"): _now("saved"),
     ("hvo-host", "HVO switch", "A"): lambda o: o.now("enabled", (), smallest),
-    ("hvo-host", "Failed to optimise", "A"): _in_six_hours("optimize_failures"),
-    ("hvo-host", "Failed to restore", "A"): _in_six_hours("restore_failures"),
-    ("hvo-host", "Probes detached", "A"): _detached,
+    ("hvo-host", "Optimize failures", "A"): _in_six_hours("optimize_failures"),
+    ("hvo-host", "Restore failures", "A"): _in_six_hours("restore_failures"),
+    ("hvo-host", "Detached probes", "A"): _detached,
     ("hvo-host", "Accounting drift", "A"): _drift_size(()),
     ("hvo-host", "Memory saved over time", "A"): _now("saved", "instance"),
-    ("hvo-host", "Frames saved since the probes were attached", "A"): lambda o: difference(
+    ("hvo-host", "Net frames saved since attach", "A"): lambda o: difference(
         o.now("frames_freed", ("size", "node")), o.now("frames_allocated", ("size", "node"))
     ),
-    ("hvo-host", "Huge pages optimised and restored", "A"): _rate("hugepages_optimized", "size"),
-    ("hvo-host", "Huge pages optimised and restored", "B"): _rate("hugepages_restored", "size"),
-    ("hvo-host", "Skipped and failed", "A"): _rate("hugepages_skipped", "reason"),
-    ("hvo-host", "Skipped and failed", "B"): _rate("optimize_failures", "error"),
-    ("hvo-host", "Skipped and failed", "C"): _rate("restore_failures", "error"),
+    ("hvo-host", "Huge pages optimized and restored", "A"): _rate("hugepages_optimized", "size"),
+    ("hvo-host", "Huge pages optimized and restored", "B"): _rate("hugepages_restored", "size"),
+    ("hvo-host", "Skips and failures", "A"): _rate("hugepages_skipped", "reason"),
+    ("hvo-host", "Skips and failures", "B"): _rate("optimize_failures", "error"),
+    ("hvo-host", "Skips and failures", "C"): _rate("restore_failures", "error"),
     ("hvo-host", "PTEs remapped and restored", "A"): _rate("ptes_remapped", "size"),
     ("hvo-host", "PTEs remapped and restored", "B"): _rate("ptes_restored", "size"),
     ("hvo-host", "Frames freed and allocated", "A"): _rate("frames_freed", "size"),
     ("hvo-host", "Frames freed and allocated", "B"): _rate("frames_allocated", "size", "cause"),
-    ("hvo-host", "Time to optimise a huge page", "A"): _increase("optimize_bucket", "le"),
-    ("hvo-host", "Time to optimise: p50 and p99", "A"): _quantile(0.5, "optimize", "size"),
-    ("hvo-host", "Time to optimise: p50 and p99", "B"): _quantile(0.99, "optimize", "size"),
-    ("hvo-host", "Time to restore a huge page", "A"): _increase("restore_bucket", "le"),
-    ("hvo-host", "Time to restore: p50 and p99", "A"): _quantile(0.5, "restore", "size"),
-    ("hvo-host", "Time to restore: p50 and p99", "B"): _quantile(0.99, "restore", "size"),
-    ("hvo-host", "Huge pages in the pools", "A"): _now("pool", "size", "state"),
-    ("hvo-host", "Surplus, and how much is allowed", "A"): lambda o: o.now(
+    ("hvo-host", "Optimize latency", "A"): _increase("optimize_bucket", "le"),
+    ("hvo-host", "Optimize latency quantiles", "A"): _quantile(0.5, "optimize", "size"),
+    ("hvo-host", "Optimize latency quantiles", "B"): _quantile(0.99, "optimize", "size"),
+    ("hvo-host", "Restore latency", "A"): _increase("restore_bucket", "le"),
+    ("hvo-host", "Restore latency quantiles", "A"): _quantile(0.5, "restore", "size"),
+    ("hvo-host", "Restore latency quantiles", "B"): _quantile(0.99, "restore", "size"),
+    ("hvo-host", "Huge page pools", "A"): _now("pool", "size", "state"),
+    ("hvo-host", "Surplus huge pages and limit", "A"): lambda o: o.now(
         "pool", ("size",), state="surplus"
     ),
-    ("hvo-host", "Surplus, and how much is allowed", "B"): _now("overcommit", "size"),
-    ("hvo-host", "What probes and kernel say of the memmap", "A"): _now("drift", "job", "instance"),
-    ("hvo-host", "Frames that hold struct pages", "A"): _now("memmap", "instance", "kind"),
+    ("hvo-host", "Surplus huge pages and limit", "B"): _now("overcommit", "size"),
+    ("hvo-host", "Accounting drift over time", "A"): _now("drift", "job", "instance"),
+    ("hvo-host", "Memmap frames", "A"): _now("memmap", "instance", "kind"),
     ("hvo-host", "Probes", "A"): _now("attached", *EVERY_LABEL),
-    ("hvo-host", "Missed, lost, without room", "A"): _rate("missed", "step"),
-    ("hvo-host", "Missed, lost, without room", "B"): _rate("lost", "where"),
+    ("hvo-host", "Missed hits, lost events, map errors", "A"): _rate("missed", "step"),
+    ("hvo-host", "Missed hits, lost events, map errors", "B"): _rate("lost", "where"),
     ("hvo-fleet", "Memory saved", "A"): _now("saved"),
-    ("hvo-fleet", "Machines that answer", "A"): lambda o: scalar(o.count_machines()),
-    ("hvo-fleet", "HVO off", "A"): _off,
-    ("hvo-fleet", "Machines that fail", "A"): _failing,
-    ("hvo-fleet", "Blind machines", "A"): _blind,
+    ("hvo-fleet", "Exporters up", "A"): lambda o: scalar(o.count_machines()),
+    ("hvo-fleet", "Machines with HVO off", "A"): _off,
+    ("hvo-fleet", "Machines with failures", "A"): _failing,
+    ("hvo-fleet", "Machines with detached probes", "A"): _detached_machines,
     ("hvo-fleet", "Exporters down", "A"): _down,
     ("hvo-fleet", "Memory saved over time", "A"): _now("saved", "instance"),
-    ("hvo-fleet", "Top savers", "A"): _now("saved", "instance"),
+    ("hvo-fleet", "Top 10 by memory saved", "A"): _now("saved", "instance"),
     ("hvo-fleet", "Machines", "A"): lambda o: {
         labelled(instance=instance, kernel=kernel): 1 for instance, kernel in o.machine_labels()
     },
@@ -148,60 +148,56 @@ PANELS: Mapping[Key, Expectation] = {
     ("hvo-fleet", "Machines", "H"): lambda o: {
         labelled(instance=instance): up for instance, up in o.up().items()
     },
-    ("hvo-fleet", "Kernels", "A"): _kernels,
-    ("hvo-fleet", "Kernel functions probed", "A"): _symbols,
-    ("hvo-fleet", "Slowest machines", "A"): lambda o: o.quantile(
+    ("hvo-fleet", "Machines by kernel", "A"): _kernels,
+    ("hvo-fleet", "Machines by probed function", "A"): _symbols,
+    ("hvo-fleet", "Top 10 by optimize latency", "A"): lambda o: o.quantile(
         0.99, "optimize", ("instance",), SIX_HOURS
     ),
-    ("hvo-fleet", "Huge pages optimised, by machine", "A"): _rate(
-        "hugepages_optimized", "instance"
-    ),
-    ("hvo-fleet", "Failures, by machine", "A"): _rate("optimize_failures", "instance"),
-    ("hvo-fleet", "Failures, by machine", "B"): _rate("restore_failures", "instance"),
-    ("hvo-kernel", "Calls of the per-page function", "A"): _rate("optimize_calls", "size"),
-    ("hvo-kernel", "Calls of the per-page function", "B"): _rate("hugepages_optimized", "size"),
-    ("hvo-kernel", "Calls of the per-page function", "C"): _rate("hugepages_skipped", "size"),
-    ("hvo-kernel", "Calls of the per-page function", "D"): _rate("optimize_failures", "size"),
-    ("hvo-kernel", "Calls of the way back", "A"): _rate("hugepages_restored", "size"),
-    ("hvo-kernel", "Calls of the way back", "B"): _rate("restore_failures", "size"),
+    ("hvo-fleet", "Huge pages optimized by machine", "A"): _rate("hugepages_optimized", "instance"),
+    ("hvo-fleet", "Failures by machine", "A"): _rate("optimize_failures", "instance"),
+    ("hvo-fleet", "Failures by machine", "B"): _rate("restore_failures", "instance"),
+    ("hvo-kernel", "Optimize calls", "A"): _rate("optimize_calls", "size"),
+    ("hvo-kernel", "Optimize calls", "B"): _rate("hugepages_optimized", "size"),
+    ("hvo-kernel", "Optimize calls", "C"): _rate("hugepages_skipped", "size"),
+    ("hvo-kernel", "Optimize calls", "D"): _rate("optimize_failures", "size"),
+    ("hvo-kernel", "Restore calls", "A"): _rate("hugepages_restored", "size"),
+    ("hvo-kernel", "Restore calls", "B"): _rate("restore_failures", "size"),
     ("hvo-kernel", "PTEs", "A"): _rate("ptes_remapped", "size", "node"),
     ("hvo-kernel", "PTEs", "B"): _rate("ptes_restored", "size", "node"),
     ("hvo-kernel", "Frames", "A"): _rate("frames_freed", "size", "node"),
     ("hvo-kernel", "Frames", "B"): _rate("frames_allocated", "cause", "node"),
-    ("hvo-kernel", "PTEs and frames for each huge page", "A"): _ratio(
+    ("hvo-kernel", "PTEs and frames per huge page", "A"): _ratio(
         "ptes_remapped", "hugepages_optimized", "instance", "size"
     ),
-    ("hvo-kernel", "PTEs and frames for each huge page", "B"): _ratio(
+    ("hvo-kernel", "PTEs and frames per huge page", "B"): _ratio(
         "frames_freed", "hugepages_optimized", "instance", "size"
     ),
-    ("hvo-kernel", "Time for each PTE", "A"): _ratio("optimize_sum", "ptes_remapped", "size"),
-    ("hvo-kernel", "Time for each PTE", "B"): _ratio("restore_sum", "ptes_restored", "size"),
-    ("hvo-kernel", "Mean time for each huge page", "A"): _ratio(
+    ("hvo-kernel", "Time per PTE", "A"): _ratio("optimize_sum", "ptes_remapped", "size"),
+    ("hvo-kernel", "Time per PTE", "B"): _ratio("restore_sum", "ptes_restored", "size"),
+    ("hvo-kernel", "Mean time per huge page", "A"): _ratio(
         "optimize_sum", "optimize_count", "size"
     ),
-    ("hvo-kernel", "Mean time for each huge page", "B"): _ratio(
-        "restore_sum", "restore_count", "size"
-    ),
-    ("hvo-kernel", "Time to optimise: p50, p90, p99", "A"): _quantile(0.5, "optimize", "size"),
-    ("hvo-kernel", "Time to optimise: p50, p90, p99", "B"): _quantile(0.9, "optimize", "size"),
-    ("hvo-kernel", "Time to optimise: p50, p90, p99", "C"): _quantile(0.99, "optimize", "size"),
-    ("hvo-kernel", "Huge pages in a batch", "A"): _ratio(
+    ("hvo-kernel", "Mean time per huge page", "B"): _ratio("restore_sum", "restore_count", "size"),
+    ("hvo-kernel", "Optimize latency quantiles", "A"): _quantile(0.5, "optimize", "size"),
+    ("hvo-kernel", "Optimize latency quantiles", "B"): _quantile(0.9, "optimize", "size"),
+    ("hvo-kernel", "Optimize latency quantiles", "C"): _quantile(0.99, "optimize", "size"),
+    ("hvo-kernel", "Huge pages per batch", "A"): _ratio(
         "hugepages_optimized", "batch_count", "instance", "size"
     ),
-    ("hvo-kernel", "Time for a batch: p50 and p99", "A"): _quantile(0.5, "batch", "size"),
-    ("hvo-kernel", "Time for a batch: p50 and p99", "B"): _quantile(0.99, "batch", "size"),
+    ("hvo-kernel", "Batch latency quantiles", "A"): _quantile(0.5, "batch", "size"),
+    ("hvo-kernel", "Batch latency quantiles", "B"): _quantile(0.99, "batch", "size"),
     ("hvo-kernel", "Failures by errno", "A"): _rate("optimize_failures", "size", "error"),
     ("hvo-kernel", "Failures by errno", "B"): _rate("restore_failures", "size", "error"),
-    ("hvo-kernel", "Missed, lost, without room", "A"): _rate("missed", "instance", "step"),
-    ("hvo-kernel", "Missed, lost, without room", "B"): _rate("lost", "instance", "where"),
-    ("hvo-kernel", "Time for a scrape", "A"): _most("hvo_scrape_duration_seconds", "instance"),
-    ("hvo-kernel", "Time for a scrape", "B"): _most(
+    ("hvo-kernel", "Missed hits, lost events, map errors", "A"): _rate(
+        "missed", "instance", "step"
+    ),
+    ("hvo-kernel", "Missed hits, lost events, map errors", "B"): _rate("lost", "instance", "where"),
+    ("hvo-kernel", "Scrape duration", "A"): _largest("hvo_scrape_duration_seconds", "instance"),
+    ("hvo-kernel", "Scrape duration", "B"): _largest(
         "hvo_scrape_collector_duration_seconds", "collector"
     ),
-    ("hvo-kernel", "Collectors that fail", "A"): _failed_collectors,
-    ("hvo-kernel", "Memory of the exporter", "A"): _most(
-        "process_resident_memory_bytes", "instance"
-    ),
+    ("hvo-kernel", "Failed collectors", "A"): _failed_collectors,
+    ("hvo-kernel", "Exporter memory", "A"): _largest("process_resident_memory_bytes", "instance"),
 }
 
 
@@ -212,13 +208,13 @@ def _mean(which: str) -> Expectation:
     )
 
 
-def _in_a_quarter(fact: str, *by: str) -> Expectation:
-    """Prometheus has scrapes of 14 of the 15 minutes."""
+def _in_15_minutes(fact: str, *by: str) -> Expectation:
+    """Increase over 15 minutes, of which Prometheus has scrapes of 14."""
     by = ("job", "instance", *by)
     return lambda o: {k: v for k, v in o.increase(fact, by, 840, lead=60).items() if v}
 
 
-def _in_half_an_hour(o: Oracle, fact: str) -> Values:
+def _in_30_minutes(o: Oracle, fact: str) -> Values:
     return {k: v for k, v in o.increase(fact, ("job", "instance", "size"), 1800).items() if v}
 
 
@@ -230,7 +226,7 @@ def _surplus_of_failures(o: Oracle) -> Values:
     by = ("job", "instance", "size")
     now = o.now("pool", by, state="surplus")
     before = o.earlier(1800).now("pool", by, state="surplus")
-    failed = _in_half_an_hour(o, "restore_failures")
+    failed = _in_30_minutes(o, "restore_failures")
     return {k: v for k, v in now.items() if v > before[k] and k in failed}
 
 
@@ -239,7 +235,7 @@ def _drifted(o: Oracle) -> Values:
 
 
 def _slow(o: Oracle) -> Values:
-    """Only edge-1 is ever slow, and by twenty times; see ``ABOUT``."""
+    """Return slow machines: only edge-1 ever is, twenty times slower; see ``TOLERANCES``."""
     slow = {k: v for k, v in _mean("optimize")(o).items() if v > SLOW_SECONDS}
     return {k: v for k, v in slow.items() if ("size", "2MB") in k}
 
@@ -249,11 +245,11 @@ def _gone(o: Oracle) -> Values:
 
 
 SLOW_SECONDS = 50e-6
-"""More than the mean of any 2 MB page on a machine that is not slow."""
+"""Above the mean of 2 MB pages on any machine that is not slow."""
 
-ABOUT: Mapping[Key, float] = {("rules", "HvoOptimizeSlow", ""): 0.25}
-"""Of answers that are not exact, how far they may be off: this one is of what was recorded some
-seconds before; what was recorded is another rule's, and exact."""
+TOLERANCES: Mapping[Key, float] = {("rules", "HvoOptimizeSlow", ""): 0.25}
+"""Relative tolerance of results that are not exact: this rule uses values recorded some seconds
+before; the rule that records them is exact."""
 
 RULES: Mapping[Key, Expectation] = {
     ("rules", "job:hvo_memmap_saved_bytes:sum", ""): _now("saved", "job"),
@@ -271,12 +267,12 @@ RULES: Mapping[Key, Expectation] = {
     ("rules", "instance_size:hvo_restore_duration_seconds:mean5m", ""): _mean("restore"),
     ("rules", "HvoNotSaving", ""): lambda _: {},
     ("rules", "HvoSwitchedOff", ""): _switched_off,
-    ("rules", "HvoOptimizeFailures", ""): _in_a_quarter("optimize_failures", "size", "error"),
-    ("rules", "HvoRestoreFailures", ""): _in_a_quarter("restore_failures", "size", "error"),
+    ("rules", "HvoOptimizeFailures", ""): _in_15_minutes("optimize_failures", "size", "error"),
+    ("rules", "HvoRestoreFailures", ""): _in_15_minutes("restore_failures", "size", "error"),
     ("rules", "HvoSurplusGrowth", ""): _surplus_of_failures,
     ("rules", "HvoProbeDetached", ""): lambda _: {},
-    ("rules", "HvoProbeMissed", ""): _in_a_quarter("missed", "step"),
-    ("rules", "HvoCountsLost", ""): _in_a_quarter("lost", "where"),
+    ("rules", "HvoProbeMissed", ""): _in_15_minutes("missed", "step"),
+    ("rules", "HvoCountsLost", ""): _in_15_minutes("lost", "where"),
     ("rules", "HvoAccountingDrift", ""): _drifted,
     ("rules", "HvoOptimizeSlow", ""): _slow,
     ("rules", "HvoExporterDown", ""): _gone,

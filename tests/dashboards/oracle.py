@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the answers must be, worked out from what the simulated machines know of themselves.
+"""Expected query results, computed from the state of the simulated machines.
 
-No metric, no exposition and no PromQL is involved: counters, pools and accounts are taken from the
-simulated kernel and its tracer, and added up here.
+Metrics, exposition and PromQL are not involved: counters, pools and memmap accounting come from the
+simulated kernel and its tracer, and are summed here.
 """
 
 import math
@@ -21,17 +21,17 @@ Values = dict[Labels, float]
 Facts = dict[tuple[str, Labels], float]
 
 _LOOKBACK = 300.0
-"""Seconds for which Prometheus takes a sample for present."""
+"""Prometheus' lookback: seconds for which a sample counts as current."""
 
 
 def labelled(**labels: object) -> Labels:
-    """``labels`` as Prometheus has them: none is empty."""
+    """Return ``labels`` as Prometheus stores them, without empty ones."""
     return frozenset((name, str(value)) for name, value in labels.items() if value != "")
 
 
 @dataclass
 class Oracle:
-    """Machines at one moment. ``every`` is the time between two scrapes; all in seconds."""
+    """Machines at one time; ``every`` is the scrape interval. All times are in seconds."""
 
     machines: list[Watched]
     at: float
@@ -45,9 +45,9 @@ class Oracle:
         how: Callable[[list[float]], float] = sum,
         **where: str,
     ) -> Values:
-        """A fact as it is, of machines that answer, added up by labels (or ``how`` else)."""
+        """Return a fact of machines that are up, aggregated by labels with ``how``."""
         groups = defaultdict(list)
-        for machine in self._answering():
+        for machine in self._up_machines():
             for labels, value in self._facts(machine, self.at, fact):
                 if labelled(**where) <= labels:
                     groups[_only(labels, by)].append(value)
@@ -56,9 +56,9 @@ class Oracle:
     def increase(
         self, fact: str, by: Iterable[str] = (), over: float | None = None, lead: float = 0
     ) -> Values:
-        """By how much it grew in the last ``over`` seconds (``$__rate_interval``), added up.
+        """Return its increase in the last ``over`` seconds (``$__rate_interval``), by labels.
 
-        ``lead`` more seconds before them Prometheus takes to have been like them.
+        Prometheus extrapolates over ``lead`` more seconds before them.
         """
         begin = self.at - (over or self.window.rate)
         groups: Values = defaultdict(float)
@@ -66,7 +66,7 @@ class Oracle:
             end = min(self.at, machine.truths[-1].seconds)
             if end <= begin:
                 continue
-            # It takes a series that ends early to have gone on for half a scrape.
+            # Prometheus extrapolates a series that ends early by half a scrape interval.
             tail = self.every / 2 if end < self.at else 0.0
             before = dict(self._facts(machine, begin, fact))
             for labels, value in self._facts(machine, end, fact):
@@ -75,13 +75,13 @@ class Oracle:
         return dict(groups)
 
     def rate(self, fact: str, by: Iterable[str] = ()) -> Values:
-        """Growth per second over ``$__rate_interval``."""
+        """Return the increase per second over ``$__rate_interval``."""
         return {key: value / self.window.rate for key, value in self.increase(fact, by).items()}
 
     def quantile(
         self, share: float, which: str, by: Iterable[str] = (), over: float | None = None
     ) -> Values:
-        """Read off the buckets of a duration, evenly spread within each."""
+        """Return a quantile of a duration, interpolated linearly within a bucket."""
         counts: dict[Labels, dict[float, float]] = defaultdict(dict)
         for labels, value in self.increase(f"{which}_bucket", (*by, "le"), over).items():
             bound = float(dict(labels)["le"])
@@ -89,24 +89,24 @@ class Oracle:
         return {labels: _quantile(share, buckets) for labels, buckets in counts.items()}
 
     def earlier(self, seconds: float) -> "Oracle":
-        """The same, so many seconds before."""
+        """Return the oracle of ``seconds`` earlier."""
         return replace(self, at=self.at - seconds)
 
     def count_machines(self) -> float:
-        """How many answer."""
-        return len(self._answering())
+        """Return the number of machines that are up."""
+        return len(self._up_machines())
 
     def machine_labels(self) -> Iterator[tuple[str, str]]:
-        """Instance and kernel of those that answer."""
-        return ((machine.instance, machine.kernel) for machine in self._answering())
+        """Return instance and kernel of the machines that are up."""
+        return ((machine.instance, machine.kernel) for machine in self._up_machines())
 
     def up(self) -> dict[str, bool]:
-        """Whether each machine answered the last scrape."""
+        """Return whether the last scrape of each machine succeeded."""
         return {
             machine.instance: machine.truths[-1].seconds >= self.at for machine in self.machines
         }
 
-    def _answering(self) -> list[Watched]:
+    def _up_machines(self) -> list[Watched]:
         return [m for m in self.machines if m.truths[-1].seconds > self.at - _LOOKBACK]
 
     def _facts(self, machine: Watched, at: float, fact: str) -> Iterator[tuple[Labels, float]]:
@@ -117,22 +117,22 @@ class Oracle:
 
 
 def ratio(above: Values, below: Values) -> Values:
-    """Where there is something to divide by."""
+    """Divide where ``below`` is above 0."""
     return {key: above[key] / below[key] for key in above if below.get(key, 0) > 0}
 
 
 def difference(one: Values, other: Values) -> Values:
-    """Of what both have."""
+    """Subtract where both have a value."""
     return {key: one[key] - other[key] for key in one if key in other}
 
 
 def scalar(value: float) -> Values:
-    """One value without labels."""
+    """Return one value without labels."""
     return {frozenset(): value}
 
 
 def _stretched(before: float, after: float, seconds: float, lead: float, tail: float) -> float:
-    """Growth, stretched by what was not seen; but no counter was ever below 0."""
+    """Extrapolate an increase as Prometheus does; a counter never was below 0."""
     grown = after - before
     if grown > 0:
         lead = min(lead, seconds * before / grown)
@@ -160,13 +160,13 @@ def _quantile(share: float, buckets: Mapping[float, float]) -> float:
 
 
 def _facts_of(truth: Truth, page_size: int) -> Iterator[tuple[tuple[str, Labels], float]]:
-    """Facts by name and labels."""
+    """Yield facts by name and labels."""
     for (slot, key), total in truth.seen.counters.totals.items():
-        place = labelled(size=size_label(page_size << key.order), node=key.node)
+        page = labelled(size=size_label(page_size << key.order), node=key.node)
         detail = {"hugepages_skipped": "reason", "frames_allocated": "cause"}.get(
             slot.family, "error"
         )
-        yield (slot.family, place | labelled(**{detail: slot.detail})), total
+        yield (slot.family, page | labelled(**{detail: slot.detail})), total
     for (which, order), histogram in truth.seen.counters.durations.items():
         size = size_label(page_size << order)
         running = 0
@@ -185,8 +185,8 @@ def _state_of(truth: Truth) -> Iterator[tuple[tuple[str, Labels], float]]:
         yield ("attached", where), probe.attached
     for step, missed in truth.seen.status.missed.items():
         yield ("missed", labelled(step=step)), missed
-    for place, lost in truth.seen.status.lost.items():
-        yield ("lost", labelled(where=place)), lost
+    for buffer, lost in truth.seen.status.lost.items():
+        yield ("lost", labelled(where=buffer)), lost
     pools, memmap = known(truth.seen.pools) or Pools(), known(truth.seen.memmap)
     for pool in pools.by_node:
         which = labelled(size=size_label(pool.size), node=pool.node, state=pool.state)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The committed JSON is what the code makes, and what the code makes is what was asked for."""
+"""The committed JSON is up to date, and meets the requirements of all dashboards."""
 
 import json
 import subprocess
@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[2]
 MODELS = dashboards()
 
 
-def test_committed_json_is_what_the_code_makes() -> None:
+def test_committed_json_is_up_to_date() -> None:
     assert {path.name for path in FOLDER.iterdir()} == set(MODELS)
     assert stale(FOLDER) == [], "run python -m dashboards"
 
 
-def test_what_was_edited_by_hand_is_stale(tmp_path: Path) -> None:
+def test_a_manually_edited_file_is_stale(tmp_path: Path) -> None:
     for name, text in texts().items():
         (tmp_path / name).write_text(text)
     assert stale(tmp_path) == []
@@ -31,7 +31,7 @@ def test_what_was_edited_by_hand_is_stale(tmp_path: Path) -> None:
     assert stale(tmp_path) == ["hvo-fleet.json", "hvo-host.json"]
 
 
-def test_the_command_checks() -> None:
+def test_check_reports_stale_files() -> None:
     command = [sys.executable, "-m", "dashboards", "--check"]
     assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout == b""
 
@@ -62,7 +62,8 @@ def test_links_lead_to_dashboards_that_exist() -> None:
                 assert link["url"].split("/")[2] in known, panel["title"]
 
 
-def test_a_panel_about_each_thing_the_catalogue_has() -> None:
+def test_every_metric_of_the_catalogue_has_a_panel() -> None:
+    """A metric without a panel should not exist."""
     everything = json.dumps(list(MODELS.values()))
     unseen = [metric.name for metric in ALL if metric.name not in everything]
     assert unseen == [], "show each metric in a panel of dashboards/boards/, then: make dashboards"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demonstration, as a user runs it: it shows its fleet, and leaves nothing behind."""
+"""The demo as a process: it shows its fleet and leaves no process behind."""
 
 import re
 import signal
@@ -23,18 +23,18 @@ NOW = threading.Event()
 
 
 class Demo:
-    """One that runs."""
+    """A running demo."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "dashboards.demo", "--render", "no"]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
-        self.said = []
+        self.reported = []
         for line in self.process.stdout:
-            self.said.append(line)
+            self.reported.append(line)
             if "Ctrl-C" in line:
                 break
-        self.ports = re.findall(r"127\.0\.0\.1:(\d+)/", "".join(self.said))
+        self.ports = re.findall(r"127\.0\.0\.1:(\d+)/", "".join(self.reported))
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +47,15 @@ def demo() -> Iterator[Demo]:
 
 
 def test_a_fleet_is_scraped_and_rules_are_evaluated(demo: Demo) -> None:
-    url = re.search(r"http\S+(?=/alerts)", "".join(demo.said))
-    assert url, demo.said
+    url = re.search(r"http\S+(?=/alerts)", "".join(demo.reported))
+    assert url, demo.reported
     prometheus = Prometheus(url[0])
-    everyone = {frozenset({("instance", name)}): 1.0 for name in FLEET}
+    expected = {frozenset({("instance", name)}): 1.0 for name in FLEET}
 
     def all_scraped() -> bool:
         data = prometheus.ask("query", query="max by (instance) (hvo_build_info)")
         found = {frozenset(s["metric"].items()): float(s["value"][1]) for s in data["result"]}
-        return found == everyone
+        return found == expected
 
     def all_evaluated() -> bool:
         groups = prometheus.ask("rules")["groups"]
@@ -66,7 +66,7 @@ def test_a_fleet_is_scraped_and_rules_are_evaluated(demo: Demo) -> None:
     wait_until(all_evaluated, NOW)
 
 
-def test_ctrl_c_ends_it_and_leaves_no_process(demo: Demo) -> None:
+def test_ctrl_c_stops_it_and_leaves_no_process(demo: Demo) -> None:
     assert len(set(demo.ports)) == len(FLEET) + 1
     assert processes_of(demo.ports)
     demo.process.send_signal(signal.SIGINT)
@@ -75,12 +75,12 @@ def test_ctrl_c_ends_it_and_leaves_no_process(demo: Demo) -> None:
 
 
 def processes_of(ports: list[str]) -> list[str]:
-    """Command lines that name one of the ports."""
+    """Return command lines that contain one of the ports."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = path.read_bytes().replace(b"\0", b" ").decode()
-        except OSError:  # it ended meanwhile
+        except OSError:  # the process has ended
             continue
         if any(f"127.0.0.1:{port}" in command for port in ports):
             found.append(command)

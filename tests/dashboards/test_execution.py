@@ -17,14 +17,14 @@ from dashboards.prove.history import END, EVERY, START, WINDOW, Day
 from dashboards.prove.queries import Query, filled_in, of_panels, of_rules
 from exporter.metrics.catalogue import ALL
 from probes.observation import known
-from tests.dashboards.expected import ABOUT, PANELS, RULES
+from tests.dashboards.expected import PANELS, RULES, TOLERANCES
 from tests.dashboards.oracle import Labels, Oracle, Values
 
 pytestmark = pytest.mark.dashboards
 
 MOMENTS = {
     "all is well": 12 * 3600.0,
-    "no memory to optimise": 19.9 * 3600,
+    "no memory to optimize": 19.9 * 3600,
     "probes miss hits": 20.9 * 3600,
     "slow": 21.4 * 3600,
     "no memory to restore": 22.4 * 3600,
@@ -39,14 +39,14 @@ def key(query: Query) -> tuple[str, str, str]:
 
 
 def needs_a_live_kernel(query: Query) -> bool:
-    """It asks for what only BPF maps can have; see dashboards.prove --scrape."""
+    """Tell whether only a live kernel has its metrics (BPF maps); see dashboards.prove --scrape."""
     live_only = {metric.exposed_name for metric in ALL if metric.backends == ("bcc",)}
     metrics = {selector.metric for selector in selectors(query.expr)}
     return metrics <= live_only
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_answers_are_true(history: Day, moment: str) -> None:
+def test_results_equal_the_oracle(history: Day, moment: str) -> None:
     at = MOMENTS[moment]
     oracle = Oracle(history.machines, at, WINDOW, EVERY)
     wrong = []
@@ -55,13 +55,13 @@ def test_answers_are_true(history: Day, moment: str) -> None:
             continue
         answer = _plain(history.prometheus.values(query.expr, START + at))
         right = EXPECTED[key(query)](oracle)
-        if not _same(answer, right, ABOUT.get(key(query), 1e-9)):
+        if not _same(answer, right, TOLERANCES.get(key(query), 1e-9)):
             wrong.append(f"{query.name}\n  is     {_text(answer)}\n  not    {_text(right)}")
     assert not wrong, "\n".join(wrong)
 
 
-def test_every_query_has_an_answer(history: Day) -> None:
-    """Alerts too: each but those that another test fires has something to say at some moment."""
+def test_every_query_has_a_result(history: Day) -> None:
+    """Every query, alerts included, has a result at some time, except alerts of other tests."""
     empty = {
         query.name
         for query in QUERIES
@@ -72,8 +72,8 @@ def test_every_query_has_an_answer(history: Day) -> None:
 
 
 @pytest.mark.parametrize("uid", ["hvo-host", "hvo-fleet", "hvo-kernel"])
-def test_variables_offer_what_there_is(history: Day, uid: str) -> None:
-    """As Grafana asks for them: the values of a label, of series that match."""
+def test_variables_list_existing_values(history: Day, uid: str) -> None:
+    """Query label values as Grafana does."""
     offered = {}
     for variable in dashboards()[f"{uid}.json"]["templating"]["list"]:
         if variable["type"] == "query":
@@ -92,8 +92,8 @@ def test_variables_offer_what_there_is(history: Day, uid: str) -> None:
     }
 
 
-def test_machines_did_what_they_are_there_for(history: Day) -> None:
-    """Not everything that is compared is 0."""
+def test_machines_show_their_problems(history: Day) -> None:
+    """The compared values are not all 0."""
     last = {machine.instance: machine.truths[-1].seen for machine in history.machines}
     edge = last["edge-1:10917"]
     assert edge.counters.total("optimize_failures", "ENOMEM")
@@ -107,7 +107,7 @@ def test_machines_did_what_they_are_there_for(history: Day) -> None:
 
 
 def _plain(values: Values) -> Values:
-    """Without the metric's own name."""
+    """Remove the metric's name."""
     return {frozenset(x for x in labels if x[0] != "__name__"): v for labels, v in values.items()}
 
 

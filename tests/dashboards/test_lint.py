@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our dashboards have nothing wrong with them; what is wrong is named with its panel and rule."""
+"""Our dashboards have no lint findings; a finding names its panel and rule."""
 
 import copy
 import json
@@ -43,11 +43,11 @@ THE_SEVENTEEN = {
 
 
 @pytest.mark.parametrize("name", COMMITTED)
-def test_nothing_is_wrong_with_ours(name: str) -> None:
+def test_our_dashboards_have_no_findings(name: str) -> None:
     assert [str(finding) for finding in lint(COMMITTED[name])] == []
 
 
-def test_all_seventeen_rules_are_there() -> None:
+def test_all_seventeen_rules_exist() -> None:
     assert set(LINTER) == THE_SEVENTEEN
 
 
@@ -62,7 +62,7 @@ def variable_of(model: Model, name: str) -> Model:
 
 
 def expr(text: str) -> Callable[[Model], None]:
-    """Put another query in place of the panel's first."""
+    """Replace the panel's first query."""
 
     def spoil(model: Model) -> None:
         panel_of(model)["targets"][0]["expr"] = text
@@ -92,7 +92,7 @@ def without_datasource_variable(model: Model) -> None:
     ]
 
 
-def onto_its_neighbour(model: Model) -> None:
+def onto_its_neighbor(model: Model) -> None:
     panel_of(model)["gridPos"]["y"] += 1
 
 
@@ -155,15 +155,15 @@ SPOILED: list[tuple[str, str, Callable[[Model], None], str]] = [
     ("panel-thresholds", PANEL, defaults(thresholds={}), "no thresholds"),
     ("panel-thresholds", PANEL, defaults(thresholds={"steps": [{"color": "red"}]}), "red"),
     ("panel-links", PANEL, panel(links=[]), "no link"),
-    ("panel-overlap", PANEL, onto_its_neighbour, "lies over panel"),
+    ("panel-overlap", PANEL, onto_its_neighbor, "overlaps panel"),
     ("panel-overlap", PANEL, panel(gridPos={"x": 20, "w": 8, "y": 900, "h": 1}), "column 24"),
-    ("panel-identity", PANEL, panel(id=2), "its number 2 is another panel's"),
-    ("panel-identity", "HVO switch", panel(title="HVO switch"), "its title 'HVO switch'"),
+    ("panel-identity", PANEL, panel(id=2), "duplicate ID 2"),
+    ("panel-identity", "HVO switch", panel(title="HVO switch"), "duplicate title 'HVO switch'"),
 ]
 
 
 @pytest.mark.parametrize(("rule", "where", "spoil", "says"), SPOILED)
-def test_what_is_wrong_is_named(
+def test_a_finding_names_rule_and_panel(
     rule: str, where: str, spoil: Callable[[Model], None], says: str
 ) -> None:
     model = copy.deepcopy(COMMITTED["hvo-host.json"])
@@ -181,7 +181,7 @@ def test_every_rule_can_fail() -> None:
 
 
 def test_exclusions_are_needed_and_have_reasons() -> None:
-    """Each names a rule that its panel would break."""
+    """Each names a rule that its panel would violate."""
     for excluded in EXCLUSIONS:
         model = copy.deepcopy(
             next(m for m in COMMITTED.values() if m["title"] == excluded.dashboard)
@@ -209,9 +209,9 @@ def test_the_command_names_dashboard_panel_and_rule(tmp_path: Path) -> None:
     assert done.stdout.endswith("1 dashboards, 1 findings\n")
 
 
-def test_the_command_on_what_is_no_dashboard(tmp_path: Path) -> None:
+def test_the_command_rejects_a_file_that_is_not_a_dashboard(tmp_path: Path) -> None:
     path = tmp_path / "no.json"
     path.write_text("{")
     done = run(str(path))
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"{path}: not to be read as a dashboard" in done.stderr
+    assert f"{path}: not a dashboard" in done.stderr

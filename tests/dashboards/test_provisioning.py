@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that put dashboards and rules where Grafana and Prometheus find them."""
+"""Provisioning files of Grafana and Prometheus."""
 
 import shutil
 import subprocess
@@ -13,18 +13,18 @@ from tests.tools import need
 FOLDER = Path(__file__).parents[2] / "dashboards/provisioning"
 
 
-def test_grafana_files_have_what_grafana_reads() -> None:
+def test_grafana_files_have_the_required_keys() -> None:
     boards = yaml.safe_load((FOLDER / "dashboards.yml").read_text())
     assert boards["apiVersion"] == 1
     (provider,) = boards["providers"]
     assert provider["type"] == "file"
     assert provider["options"]["path"].startswith("/")
-    assert not provider["allowUiUpdates"]  # as the dashboards themselves: editable is false
+    assert not provider["allowUiUpdates"]  # like the dashboards, which are not editable
     sources = yaml.safe_load((FOLDER / "datasource.yml").read_text())
     assert [source["type"] for source in sources["datasources"]] == ["prometheus"]
 
 
-def test_prometheus_takes_its_file_with_our_rules(tmp_path: Path) -> None:
+def test_prometheus_accepts_its_file_with_our_rules(tmp_path: Path) -> None:
     shutil.copy(FOLDER / "prometheus.yml", tmp_path)
     (tmp_path / "rules").mkdir()
     for path in FILES:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Saved scrapes through the same queries; here of a simulated kernel, on a kernel leg of a real."""
+"""All queries on saved scrapes, here of a simulated kernel; test kernels run them on a real one."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def save(folder: Path) -> list[Path]:
-    """Two scrapes, before and after 23 huge pages, in either format."""
+    """Save two scrapes, before and after 23 huge pages, one in each format."""
     backend = SimBackend(SimKernel("7.1", nodes=2, seed=3))
     registry = make_registry(backend)
     backend.start()
@@ -38,9 +38,9 @@ def test_values_of_saved_scrapes(tmp_path: Path) -> None:
     need("prometheus", "prometheus")
     answers = {a.query.name: a for a in prove(save(tmp_path), tmp_path / "storage")}
     assert [a.query.name for a in answers.values() if a.problem] == []
-    optimised = answers["hvo-kernel: Calls of the per-page function: B"].values
-    # 23 in the minute that is taken to lie between two scrapes; of 1 GB none.
-    assert optimised == pytest.approx(
+    optimized = answers["hvo-kernel: Optimize calls: B"].values
+    # 23 in the minute that is assumed between two scrapes, and none of 1 GB.
+    assert optimized == pytest.approx(
         {frozenset({("size", "2MB")}): 23 / 60, frozenset({("size", "1GB")}): 0}
     )
     assert answers["hvo-host: Memory saved: A"].values == {frozenset(): 23 * 7 * 4096}
@@ -52,17 +52,17 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_command_reports_no_wrong_result(tmp_path: Path) -> None:
     need("prometheus", "prometheus")
     done = run("--scrape", *map(str, save(tmp_path)))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].endswith(" answered, 0 wrong")
 
 
-def test_what_is_no_scrape(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_scrape_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "no.txt"
     path.write_text("hvo_enabled{ 1\n")
     done = run("--scrape", str(path))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"{path} is no scrape: ")
+    assert done.stderr.startswith(f"{path} is not a scrape: ")
     assert "No such file" in run("--scrape", str(tmp_path / "none")).stderr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dashboards drawn with Grafana's libraries: nothing is empty, and figures are the true ones."""
+"""Dashboards rendered with Grafana's libraries: no panel is empty, and values are exact."""
 
 import html
 import re
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.dashboards
 
 MODELS = {model["uid"]: model for model in dashboards().values()}
 SECONDS = 86_400 - 480.0
-"""Of the day: the moment that is drawn."""
+"""The time of the day that is rendered."""
 PNG = b"\x89PNG\r\n\x1a\n"
 
 Pages = dict[str, str]
@@ -42,12 +42,12 @@ def site(tmp_path_factory: pytest.TempPathFactory, history: Day) -> Iterator[str
 
 @pytest.fixture(scope="module")
 def pages(site: str) -> Pages:
-    """HTML by dashboard."""
+    """Render every dashboard; return HTML by name."""
     return {uid: document(f"{site}?d={uid}", height_of(model)) for uid, model in MODELS.items()}
 
 
 @pytest.mark.parametrize("uid", MODELS)
-def test_all_is_drawn(pages: Pages, uid: str) -> None:
+def test_everything_is_rendered(pages: Pages, uid: str) -> None:
     assert 'data-drawn="yes"' in pages[uid]
     assert re.findall(r'<pre id="problems">(.*?)</pre>', pages[uid], re.DOTALL) == [""]
     assert "No data" not in pages[uid]
@@ -55,7 +55,7 @@ def test_all_is_drawn(pages: Pages, uid: str) -> None:
 
 
 @pytest.mark.parametrize("uid", MODELS)
-def test_every_panel_is_there_with_its_series(pages: Pages, history: Day, uid: str) -> None:
+def test_every_panel_shows_its_series(pages: Pages, history: Day, uid: str) -> None:
     oracle = Oracle(history.machines, SECONDS, WINDOW, EVERY)
     for panel in Board(MODELS[uid]).panels():
         cell = cell_of(pages[uid], panel["title"])
@@ -72,7 +72,7 @@ def test_every_panel_is_there_with_its_series(pages: Pages, history: Day, uid: s
 
 
 def names_of(uid: str, panel: dict[str, Any], oracle: Oracle) -> Iterator[str]:
-    """What the series are called that the oracle knows of."""
+    """Return the legends of the series that the oracle knows."""
     for target in panel["targets"]:
         expectation = PANELS.get((uid, panel["title"], target["refId"]))
         for labels in expectation(oracle) if expectation else ():
@@ -83,7 +83,7 @@ def names_of(uid: str, panel: dict[str, Any], oracle: Oracle) -> Iterator[str]:
 
 
 def cell_of(page: str, title: str) -> str:
-    """The HTML of one panel."""
+    """Return the HTML of one panel."""
     begin = page.index(f'class="cell" data-title="{html.escape(title)}"')
     end = page.find('class="cell"', begin + 1)
     return page[begin:end]
@@ -94,7 +94,7 @@ def text_of(page: str, title: str) -> str:
     return re.sub(r"\s+", " ", text)
 
 
-def test_figures_are_the_true_ones(pages: Pages, history: Day) -> None:
+def test_stat_panels_show_exact_values(pages: Pages, history: Day) -> None:
     oracle = Oracle(history.machines, SECONDS, WINDOW, EVERY)
 
     def true(title: str) -> float:
@@ -103,14 +103,14 @@ def test_figures_are_the_true_ones(pages: Pages, history: Day) -> None:
 
     host = pages["hvo-host"]
     assert f" {true('Memory saved') / 2**20:.0f} MiB" in text_of(host, "Memory saved")
-    assert (true("HVO switch"), true("Probes detached")) == (0, 0)
+    assert (true("HVO switch"), true("Detached probes")) == (0, 0)
     assert " off " in text_of(host, "HVO switch")
-    for title in ("Failed to optimise", "Failed to restore", "Accounting drift"):
+    for title in ("Optimize failures", "Restore failures", "Accounting drift"):
         assert true(title) > 0
         assert f" {true(title):.0f} " in text_of(host, title)
 
 
-def test_tables_have_names_words_and_units(pages: Pages) -> None:
+def test_tables_show_names_mappings_and_units(pages: Pages) -> None:
     machines = text_of(pages["hvo-fleet"], "Machines")
     for word in ("exporter", "HVO", "saved", "restore failures", "all attached", "off", "7.1"):
         assert f" {word} " in machines
@@ -120,13 +120,13 @@ def test_tables_have_names_words_and_units(pages: Pages) -> None:
 
 @pytest.mark.parametrize("uid", MODELS)
 def test_pictures(site: str, uid: str, tmp_path: Path) -> None:
-    """Of those that are committed, see dashboards/pictures/."""
+    """Screenshots can be taken; the committed ones are in dashboards/pictures/."""
     path = tmp_path / f"{uid}.png"
     picture(f"{site}?d={uid}", height_of(MODELS[uid]), path)
     data = path.read_bytes()
     assert data.startswith(PNG)
     assert int.from_bytes(data[20:24]) == height_of(MODELS[uid])
-    assert len(data) > 50_000  # an empty page has some 10 000 bytes
+    assert len(data) > 50_000  # an empty page has about 10,000 bytes
 
 
 @pytest.mark.parametrize("uid", MODELS)

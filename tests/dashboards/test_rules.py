@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules by the book, and by promtool: every alert fires when it should and is silent beside it."""
+"""Rules: promtool checks and unit tests, annotations, runbooks."""
 
 import re
 import subprocess
@@ -36,7 +36,7 @@ CASES: list[dict[str, Any]] = [
 ]
 
 
-def test_promtool_finds_nothing_wrong() -> None:
+def test_promtool_check_finds_nothing() -> None:
     done = promtool("check", "rules", *FILES)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WARN" not in done.stdout + done.stderr
@@ -49,7 +49,7 @@ def test_promtool_runs_the_unit_tests() -> None:
 
 @pytest.mark.parametrize("spoiled", ["({}) * 0 > 1", "({}) > -1 or up >= 0 or vector(1)"])
 def test_unit_tests_can_fail(spoiled: str, tmp_path: Path) -> None:
-    """Alerts that never fire, or always do, are all found out."""
+    """The unit tests detect alerts that never fire, or always do."""
     (tmp_path / "tests").mkdir()
     for path in FILES:
         content = yaml.safe_load(path.read_text())
@@ -87,7 +87,7 @@ def test_each_alert_has_a_runbook(rule: Any) -> None:
     assert f"{row} {rule.written['for']} |" in index
 
 
-def test_no_runbook_without_an_alert_and_no_dead_link() -> None:
+def test_every_runbook_has_an_alert_and_no_dead_link() -> None:
     pages = {path.stem for path in (ROOT / RUNBOOKS).glob("*.md")} - {"README"}
     assert pages == {rule.name for rule in ALERTS}
     for path in (ROOT / RUNBOOKS).glob("*.md"):
@@ -128,14 +128,14 @@ def write(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_runbooks_can_be_anywhere(tmp_path: Path) -> None:
+def test_runbook_urls_can_be_changed(tmp_path: Path) -> None:
     assert write(str(tmp_path), "--runbooks", "https://wiki.example/hvo/").returncode == 0
     text = (tmp_path / "alerts.yml").read_text()
     assert text.count("runbook_url: https://wiki.example/hvo/Hvo") == len(ALERTS)
     assert promtool("check", "rules", tmp_path / "alerts.yml").returncode == 0
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     done = write(str(tmp_path / "none"))
     assert (done.returncode, done.stdout) == (2, "")
     assert f"can't write {tmp_path}/none/recording.yml: No such file" in done.stderr

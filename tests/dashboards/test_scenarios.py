@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every alert fired by a simulated machine: its scrapes, put through the real rules by promtool.
+"""Every alert fires on a simulated machine: promtool runs the rules on its scrapes.
 
 At each moment the alerts that fire are exactly these: all others are silent.
 """
@@ -25,22 +25,22 @@ OWN = Path(__file__).parent / "scenarios"
 EVERY = 15
 """Seconds between two scrapes."""
 AFTERWARDS = 20
-"""Minutes for which the exporter is down when the scenario is over."""
+"""Minutes during which the exporter is down after the scenario."""
 
 
-class Story(NamedTuple):
-    """A scenario, how fast it goes, and which alerts fire so many minutes after it began."""
+class AlertCase(NamedTuple):
+    """A scenario, its time scale, and the alerts that fire, by minutes since its start."""
 
     scenario: str
     time_scale: float
     firing: Mapping[int, Iterable[str]]
 
 
-STORIES = (
-    Story("database", 1, {30: (), 59: ()}),
-    Story("leak", 1, {30: (), 59: ()}),
-    Story("switched-on-late", 1, {15: (), 28: ["HvoNotSaving"], 39: ()}),
-    Story(
+ALERT_CASES = (
+    AlertCase("database", 1, {30: (), 59: ()}),
+    AlertCase("leak", 1, {30: (), 59: ()}),
+    AlertCase("switched-on-late", 1, {15: (), 28: ["HvoNotSaving"], 39: ()}),
+    AlertCase(
         "memory-pressure",
         0.25,
         {
@@ -49,7 +49,7 @@ STORIES = (
             60: ["HvoRestoreFailures", "HvoSurplusGrowth"],
         },
     ),
-    Story(
+    AlertCase(
         "probe-loss",
         0.5,
         {
@@ -59,23 +59,23 @@ STORIES = (
             45: ["HvoProbeDetached"],
         },
     ),
-    Story("slow-machine", 0.125, {70: (), 110: ["HvoOptimizeSlow"]}),
-    Story(str(OWN / "switched-off.toml"), 1, {9: (), 30: ["HvoSwitchedOff"]}),
-    Story("boot-pool", 1, {9: (), 17: ["HvoExporterDown"]}),
+    AlertCase("slow-machine", 0.125, {70: (), 110: ["HvoOptimizeSlow"]}),
+    AlertCase(str(OWN / "switched-off.toml"), 1, {9: (), 30: ["HvoSwitchedOff"]}),
+    AlertCase("boot-pool", 1, {9: (), 17: ["HvoExporterDown"]}),
 )
 
 
-@pytest.mark.parametrize("story", STORIES, ids=lambda story: Path(story.scenario).stem)
-def test_what_fires_in_a_scenario(story: Story, tmp_path: Path) -> None:
-    seen = watch(load(story.scenario), every=EVERY, time_scale=story.time_scale)
-    (tmp_path / "test.yml").write_text(yaml.safe_dump(_promtool_test(seen, story.firing)))
+@pytest.mark.parametrize("case", ALERT_CASES, ids=lambda case: Path(case.scenario).stem)
+def test_alerts_of_a_scenario(case: AlertCase, tmp_path: Path) -> None:
+    seen = watch(load(case.scenario), every=EVERY, time_scale=case.time_scale)
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(_promtool_test(seen, case.firing)))
     command = [need("promtool", "prometheus"), "test", "rules", str(tmp_path / "test.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_each_alert_is_fired_by_a_scenario() -> None:
-    fired = {name for story in STORIES for names in story.firing.values() for name in names}
+def test_each_alert_fires_in_a_scenario() -> None:
+    fired = {name for case in ALERT_CASES for names in case.firing.values() for name in names}
     assert fired == {rule.name for rule in rules() if rule.kind == "alert"}
 
 
@@ -120,7 +120,7 @@ def _head(name: str, labels: Labels) -> str:
 
 
 def _values(values: Mapping[int, float], scrapes: int) -> str:
-    """One value a scrape; a scrape without it makes the series stale, as in Prometheus."""
+    """Return one value per scrape; a missing one makes the series stale, as in Prometheus."""
     return " ".join([*(_value(values.get(number)) for number in range(scrapes)), "stale"])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TypeScript's compiler holds the JSON against Grafana's own types."""
+"""The dashboards' JSON has the types of @grafana/schema, checked by the TypeScript compiler."""
 
 import copy
 from collections.abc import Callable
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.dashboards
 
 MODELS = {name.removesuffix(".json").replace("-", "_"): m for name, m in dashboards().items()}
 SPOILED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
-    "unknown_key": (lambda m: m.update(colour="red"), "colour"),
+    "unknown_key": (lambda m: m.update(color="red"), "color"),
     "wrong_type": (lambda m: m.update(title=5), "title"),
     "wrong_enumeration": (lambda m: m["panels"][1].update(gridPos="left"), "gridPos"),
     "wrong_option": (lambda m: m["panels"][1]["options"].update(graphMode="lines"), "graphMode"),
@@ -24,7 +24,7 @@ SPOILED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
 
 @pytest.fixture(scope="module")
 def found() -> list[str]:
-    """One run of the compiler for all, good and spoiled."""
+    """Run the compiler once for all dashboards, valid and spoiled."""
     need("npm", "nodejs npm")
     models = dict(MODELS)
     for name, (spoil, _) in SPOILED.items():
@@ -34,11 +34,11 @@ def found() -> list[str]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_ours_have_grafanas_types(found: list[str], name: str) -> None:
+def test_our_dashboards_have_the_schemas_types(found: list[str], name: str) -> None:
     assert [line for line in found if line.startswith(f"{name}.ts")] == []
 
 
 @pytest.mark.parametrize("name", SPOILED)
-def test_what_is_wrong_is_found(found: list[str], name: str) -> None:
+def test_a_spoiled_dashboard_is_an_error(found: list[str], name: str) -> None:
     lines = [line for line in found if line.startswith(f"{name}.ts")]
     assert any(SPOILED[name][1] in line or "not assignable" in line for line in lines), found

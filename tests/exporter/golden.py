@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A scrape that never changes: ``python -m tests.exporter.golden > tests/data/scrape.prom``.
+"""A golden scrape: ``python -m tests.exporter.golden > tests/data/scrape.prom``.
 
-Here, and only here, stands in what scrapes of the same state may differ.
+Only this module defines how scrapes of the same state may differ.
 """
 
 import re
@@ -33,27 +33,27 @@ _VARYING_VALUE = re.compile(
     r"(?:\{.*\})?) .*$",
     re.MULTILINE,
 )
-"""Series whose value is of the moment or the machine."""
+"""Series whose value depends on the time or the machine."""
 
 _BUILD = re.compile(r'^(hvo_build_info\{python)="[^"]*"(,version)="[^"]*"', re.MULTILINE)
 
 ONLY_LIVE = frozenset({"hvo_map_errors"})
-"""Families that a simulation can't have: it has no BPF map."""
+"""Families that a simulation does not have: it has no BPF maps."""
 
 ONLY_STREAMING = frozenset({"hvo_events_lost"})
-"""Families that only a backend with an event stream has; ``hvoscope serve`` needs none."""
+"""Families of backends with an event stream, which ``hvoscope serve`` does not use."""
 
 OF_THE_EXPORTER = frozenset({"process_cpu_seconds_total"})
-"""Counters that need no probe."""
+"""Families that need no probe."""
 
 
-def normalised(scrape: str) -> str:
-    """The scrape with 0 for values, and nothing for labels, that vary."""
+def normalized(scrape: str) -> str:
+    """Replace varying values with 0 and varying labels with nothing."""
     return _BUILD.sub(r'\1=""\2=""', _VARYING_VALUE.sub(r"\1 0.0", scrape))
 
 
 def shape(scrape: str) -> dict[str, frozenset[str]]:
-    """Names of the labels of each family, without the families that not every source has."""
+    """Return label names by family, without families that not every source has."""
     return {
         family.name: frozenset(label for sample in family.samples for label in sample.labels)
         for family in text_string_to_metric_families(scrape)
@@ -62,7 +62,7 @@ def shape(scrape: str) -> dict[str, frozenset[str]]:
 
 
 def simulated_scrape() -> str:
-    """A kernel of the newest generation after ``OPERATIONS``, as the daemon would show it."""
+    """Return the scrape of a kernel of the newest generation after ``OPERATIONS``."""
     backend = SimBackend(SimKernel("7.1", nodes=2, seed=3), stream=True)
     backend.start()
     for text in OPERATIONS:
@@ -73,4 +73,4 @@ def simulated_scrape() -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(normalised(simulated_scrape()))
+    sys.stdout.write(normalized(simulated_scrape()))

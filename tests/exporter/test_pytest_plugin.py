@@ -32,7 +32,7 @@ def test_nothing_is_loaded():
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What pytest says in the folder of a stranger, who turns warnings into errors."""
+    """Return pytest's output in another project's folder, with warnings as errors."""
     folder = tmp_path_factory.mktemp("stranger")
     (folder / "test_0_no_fixture.py").write_text(NO_FIXTURE)
     (folder / "test_1_wrong.py").write_text(EXAMPLES[0].replace("138", "139"))
@@ -56,11 +56,11 @@ def test_the_examples_of_the_page(output: str) -> None:
     assert f"1 failed, {tests + 1} passed" in output, output
 
 
-def test_an_example_that_is_wrong_fails(output: str) -> None:
+def test_a_wrong_example_fails(output: str) -> None:
     assert "assert 138 == 139" in output, output
 
 
-def test_whoever_uses_no_fixture_loads_nothing(output: str) -> None:
+def test_a_run_without_fixtures_loads_nothing(output: str) -> None:
     assert "PASSED test_0_no_fixture.py::test_nothing_is_loaded" in output, output
 
 
@@ -106,6 +106,8 @@ def test_events_of_the_kernel(hvo_kernel: SimulatedKernel) -> None:
         ("shrink 2MB 1", "the pool has 0 pages"),
     ],
 )
-def test_what_cannot_be_done(hvo_kernel: SimulatedKernel, operation: str, says: str) -> None:
+def test_an_impossible_operation_raises(
+    hvo_kernel: SimulatedKernel, operation: str, says: str
+) -> None:
     with pytest.raises(ValueError, match=says):
         hvo_kernel.operate(operation)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests that change the machine they run on, and put it back (make test-host, as root)."""
+"""Tests that change this machine's huge pages and restore them (make test-host, as root)."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hvoscope plan` held against the machine that runs this: its accounts, and where its pages lie.
+"""`hvoscope plan` compared with this machine: its memmap accounting and the location of its pages.
 
-Where the kernel has no HVO, or it is not for us to change, the plan must say as much or be of what
-is there; no test is skipped.
+Without HVO in the kernel, or without root, the plan must report that or describe the current pools;
+no test is skipped.
 """
 
 import mmap
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.savings.forecast import Saving, savings
-from exporter.savings.machine import Given, running
+from exporter.savings.machine import GeometryOptions, target_from_host
 from probes.kernel.host import Host
 from tests.host.test_saved_bytes import PAGES, SWITCH, for_us_to_change, restored
 from tests.kernel.predictions import parts_with_huge_pages
@@ -22,12 +22,12 @@ LARGE = Path("/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages")
 
 
 def planned() -> tuple[tuple[Saving, ...], int | None]:
-    """The plan for the pools as they are, and what the kernel says is saved."""
-    subject = running(Host(), mmap.PAGESIZE, Given())
-    return savings(subject.geometry, subject.demands), subject.saved_now
+    """Return the plan for the current pools, and the saved bytes by the kernel's accounting."""
+    target = target_from_host(Host(), mmap.PAGESIZE, GeometryOptions())
+    return savings(target.geometry, target.demands), target.saved_now
 
 
-def test_what_is_planned_for_the_pools_is_what_the_kernel_then_accounts_for() -> None:
+def test_the_plan_equals_the_kernels_accounting() -> None:
     if not for_us_to_change():
         assert planned()[1] is None or SWITCH.exists()
         return
@@ -39,7 +39,7 @@ def test_what_is_planned_for_the_pools_is_what_the_kernel_then_accounts_for() ->
             PAGES.write_text("509")
             grown = int(PAGES.read_text())
             if LARGE.exists():
-                LARGE.write_text("1")  # the kernel gives none where no GB lies in one piece
+                LARGE.write_text("1")  # the kernel allocates none without a contiguous GB
             plan, saved = planned()
             parts = parts_with_huge_pages()
         finally:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Saved bytes of the machine that runs this, read without any privilege.
+"""Saved bytes of this machine, read without privileges.
 
-Where its kernel has HVO and it is for us to change (root), 23 huge pages are grown and given back.
-Elsewhere the same reader must say why it can't know, or that nothing changed: no test is skipped.
+With HVO and root, the pool grows by 23 huge pages and shrinks again.
+Otherwise the reader must report a reason, or no change: no test is skipped.
 """
 
 import fcntl
@@ -31,21 +31,21 @@ READ = """
 import json, os, sys
 from probes.kernel.hugetlb_state import KernelState
 from probes.kernel.host import Host
-def look():
+def read_state():
     state = KernelState(Host())
     return state.saved_bytes(), state.enabled(), list(state.memmap_pages())
 if len(sys.argv) > 1:
-    look()  # loads all of Python's library that it takes, which may be root's own
+    read_state()  # load all required library modules, which only root may be able to read
     nobody = int(sys.argv[1])
     os.setgroups([])
     os.setresgid(nobody, nobody, nobody)
     os.setresuid(nobody, nobody, nobody)
-print(json.dumps(look()))
+print(json.dumps(read_state()))
 """
 
 
 def observed(*user: str) -> tuple[int | None, bool | None, list[str]]:
-    """Saved bytes, the switch, and which memmap counters there are, as seen by a user."""
+    """Return saved bytes, the switch, and the available memmap counters, as read by a user."""
     command = [sys.executable, "-c", READ, *user]
     ran = subprocess.run(command, check=True, capture_output=True, timeout=60, cwd=REPOSITORY)
     saved, enabled, counters = json.loads(ran.stdout)
@@ -58,7 +58,7 @@ def for_us_to_change() -> bool:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Alone with the pools and the switch, which are afterwards as they were."""
+    """Hold exclusive use of pools and switch, and restore them afterwards."""
     LOCK.parent.mkdir(parents=True, exist_ok=True)
     with LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -93,6 +93,6 @@ def test_23_pages_of_2mb_save_exactly_161_frames() -> None:
         assert (before, grown, after) == (None, None, None)
 
 
-def test_root_reads_nothing_that_others_cannot() -> None:
+def test_root_reads_nothing_that_other_users_can_not() -> None:
     other = (NOBODY,) if os.geteuid() == 0 else ()
     assert observed(*other) == observed()

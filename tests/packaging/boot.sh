@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# boot.sh PACKAGE WORK OUT HERE: boots systemd in a container that sees this machine's files, with
+# boot.sh PACKAGE WORK OUT HERE: boots systemd in a container with this machine's files, with
 # all changes kept in memory; installs PACKAGE there, and runs HERE/observe.py, whose notes go to OUT.
-# In a mount namespace of its own (unshare --mount), as root. WORK is an empty folder.
+# Run as root in a new mount namespace (unshare --mount). WORK is an empty folder.
 set -euo pipefail
 package=$1 work=$2 out=$3 here=$4
 
@@ -14,7 +14,7 @@ mount -t overlay overlay \
   -o "lowerdir=$work/lower,upperdir=$work/upper,workdir=$work/scratch" "$work/root"
 root=$work/root
 
-# Before it boots it has this machine's network, for what the package depends on.
+# Before it boots, it uses this machine's network to install dependencies.
 mount --bind /dev "$root/dev"
 mount -t proc proc "$root/proc"
 cp "$package" "$root/hvoscope.deb"
@@ -41,8 +41,8 @@ Requires=basic.target
 Wants=hvoscope.service observe.service
 UNIT
 
-mount -t tmpfs tmpfs /run  # nspawn keeps things there; not in this machine's own
-# nspawn's own filter would come before the unit's: it has no bpf() without being asked.
+mount -t tmpfs tmpfs /run  # nspawn writes there; keep this machine's /run unchanged
+# nspawn's filter also applies to the unit, and excludes bpf() by default.
 systemd-nspawn --directory="$root" --register=no --keep-unit --quiet --private-network \
   --capability=all --system-call-filter="bpf perf_event_open" \
   --boot systemd.unit=observe.target >"$out/console" 2>&1 </dev/null || true

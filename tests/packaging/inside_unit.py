@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs in place of the daemon, under all that the unit takes away: what can it still do?
+"""Runs in place of the daemon in the unit's sandbox, and reports which actions are possible.
 
 ``inside_unit.py`` prints one JSON object. What attaching probes takes must work, and nothing else.
 """
@@ -24,7 +24,7 @@ _bpf, _perf_event_open = _NUMBERS[platform.machine()]
 
 
 def make_map() -> None:
-    """BPF_MAP_CREATE: an array of one number."""
+    """BPF_MAP_CREATE of an array with one element."""
     _call(_bpf, _BPF_MAP_CREATE, struct.pack("<IIII", _ARRAY, 4, 8, 1), 0)
 
 
@@ -42,7 +42,7 @@ def open_perf_event() -> None:
 
 
 def read_addresses() -> None:
-    """Addresses of /proc/kallsyms, not zeros."""
+    """Read addresses from /proc/kallsyms that are not zero."""
     with Path("/proc/kallsyms").open() as symbols:
         if any(int(line.split()[0], 16) for line, _ in zip(symbols, range(99), strict=False)):
             return
@@ -50,12 +50,12 @@ def read_addresses() -> None:
 
 
 def write_sysctl() -> None:
-    """Change the kernel's settings."""
+    """Write a sysctl."""
     Path("/proc/sys/vm/hugetlb_optimize_vmemmap").write_text("1")
 
 
 def write_cache() -> None:
-    """The one folder that is the daemon's own."""
+    """Write to the daemon's cache folder."""
     (Path(os.environ["CACHE_DIRECTORY"]) / "test").write_text("x")
 
 
@@ -66,19 +66,19 @@ def see_homes() -> None:
 
 
 def connect() -> None:
-    """Talk to anybody."""
+    """Open a network connection."""
     socket.socket(socket.AF_INET).close()
 
 
 def make_code() -> None:
-    """Memory that can be written and executed."""
+    """Map writable and executable memory."""
     _libc.mmap.restype = ctypes.c_void_p
     if _libc.mmap(None, 4096, 7, 0x22, -1, 0) == ctypes.c_void_p(-1).value:
         raise OSError(ctypes.get_errno(), "mmap")
 
 
 def reboot() -> None:
-    """reboot(2), with numbers that do nothing but ask for the right to."""
+    """Call reboot(2) with arguments that only check the permission."""
     _check(_libc.reboot(0))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs in the booted container: uses the installed package as its owner would, and takes notes.
+"""Runs in the booted container: uses the installed package as an administrator would, and notes.
 
 ``observe.py FOLDER`` writes notes.json there. It judges nothing.
 """
@@ -20,13 +20,13 @@ URL = "http://127.0.0.1:10917"
 
 
 def run(*command: str) -> dict[str, Any]:
-    """What a command said."""
+    """Return the output of a command."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     return {"code": done.returncode, "out": done.stdout, "err": done.stderr}
 
 
 def get(path: str) -> tuple[int, str]:
-    """Status and body."""
+    """Return status and body."""
     try:
         with urllib.request.urlopen(URL + path, timeout=30) as answer:
             return answer.status, answer.read().decode()
@@ -35,14 +35,14 @@ def get(path: str) -> tuple[int, str]:
 
 
 def show(unit: str) -> dict[str, str]:
-    """systemd's properties of a unit."""
+    """Return systemd's properties of a unit."""
     wanted = "ActiveState,SubState,MainPID,NRestarts,StatusText,Result"
     lines = run("systemctl", "show", "-p", wanted, unit)["out"].splitlines()
     return dict(line.split("=", 1) for line in lines)
 
 
 def settled(unit: str, state: str) -> dict[str, str]:
-    """The unit once it is in that state, or after half a minute as it is."""
+    """Return the unit's properties in that state, or after half a minute in any state."""
     for _ in range(150):
         if show(unit)["ActiveState"] == state:
             break
@@ -51,7 +51,7 @@ def settled(unit: str, state: str) -> dict[str, str]:
 
 
 def in_place_of_the_daemon(folder: Path) -> dict[str, Any]:
-    """inside_unit.py under the unit's own sandbox."""
+    """Run inside_unit.py in the unit's sandbox."""
     text = UNIT.read_text()
     for key, value in (
         ("Type", "exec"),
@@ -72,7 +72,7 @@ def in_place_of_the_daemon(folder: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of every Python distribution that Debian has installed here, by its lower-case name."""
+    """Return versions of all Python distributions installed by Debian, by lower-case name."""
     return {found.name.lower(): found.version for found in distributions()}
 
 
@@ -117,8 +117,8 @@ def main() -> None:
     notes["purged"] = run("apt-get", "purge", "-y", "hvoscope")
     notes["left"] = run(
         *("find", "/etc", "/lib/systemd", "/usr", "/var", "-xdev", "-iname", "*hvoscope*"),
-        *("-not", "-path", "/var/tmp/systemd-private-*"),  # systemd removes it in its own time
-        *("-not", "-path", "/var/cache/man/*"),  # of the pages that were looked at
+        *("-not", "-path", "/var/tmp/systemd-private-*"),  # systemd removes it later
+        *("-not", "-path", "/var/cache/man/*"),  # of the manual pages that were read
     )["out"].split()
     (folder / "notes.json").write_text(json.dumps(notes))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Debian package: built, judged by lintian, and lived with under a real systemd."""
+"""The Debian package: built, checked by lintian, and used under a real systemd."""
 
 import json
 import os
@@ -51,8 +51,8 @@ def notes(package: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     work, out = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("out")
     boot = ("unshare", "--mount", "bash", HERE / "boot.sh", package, work, out, HERE)
     booted = subprocess.run(boot, capture_output=True, text=True, timeout=400, check=False)
-    said = [f"{path.name}:\n{path.read_text()}" for path in sorted(out.glob("[a-z]*[!n]"))]
-    assert (out / "notes.json").exists(), "\n".join([booted.stderr, *said])
+    reported = [f"{path.name}:\n{path.read_text()}" for path in sorted(out.glob("[a-z]*[!n]"))]
+    assert (out / "notes.json").exists(), "\n".join([booted.stderr, *reported])
     found: dict[str, Any] = json.loads((out / "notes.json").read_text())
     return found
 
@@ -61,13 +61,13 @@ def status(notes: dict[str, Any]) -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in notes["status"].splitlines())
 
 
-def test_lintian_has_nothing_to_say(package: Path) -> None:
+def test_lintian_finds_nothing(package: Path) -> None:
     lintian = ("lintian", "--allow-root", "--fail-on=warning,error", "--info", package)
     judged = subprocess.run(lintian, capture_output=True, text=True, timeout=120, check=False)
     assert (judged.returncode, judged.stdout) == (0, ""), judged.stderr
 
 
-def test_nothing_general_is_put_in_the_way_of_others(package: Path) -> None:
+def test_no_files_that_conflict_with_other_packages(package: Path) -> None:
     listed = subprocess.run(
         ["dpkg-deb", "--contents", package], capture_output=True, text=True, check=True
     )
@@ -77,7 +77,7 @@ def test_nothing_general_is_put_in_the_way_of_others(package: Path) -> None:
     assert not [name for name in files if "direct_url" in name or str(ROOT) in name]
 
 
-def test_it_starts_without_any_privilege_left(notes: dict[str, Any]) -> None:
+def test_the_service_runs_without_privileges(notes: dict[str, Any]) -> None:
     assert notes["started"]["ActiveState"] == "active", notes["journal"]
     process = status(notes)
     for name in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
@@ -86,7 +86,7 @@ def test_it_starts_without_any_privilege_left(notes: dict[str, Any]) -> None:
     assert "0" not in process["Uid"].split()
 
 
-def test_it_is_scraped_through_the_socket(notes: dict[str, Any]) -> None:
+def test_a_scrape_through_the_socket(notes: dict[str, Any]) -> None:
     code, metrics = notes["metrics"]
     assert code == 200
     for part in ("probes", "pools", "switch", "memmap", "drift"):
@@ -96,7 +96,7 @@ def test_it_is_scraped_through_the_socket(notes: dict[str, Any]) -> None:
     assert notes["started"]["StatusText"].partition(":")[0] == answer.strip().partition(":")[0]
 
 
-def test_the_sandbox_allows_what_probes_take_and_nothing_else(notes: dict[str, Any]) -> None:
+def test_the_sandbox_allows_only_what_probes_need(notes: dict[str, Any]) -> None:
     assert notes["sandbox"] == {
         **dict.fromkeys(
             ("make_map", "load_kprobe", "open_perf_event", "read_addresses", "write_cache"), "ok"
@@ -109,7 +109,7 @@ def test_the_sandbox_allows_what_probes_take_and_nothing_else(notes: dict[str, A
     }
 
 
-def test_the_command_line_with_debians_own_libraries(notes: dict[str, Any]) -> None:
+def test_the_command_line_with_debians_libraries(notes: dict[str, Any]) -> None:
     assert notes["version"]["out"].startswith("hvoscope, version ")
     metrics = {
         (m["name"], m["labels"].get("node")): m["value"]
@@ -129,7 +129,7 @@ def test_debians_versions_are_within_the_projects_ranges(notes: dict[str, Any]) 
         assert requirement.specifier.contains(found), (requirement, found)
 
 
-def test_manual_and_completion(notes: dict[str, Any]) -> None:
+def test_manual_pages_and_completion_are_installed(notes: dict[str, Any]) -> None:
     commands = {f"hvoscope-{name}.1.gz" for name in COMMANDS}
     assert set(notes["pages"]) == {"hvoscope.1.gz"} | commands
     for name, page in notes["pages"].items():
@@ -139,7 +139,7 @@ def test_manual_and_completion(notes: dict[str, Any]) -> None:
     assert notes["verify"] == {"code": 0, "out": "", "err": ""}
 
 
-def test_it_comes_back_when_killed_and_when_asked_for(notes: dict[str, Any]) -> None:
+def test_the_service_restarts_when_killed_and_on_a_scrape(notes: dict[str, Any]) -> None:
     assert notes["restarted"]["ActiveState"] == "active"
     assert notes["restarted"]["MainPID"] != notes["started"]["MainPID"]
     assert notes["reloaded"]["MainPID"] == notes["restarted"]["MainPID"]
@@ -150,6 +150,6 @@ def test_it_comes_back_when_killed_and_when_asked_for(notes: dict[str, Any]) -> 
     assert "Traceback" not in notes["journal"]
 
 
-def test_purged_nothing_is_left(notes: dict[str, Any]) -> None:
+def test_purge_removes_all_files(notes: dict[str, Any]) -> None:
     assert notes["purged"]["code"] == 0, notes["purged"]["err"]
     assert notes["left"] == []

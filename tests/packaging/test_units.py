@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The unit files, as systemd's own tools judge them; nothing is installed or started."""
+"""The unit files, checked by systemd's tools; nothing is installed or started."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ from tests.tools import need
 
 PACKAGING = Path(__file__).parents[2] / "packaging"
 SERVICE = PACKAGING / "hvoscope.service"
-MOST_EXPOSURE = 2.0
+MAX_EXPOSURE = 2.0
 
 
 def systemd_analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -29,8 +29,8 @@ def exec_start() -> list[str]:
     return shlex.split(line)
 
 
-def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
-    """With a program that is there: the package's own is not."""
+def test_systemd_analyze_verify_finds_nothing(tmp_path: Path) -> None:
+    """Use an existing program, since the package's is not installed."""
     program = exec_start()[0]
     for unit in ("hvoscope.service", "hvoscope.socket"):
         text = (PACKAGING / unit).read_text().replace(program, sys.executable)
@@ -39,19 +39,19 @@ def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
     assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
 
 
-def test_a_mistake_would_be_found(tmp_path: Path) -> None:
+def test_systemd_analyze_verify_finds_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "hvoscope.service").write_text(f"[Service]\nExecStart={sys.executable}\nUmaks=1\n")
     assert "Umaks" in systemd_analyze("verify", "--man=no", tmp_path / "hvoscope.service").stderr
 
 
-def test_exposure() -> None:
+def test_the_exposure_level_is_low() -> None:
     judged = systemd_analyze("security", "--offline=true", "--no-pager", SERVICE)
     level = re.search(r"Overall exposure level for hvoscope.service: (\d+\.\d+)", judged.stdout)
     assert level, judged.stdout + judged.stderr
-    assert float(level[1]) <= MOST_EXPOSURE
+    assert float(level[1]) <= MAX_EXPOSURE
 
 
-def test_it_is_started_with_options_that_there_are() -> None:
+def test_the_service_uses_existing_options() -> None:
     _, verb, *options = exec_start()
     assert options.pop() == "$ARGS"
     command = cli.get_command(click.Context(cli), verb)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a process takes, and what its counters say."""
+"""Resources of a process, and checks of its counters."""
 
 import http.client
 import re
@@ -14,16 +14,16 @@ _SAMPLE = re.compile(r"^(\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
 
 def rss_kib(pid: int) -> int:
-    """Resident memory, in KiB: the median of a few looks, as a simulation breathes."""
-    looks = []
+    """Return resident memory in KiB: the median of a few samples, since a simulation fluctuates."""
+    samples = []
     for _ in range(5):
-        looks.append(taken(pid).rss_kib)
-        time.sleep(0.05)  # so that the looks differ
-    return int(statistics.median(looks))
+        samples.append(taken(pid).rss_kib)
+        time.sleep(0.05)  # so that the samples differ
+    return int(statistics.median(samples))
 
 
 class Spread(NamedTuple):
-    """Seconds that half, and 99 in a hundred, of some scrapes stayed below."""
+    """Median and 99th percentile of scrape durations, in seconds."""
 
     p50: float
     p99: float
@@ -35,7 +35,7 @@ def _spread(seconds: Sequence[float]) -> Spread:
 
 
 class Scraper:
-    """Scrapes on one connection, times each scrape, and sees that no counter ever falls."""
+    """Scrapes on one connection, measures each scrape, and checks that no counter decreases."""
 
     def __init__(self, host: str, port: int) -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=60)
@@ -60,7 +60,7 @@ class Scraper:
         self.counters = now
 
     def events(self) -> int:
-        """Events that must have happened for the counters to be what they are."""
+        """Return the number of events that the counters imply."""
         return int(
             2 * self._sum("hvo_optimize_calls_total")  # enter and exit
             + self._sum("hvo_hugepages_optimized_total")  # the range
@@ -73,7 +73,7 @@ class Scraper:
         return sum(value for key, value in self.counters.items() if key.startswith(name))
 
     def spread(self, windows: int) -> Spread:
-        """The smallest p99/p50 of as many equal stretches of scrapes.
+        """Return the smallest p99/p50 of equal stretches of scrapes.
 
         What else the machine does may spoil some of them. A pause of the daemon's own that meets
         one scrape in a hundred is in all of them.

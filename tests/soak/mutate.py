@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bad inputs made of good ones: seeded, so that what fails once fails again."""
+"""Mutations of valid inputs, with a random seed, so that failures are reproducible."""
 
 from collections.abc import Iterator, Sequence
 from random import Random
@@ -10,7 +10,7 @@ NUMBERS = (b"0", b"-1", b"1_0", b"+7", b"0x10", b"007", b"65536", b"4294967296",
 def mutations(
     seed: int, good: Sequence[bytes], number: int, words: Sequence[bytes] = ()
 ) -> Iterator[bytes]:
-    """``number`` inputs, each one of ``good`` with up to four changes; ``words`` get mixed in."""
+    """Yield ``number`` inputs: one of ``good`` with up to four mutations, some from ``words``."""
     random = Random(seed)
     for _ in range(number):
         data = random.choice(good)
@@ -24,15 +24,15 @@ def _changed(random: Random, data: bytes, words: Sequence[bytes]) -> bytes:
     end = min(len(data), begin + random.randint(1, 16))
     before, part, after = data[:begin], data[begin:end], data[end:]
     match random.randrange(6):
-        case 0:  # one other byte
+        case 0:  # replace a byte
             return before + bytes((random.randrange(256),)) + data[begin + 1 :]
-        case 1:  # less
+        case 1:  # delete
             return before + after
-        case 2:  # twice
+        case 2:  # duplicate
             return before + part + part + after
-        case 3:  # something that means something
+        case 3:  # insert a word
             return before + random.choice(words) + data[begin:]
-        case 4:  # the same, instead of what was there
+        case 4:  # overwrite with a word
             return before + random.choice(words) + after
-        case _:  # cut short
+        case _:  # truncate
             return before if random.random() < 0.2 else data

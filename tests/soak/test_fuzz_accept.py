@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accept headers, good and damaged: no crash, no 500, and the format that another reader chooses.
+"""Accept headers, valid and mutated: no crash, no 500, and the oracle's choice of format.
 
 The oracle splits lists by hand, reads each element with WebOb, and weighs by brute force. WebOb
 follows RFC 7231; where RFC 9110 differs, ``Reading`` says so.
@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import pytest
 
-from exporter.web.conversation import Conversation
 from exporter.web.formats import OPENMETRICS, TEXT, Format, choose
+from exporter.web.http_connection import HttpConnection
 from exporter.web.limits import DEFAULT
 from exporter.web.messages import Request, Response
 from tests.exporter.web.site import Numbers
@@ -31,10 +31,10 @@ with warnings.catch_warnings():
 pytestmark = pytest.mark.soak
 
 INPUTS = 50_000
-"""Made by the grammar, and as many damaged."""
+"""Number of generated headers, and of mutated ones."""
 
 WHOLE = 5
-"""One in so many goes through the server's side of a connection."""
+"""One of this many headers goes through a server connection."""
 
 GOOD = tuple(text.encode("latin-1", "replace") for text in (*WANT_OPENMETRICS, *WANT_TEXT))
 WORDS = (
@@ -60,7 +60,7 @@ WORDS = (
 
 
 class Reading(NamedTuple):
-    """One element as the oracle reads it."""
+    """One element as parsed by the oracle."""
 
     media_range: str
     parameters: tuple[tuple[str, str], ...]
@@ -93,7 +93,7 @@ def readings(header: str) -> Iterator[Reading]:
             ((_, weight, before, after),) = Accept.parse(bare)
         except ValueError:
             continue
-        # RFC 9110, 12.5.1: what follows the weight are parameters of the media range, too.
+        # RFC 9110, 12.5.1: parameters after the weight belong to the media range, too.
         if any(isinstance(extension, str) for extension in after):
             continue
         pairs = tuple((name.lower(), value) for name, value in (*before, *after))
@@ -130,7 +130,7 @@ def oracle(header: str) -> Format:
 
 
 def legal(random: Random) -> str:
-    """A header by RFC 9110's grammar, of what matters here."""
+    """Generate a header by the relevant part of RFC 9110's grammar."""
 
     def quoted(text: str) -> str:
         return '"' + "".join(random.choice((c, "\\" + c)) for c in text) + '"'
@@ -167,11 +167,11 @@ def headers() -> Iterator[bytes]:
     yield from mutations(1009, GOOD, INPUTS, WORDS)
 
 
-def test_the_format_is_the_oracles() -> None:
+def test_the_format_equals_the_oracles() -> None:
     openmetrics = 0
     for data in headers():
         if b"\n" in data:
-            continue  # which would end the header; WebOb takes one at the end
+            continue  # a newline ends the header; WebOb accepts a final one
         accept = data.decode("latin-1").strip(" \t")
         chosen = choose(accept)
         assert chosen is oracle(accept), accept
@@ -180,7 +180,7 @@ def test_the_format_is_the_oracles() -> None:
     assert INPUTS / 4 < openmetrics < INPUTS
 
 
-def test_every_answer_is_a_scrape_or_says_what_is_wrong() -> None:
+def test_every_response_is_a_scrape_or_an_error() -> None:
     site = Numbers().site()
     random = Random(23)
 
@@ -192,15 +192,15 @@ def test_every_answer_is_a_scrape_or_says_what_is_wrong() -> None:
         for accept in islice(headers(), None, None, WHOLE):
             request = b"GET /numbers HTTP/1.1\r\nHost: x\r\nAccept: " + accept + b"\r\n\r\n"
             client = Fed(pieces(random, request))
-            await Conversation(client, respond, DEFAULT).run()
+            await HttpConnection(client, respond, DEFAULT).run()
             answer = client.heard.split(b" ", 2)[1]
             answers[answer] += 1
-            if answer == b"200" and b"\n" not in accept:  # which ends the header
+            if answer == b"200" and b"\n" not in accept:  # a newline ends the header
                 expected = oracle(accept.decode("latin-1").strip(" \t")).content_type
                 assert b"\r\nContent-Type: %b\r\n" % expected.encode() in client.heard, accept
             elif answer != b"200":
                 assert answer in (b"400", b"431"), accept
-                assert min(accept) < ord(" "), accept  # no header may have these
+                assert min(accept) < ord(" "), accept  # control characters are invalid in headers
         return answers
 
     answers = asyncio.run(all_of_them())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Web configurations that are none: each is read, or refused in one line."""
+"""Mutated web configurations: each is read, or rejected in one line."""
 
 from pathlib import Path
 

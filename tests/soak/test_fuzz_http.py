@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is no HTTP, or not quite: every answer is whole and right, and none is a crash."""
+"""Mutated HTTP: every response is complete and valid, and nothing crashes."""
 
 import asyncio
 import re
@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from exporter.web.conversation import Conversation
+from exporter.web.http_connection import HttpConnection
 from exporter.web.limits import DEFAULT
 from exporter.web.messages import Request, Response
 from exporter.web.stream import Stream
@@ -42,15 +42,15 @@ BODIES = {
     404: (b"no such page\n",),
     405: (b"GET or HEAD\n",),
 }
-"""The only bodies that there are; others are h11's, of what is no request."""
+"""The site's only bodies; others are h11's, for invalid requests."""
 
 
 class Fed(Stream):
-    """A client in memory: says what it was given, in pieces, and closes."""
+    """A client in memory: sends its input in pieces, and closes."""
 
-    def __init__(self, said: list[bytes]) -> None:
+    def __init__(self, reported: list[bytes]) -> None:
         self.waiting_since = None
-        self._said = said
+        self._said = reported
         self.heard = b""
 
     async def read(self) -> bytes:
@@ -70,7 +70,7 @@ def pieces(random: Random, data: bytes) -> list[bytes]:
 
 
 def check(heard: bytes) -> int:
-    """Responses back to back, and nothing else; how many."""
+    """Parse concatenated responses, without other data; return their number."""
     count = 0
     while heard:
         found = re.match(rb"HTTP/1\.1 (\d{3}) [^\r\n]+\r\n((?:[\w-]+: [^\r\n]*\r\n)+)\r\n", heard)
@@ -92,7 +92,7 @@ def test_http() -> None:
 
     async def respond(request: Request) -> Response:
         if request.path == site.telemetry_path:
-            return Response(HTTPStatus.NOT_FOUND, b"no such page\n")  # the dear one is left out
+            return Response(HTTPStatus.NOT_FOUND, b"no such page\n")  # without the expensive page
         return site.answer(request)
 
     async def all_of_them() -> int:
@@ -100,8 +100,8 @@ def test_http() -> None:
         for data in mutations(23, GOOD, INPUTS, WORDS):
             client = Fed(pieces(random, data))
             async with asyncio.timeout(10):
-                await Conversation(client, respond, DEFAULT).run()
+                await HttpConnection(client, respond, DEFAULT).run()
             answers += check(client.heard)
         return answers
 
-    assert asyncio.run(all_of_them()) > INPUTS / 2  # what is answered is looked at, too
+    assert asyncio.run(all_of_them()) > INPUTS / 2  # most inputs get a response that is checked

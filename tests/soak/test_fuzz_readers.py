@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernel files that changed their shape: a number is the right one, or there is none."""
+"""Mutated kernel files: a value is correct, or absent."""
 
 import errno
 import re
@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from exporter.savings.machine import Given, running
+from exporter.savings.machine import GeometryOptions, target_from_host
 from probes.geometry import MIB
 from probes.kernel.distribution import FAMILIES, install_bcc, install_headers
 from probes.kernel.host import Host
@@ -44,12 +44,12 @@ def host(tmp_path: Path) -> Host:
 
 
 def lines(data: bytes) -> list[str]:
-    """As Python reads text: any line end will do."""
+    """Decode as Python reads text, with universal newlines."""
     return data.decode("ascii", errors="replace").strip().splitlines()
 
 
 def counter(digits: str, bits: int = 64) -> int | None:
-    """The number that a counter which is printed like this has; None for what is none."""
+    """Return the value of a counter printed like this; None if it is not a number."""
     value = int(digits)
     if value >= 1 << 64:
         return None
@@ -72,9 +72,9 @@ def test_kallsyms(tmp_path: Path) -> None:
             continue
         for name, address in found.items():
             seen += 1
-            said = rf"(?m)^[0\s]*{address:x}\s+[tTdDbBrR]\s+{re.escape(name)}\s*$"
+            reported = rf"(?m)^[0\s]*{address:x}\s+[tTdDbBrR]\s+{re.escape(name)}\s*$"
             text = data.decode("ascii", errors="replace").lower()
-            assert re.search(said.lower() if address else "0", text), data
+            assert re.search(reported.lower() if address else "0", text), data
     assert seen > INPUTS
 
 
@@ -90,11 +90,11 @@ def test_vmstat(host: Host) -> None:
             assert "vmstat" in str(error)
             continue
         for kind, name in (("boot", "nr_memmap_boot_pages"), ("runtime", "nr_memmap_pages")):
-            said = [m[1] for line in lines(data) if (m := re.fullmatch(rf"{name} (\d+)", line))]
-            assert (kind in pages) == bool(said), data
-            if said:
+            reported = [m[1] for line in lines(data) if (m := re.fullmatch(rf"{name} (\d+)", line))]
+            assert (kind in pages) == bool(reported), data
+            if reported:
                 seen += 1
-                assert pages[kind] in map(counter, said), data
+                assert pages[kind] in map(counter, reported), data
     assert seen > INPUTS / 2
 
 
@@ -126,7 +126,7 @@ def test_the_list_of_nodes(host: Host) -> None:
             pools = list(KernelState(host).pools().by_node)
         except ValueError:
             continue
-        # One node has a folder, whatever the list says; that of the machine there is not.
+        # Only one node has a folder, whatever the list contains; the machine has none.
         assert {(pool.node, pool.pages) for pool in pools} in ({(0, 23)}, set()), data
 
 
@@ -146,7 +146,7 @@ TOTAL = "hugepages-2048kB/nr_hugepages"
 
 
 def odd_tree(random: Random, root: Path) -> tuple[Host, dict[int, int], int]:
-    """A machine whose nodes show a pool or none; what those listed show, and the whole's."""
+    """Make a machine whose nodes show a pool or none; return pages per node, and the total."""
     files: dict[str, str] = {}
     shown: dict[int, int] = {}
     hidden = 0
@@ -157,7 +157,7 @@ def odd_tree(random: Random, root: Path) -> tuple[Host, dict[int, int], int]:
         signed = counter(str(pages), bits=32)
         assert signed is not None
         match random.randrange(3):
-            case 0:  # no memory: before Linux 6.1 no folder
+            case 0:  # no memory: no folder before Linux 6.1
                 files[f"sys/devices/system/node/node{node}/distance"] = "10\n"
             case 1:  # another size only
                 files[f"sys/devices/system/node/node{node}/hugepages/hugepages-4kB/x"] = ""
@@ -169,7 +169,7 @@ def odd_tree(random: Random, root: Path) -> tuple[Host, dict[int, int], int]:
                     hidden += max(signed, 0)
     if random.random() < 0.8:
         files["sys/devices/system/node/online"] = ",".join(map(str, sorted(listed))) + "\n"
-    else:  # then the folders tell
+    else:  # without a list, the folders count
         folders = {int(name.split("/")[4].removeprefix("node")) for name in files}
         shown = {}
         for node in folders:
@@ -189,8 +189,8 @@ def test_odd_trees_of_nodes(tmp_path: Path) -> None:
         host, shown, whole = odd_tree(random, root)
         pools = {p.node: p.pages for p in KernelState(host).pools().by_node if p.state == "total"}
         assert pools == shown, root
-        subject = running(host, 4096, Given())
-        assert sum(d.count for d in subject.demands if d.size == 2 * MIB) == whole, root
+        target = target_from_host(host, 4096, GeometryOptions())
+        assert sum(d.count for d in target.demands if d.size == 2 * MIB) == whole, root
         memoryless += not shown
         shutil.rmtree(root)
     assert memoryless > INPUTS / 400
@@ -222,12 +222,12 @@ def command_lines() -> Iterator[bytes]:
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 def test_command_lines(tmp_path: Path) -> None:
-    """Each is read as C reads it, a character at a time."""
+    """Parsing equals that of C code, character by character."""
     lines = [data.decode("ascii", "replace").encode() for data in command_lines()]
-    said = as_c_reads(tmp_path, lines)
-    assert len(said) == len(lines)
+    reported = as_c_reads(tmp_path, lines)
+    assert len(reported) == len(lines)
     given = 0
-    for line, words in zip(lines, said, strict=True):
+    for line, words in zip(lines, reported, strict=True):
         assert as_we_read(line.decode()) == words.decode(), line
         given += bool(values_of(line.decode(), NAME))
     assert given > INPUTS / 2

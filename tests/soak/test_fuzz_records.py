@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Event records and trace files that are damaged: read as they are, or refused in one line."""
+"""Mutated event records and trace files: each is read, or rejected in one line."""
 
 import io
 from random import Random
@@ -38,7 +38,7 @@ def good_records(seed: int, count: int) -> bytes:
 
 
 def test_records() -> None:
-    """What is read packs to the same bytes again, and is counted for what it says."""
+    """A parsed record packs to the same bytes, and is counted by its content."""
     read = 0
     for data in mutations(23, [good_records(n, 5) for n in range(7)], INPUTS, (bytes(96), b"\xff")):
         try:
@@ -50,7 +50,7 @@ def test_records() -> None:
             continue
         read += 1
         packed = b"".join(event.pack() for event in events)
-        assert packed[:80] == data[:80]  # but for what follows the end of comm
+        assert packed[:80] == data[:80]  # except the bytes after the end of comm
         counted(events)
     assert read > INPUTS / 10
 
@@ -77,7 +77,7 @@ def good_trace() -> bytes:
 
 
 def test_traces() -> None:
-    """A damaged trace gives whole blocks that were written, and then a line that says where."""
+    """A corrupt trace yields complete written blocks, and then an error with the offset."""
     good = good_trace()
     reader = TraceReader(io.BytesIO(good), "good")
     written = [block.records for block in reader.blocks()]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon under load for as long as it takes: memory, descriptors, latency, hostile clients."""
+"""The daemon under sustained load: memory, descriptors, latency, hostile clients."""
 
 import http.client
 import ssl
@@ -22,7 +22,7 @@ SCRAPES = 10_000
 EVENTS = 10_000_000
 WARM_UP_SCRAPES = 2500
 WARM_UP_EVENTS = 4_000_000
-"""Until the scenario's pools were once as full as they get."""
+"""Warm-up, until the scenario's pools have been full once."""
 
 MOST_KIB = 40 * 1024
 GROWTH_KIB = 1024
@@ -77,7 +77,7 @@ def test_ten_million_events() -> None:
         scraper.close()
 
 
-def test_hostile_clients_keep_no_good_scrape_from_going_through(tmp_path: Path) -> None:
+def test_hostile_clients_do_not_block_scrapes(tmp_path: Path) -> None:
     write_server(tmp_path)
     config = tmp_path / "web.yml"
     config.write_text("tls_server_config: {cert_file: server.crt, key_file: server.key}\n")
@@ -96,11 +96,11 @@ def test_hostile_clients_keep_no_good_scrape_from_going_through(tmp_path: Path) 
         scrape(where, client())
         print(f"\nRSS {rss} -> {besieged} KiB under siege, {rss_kib(process.pid)} KiB after")
         assert besieged - rss < 24 * 1024
-        assert taken(process.pid).descriptors < fds + 20  # those cut off are gone
+        assert taken(process.pid).descriptors < fds + 20  # disconnected clients hold no descriptors
 
 
 def scrape(where: tuple[str, int], context: ssl.SSLContext) -> None:
-    """One scrape as Prometheus makes it, on a connection of its own, within its ten seconds."""
+    """Scrape as Prometheus does, on a new connection, within its timeout of ten seconds."""
     connection = http.client.HTTPSConnection(*where, timeout=10, context=context)
     try:
         connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})

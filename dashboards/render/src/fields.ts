@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The settings of a field that Grafana's core registers and its packages do not: which there are,
- * and that each is taken as it is written.
+ * Field settings that Grafana's core registers and its packages do not; values are used as written.
  */
 import {
   DataFrame,
@@ -49,7 +48,7 @@ export function initRegistries(): void {
   );
 }
 
-/** What Grafana does between the data source and the panel. */
+/** The processing that Grafana does between data source and panel. */
 export async function prepared(
   panel: Panel, frames: DataFrame[], theme: GrafanaTheme2
 ): Promise<DataFrame[]> {

@@ -8,7 +8,7 @@ import { AxisPlacement, ScaleDirection, ScaleOrientation } from '@grafana/schema
 import { UPlotChart, UPlotConfigBuilder } from '@grafana/ui';
 import React, { useMemo } from 'react';
 import uPlot from 'uplot';
-import type { Place } from './visualizations';
+import type { PanelProps } from './visualizations';
 
 const COLORS = ['#5a2d0c', '#8a3c0e', '#b84e12', '#dd6d1f', '#f58f3c', '#fbb774', '#fddcb5'];
 
@@ -21,7 +21,7 @@ interface Cells {
   largest: number;
 }
 
-export function Heatmap({ panel, frames, width, height, theme, timeRange }: Place) {
+export function Heatmap({ panel, frames, width, height, theme, timeRange }: PanelProps) {
   const cells = useMemo(() => cellsOf(frames), [frames]);
   const legend = 26;
   const config = useMemo(() => {
@@ -109,7 +109,7 @@ function seconds(bound: string): number {
   return bound === '+Inf' ? Infinity : Number(bound);
 }
 
-function label(bound: string, panel: Place['panel']): string {
+function label(bound: string, panel: PanelProps['panel']): string {
   if (bound === '+Inf') {
     return bound;
   }

@@ -81,16 +81,16 @@ function Cell(props: Drawn & { width: number; clock: Clock; theme: GrafanaTheme2
   const { panel, frames, clock, theme } = props;
   const { x, y, w, h } = panel.gridPos;
   const column = (props.width - GAP) / COLUMNS;
-  const place = { left: GAP + x * column, top: y * (CELL + GAP), width: w * column - GAP };
+  const box = { left: GAP + x * column, top: y * (CELL + GAP), width: w * column - GAP };
   if (panel.type === 'row') {
-    return <h2 className="row" style={place}>{panel.title}</h2>;
+    return <h2 className="row" style={box}>{panel.title}</h2>;
   }
   const Visualization = visualizations[panel.type];
   const height = h * (CELL + GAP) - GAP;
   const timeRange = timeRangeOf(clock);
   return (
-    <div className="cell" data-title={panel.title} style={{ ...place, height }}>
-      <PanelChrome title={panel.title} description={panel.description} width={place.width} height={height}>
+    <div className="cell" data-title={panel.title} style={{ ...box, height }}>
+      <PanelChrome title={panel.title} description={panel.description} width={box.width} height={height}>
         {(innerWidth, innerHeight) => (
           <Visualization
             panel={panel}
@@ -131,7 +131,7 @@ function timeRangeOf({ from, to }: Clock): TimeRange {
   return { from: first, to: last, raw: { from: first, to: last } };
 }
 
-/** Says in the document that all is drawn, or after a while what is not, and what went wrong. */
+/** Marks the document as rendered, or after a timeout lists missing panels and errors. */
 function finished(tries = 40): void {
   const blank = blankPanels();
   if (blank.length > 0 && tries > 0) {

@@ -17,7 +17,7 @@ export interface Panel {
   description?: string;
   gridPos: { x: number; y: number; w: number; h: number };
   fieldConfig: FieldConfigSource;
-  // Each kind of panel has options of its own, which its component knows.
+  // Options depend on the panel type; its component knows them.
   options: any;
   targets: Target[];
   transformations?: DataTransformerConfig[];

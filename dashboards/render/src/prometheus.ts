@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** From a panel's queries to data frames, by way of Prometheus's API. */
+/** Runs a panel's queries with Prometheus' API and returns data frames. */
 import { DataFrame, Field, FieldType } from '@grafana/data';
 import { Dashboard, Panel, Target } from './model';
 import { fetchJson } from './settings';
@@ -31,7 +31,7 @@ export async function framesOf(board: Dashboard, panel: Panel, clock: Clock): Pr
   return (await Promise.all(answers)).flat();
 }
 
-/** As Grafana fills it in when All is chosen everywhere. */
+/** Replaces variables as Grafana does if All is selected everywhere. */
 function filledIn(expr: string, board: Dashboard, clock: Clock): string {
   const rate = Math.max(clock.step + clock.scrapeInterval, 4 * clock.scrapeInterval);
   let text = expr
@@ -104,7 +104,7 @@ function legend(format: string, labels: Record<string, string>): string {
   return format.replace(/\{\{\s*(\w+)\s*\}\}/g, (_, label) => labels[label] ?? '');
 }
 
-/** NaN is what a quantile of nothing is: a gap. */
+/** NaN, the quantile of an empty histogram, is a gap. */
 function finite(value: number | undefined): number | null {
   return value === undefined || Number.isNaN(value) ? null : value;
 }

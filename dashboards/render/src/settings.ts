@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What the page is told by whoever serves it: see dashboards/render/site.py. */
+/** Settings of the page, served by dashboards/render/site.py. */
 export interface Settings {
   dashboards: string[];
   /** Seconds since 1970; null for now. */
@@ -10,7 +10,7 @@ export interface Settings {
   note: string;
 }
 
-/** Everything that goes wrong, so that whoever takes the picture can see it. */
+/** All errors; shown on the page, so that screenshots include them. */
 export const problems: string[] = [];
 
 export async function fetchJson<T>(url: string): Promise<T> {

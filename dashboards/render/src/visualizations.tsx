@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** One component of @grafana/ui for each kind of panel that our dashboards have. */
+/** One component of @grafana/ui for each panel type of our dashboards. */
 import {
   DataFrame,
   FieldDisplay,
@@ -18,7 +18,7 @@ import React from 'react';
 import { Heatmap } from './heatmap';
 import { Panel } from './model';
 
-export interface Place {
+export interface PanelProps {
   panel: Panel;
   frames: DataFrame[];
   width: number;
@@ -27,7 +27,7 @@ export interface Place {
   timeRange: TimeRange;
 }
 
-export const visualizations: Record<string, React.FC<Place>> = {
+export const visualizations: Record<string, React.FC<PanelProps>> = {
   timeseries: Lines,
   stat: Numbers,
   bargauge: Bars,
@@ -35,7 +35,7 @@ export const visualizations: Record<string, React.FC<Place>> = {
   heatmap: Heatmap,
 };
 
-function Lines({ panel, frames, width, height, timeRange }: Place) {
+function Lines({ panel, frames, width, height, timeRange }: PanelProps) {
   if (frames.every((frame) => frame.length === 0)) {
     return <Nothing />;
   }
@@ -53,7 +53,7 @@ function Lines({ panel, frames, width, height, timeRange }: Place) {
   );
 }
 
-function Numbers({ panel, frames, width, height, theme }: Place) {
+function Numbers({ panel, frames, width, height, theme }: PanelProps) {
   return (
     <VizRepeater
       source={frames}
@@ -80,7 +80,7 @@ function Numbers({ panel, frames, width, height, theme }: Place) {
   );
 }
 
-function Bars({ panel, frames, width, height, theme }: Place) {
+function Bars({ panel, frames, width, height, theme }: PanelProps) {
   if (frames.length === 0) {
     return <Nothing />;
   }
@@ -116,7 +116,7 @@ function Bars({ panel, frames, width, height, theme }: Place) {
   );
 }
 
-function Rows({ panel, frames, width, height }: Place) {
+function Rows({ panel, frames, width, height }: PanelProps) {
   const [frame] = frames;
   if (!frame || frame.length === 0) {
     return <Nothing />;
@@ -150,7 +150,7 @@ function displayValues(
   });
 }
 
-/** Grafana's own words, which a test looks for. */
+/** Grafana's own text, which a test expects. */
 function Nothing() {
   return <div className="nothing">No data</div>;
 }

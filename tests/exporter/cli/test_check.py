@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hvoscope check`: its table, its JSON, and the command as its user runs it."""
+"""`hvoscope check`: table, JSON, and the command as a process."""
 
 import json
 import subprocess
@@ -34,14 +34,14 @@ def check(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def plain(*findings: Finding) -> list[str]:
-    """The table without colours."""
+    """Return the table's lines without colors."""
     text = to_table(findings, None)
     for code in ("\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[36m", "\x1b[0m"):
         text = text.replace(code, "")
     return text.splitlines()
 
 
-def test_a_line_for_each_finding_with_the_fix_below() -> None:
+def test_each_finding_is_a_line_with_its_fix_below() -> None:
     assert plain(FINE, OFF, NO_BCC, NOT_READ) == [
         "ok   btf           /sys/kernel/btf/vmlinux",
         "warn switch        HVO is off",
@@ -64,11 +64,11 @@ def test_a_line_for_each_finding_with_the_fix_below() -> None:
         ((OFF._replace(fix=""), HIDDEN), "Ready, with 2 warnings. First: sysctl y=1"),
     ],
 )
-def test_the_last_line_says_what_to_do_first(findings: tuple[Finding, ...], line: str) -> None:
+def test_the_last_line_has_the_first_fix(findings: tuple[Finding, ...], line: str) -> None:
     assert plain(*findings)[-1] == line
 
 
-def test_long_lines_are_wrapped_under_their_column() -> None:
+def test_long_lines_wrap_within_their_column() -> None:
     long = Finding("bcc", Verdict.OK, "words " * 20 + "end")
     rows = to_table((long,), 80).splitlines()[:-1]
     assert len(rows) == 3
@@ -78,13 +78,13 @@ def test_long_lines_are_wrapped_under_their_column() -> None:
     assert len(plain(long)) == 2
 
 
-def test_each_verdict_has_a_colour_of_its_own() -> None:
+def test_each_verdict_has_its_own_color() -> None:
     rows = to_table((FINE, OFF, NO_BCC, NOT_READ), None).splitlines()
     marks = [row.split("m", 1)[0] for row in rows if row.startswith("\x1b")]
     assert len(set(marks)) == 4
 
 
-def test_json() -> None:
+def test_json_has_every_finding() -> None:
     assert json.loads(to_json((FINE, NO_BCC))) == {
         "ready": False,
         "findings": [
@@ -100,13 +100,13 @@ def test_json() -> None:
     assert json.loads(to_json((OFF,)))["ready"] is True
 
 
-def test_the_machine_is_the_one_asked_about(tmp_path: Path) -> None:
+def test_path_options_select_the_machine(tmp_path: Path) -> None:
     host = machine(tmp_path, {"sys/kernel/security/lockdown": "none integrity [confidentiality]"})
     ran = check("--path.procfs", str(host.proc), "--path.sysfs", str(host.sys), "--json")
     assert (ran.returncode, ran.stderr) == (1, "")
-    said = json.loads(ran.stdout)
-    assert said["ready"] is False
-    verdicts = {finding["name"]: finding["verdict"] for finding in said["findings"]}
+    reported = json.loads(ran.stdout)
+    assert reported["ready"] is False
+    verdicts = {finding["name"]: finding["verdict"] for finding in reported["findings"]}
     assert verdicts["lockdown"] == "problem"
     assert verdicts["optimize"] == verdicts["kprobes"] == "ok"
 
@@ -120,17 +120,17 @@ def test_exit_code_and_last_line_agree_on_this_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "said"),
+    ("argument", "reported"),
     [
         ("--jsn", "No such option '--jsn'"),
         ("kernel", "unexpected extra argument (kernel)"),
         ("--path.procfs=/nowhere", "'--path.procfs': Directory '/nowhere' does not exist"),
     ],
 )
-def test_wrong_usage_is_exit_code_2(argument: str, said: str) -> None:
+def test_wrong_usage_is_exit_code_2(argument: str, reported: str) -> None:
     ran = check(argument)
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert said in ran.stderr
+    assert reported in ran.stderr
 
 
 def test_help_names_the_exit_codes() -> None:

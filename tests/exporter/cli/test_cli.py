@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command as its user runs it: a process, its output and its exit code."""
+"""The command line as a process: output and exit code."""
 
 import json
 import subprocess
@@ -27,32 +27,35 @@ def hvoscope(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "reported"),
     [
         ("serve --backend ebpf", "'ebpf' is not one of 'bcc', 'sim', 'replay'"),
-        ("serve --web.listen-address here", "'here' is no HOST:PORT"),
-        ("serve --web.listen-address 127.0.0.1:99999", "ports end at 65535"),
+        ("serve --web.listen-address here", "invalid address 'here'"),
+        ("serve --web.listen-address 127.0.0.1:99999", "expected at most 65535"),
         ("serve --web.listen-address 192.0.2.1:0 --backend sim", "can't listen on 192.0.2.1"),
-        ("serve --web.telemetry-path /-/metrics", "must start with / and be neither"),
-        ("simulate", "give one of --op (once or more), --scenario and --steps"),
+        ("serve --web.telemetry-path /-/metrics", "expected /PATH, neither / nor below /-/"),
+        ("simulate", "give exactly one of --op (repeatable), --scenario and --steps"),
         ("simulate --steps 3 --op hvo.on", "not an operation: 'hvo.on'"),
         ("simulate --kernel 4.4 --op hvo.on", "'4.4' is not one of"),
-        ("simulate --scenario leak --steps 3", "give one of --op (once or more), --scenario and"),
+        (
+            "simulate --scenario leak --steps 3",
+            "give exactly one of --op (repeatable), --scenario and",
+        ),
         ("simulate --scenario leek", "no scenario is called 'leek' (there are boot-pool, "),
         ("simulate --arch vax --steps 1", "'vax' is not one of 'x86-64', 'arm64'"),
         ("simulate --page-size 5 --steps 1", "not a size: '5'"),
         (
             "serve --sim.scenario leak",
-            "--sim.scenario is for a simulated kernel: add --backend sim",
+            "--sim.scenario needs a simulated kernel: add --backend sim",
         ),
-        ("serve --backend sim --sim.time-scale fast", "'fast' is no time scale"),
+        ("serve --backend sim --sim.time-scale fast", "invalid time scale 'fast'"),
         ("trace --count 0", "0 is not in the range x>=1"),
         ("trace --size 2", "not a size: '2'"),
-        ("trace --backend sim --size 3MB", "--size 3MB: there are no huge pages of this size (onl"),
-        ("trace --backend sim --node 23", "--node 23: there are no huge pages on this node (only"),
+        ("trace --backend sim --size 3MB", "--size 3MB: no huge pages of this size (exp"),
+        ("trace --backend sim --node 23", "--node 23: no huge pages on this node (expected"),
         ("trace --backend sim --sim.kernel 5.14 --step batch", "--step batch: not attached: this"),
-        ("trace --backend sim --comm systemd-journald", "15 bytes at most (write 'systemd-journal"),
-        ("trace --backend sim --pid 4194305", "--pid 4194305: there is no such process or thread"),
+        ("trace --backend sim --comm systemd-journald", "at most 15 bytes (try 'systemd-journal"),
+        ("trace --backend sim --pid 4194305", "--pid 4194305: no such process or thread"),
         ("trace --backend sim --min-latency inf", "'inf' is not a finite number"),
         ("trace --backend sim --duration nan", "'nan' is not a finite number"),
         ("top --backend sim --interval inf", "'inf' is not a finite number"),
@@ -62,35 +65,35 @@ def hvoscope(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("trace --file none.hvot", "none.hvot: No such file or directory"),
         ("trace --file README.md", "README.md: offset 0: no hvoscope trace"),
         ("serve --backend replay --replay.file README.md", "offset 0: no hvoscope trace"),
-        ("record README.md --backend sim", "README.md is there already: name another"),
+        ("record README.md --backend sim", "README.md exists: name another"),
         ("record none/x --backend sim --count 1", "none/x: No such file or directory"),
         ("record x --duration 0", "0.0 is not in the range x>0"),
-        ("plan --size 2MB --struct-page 56", "a struct page of 56 bytes is no power of two"),
+        ("plan --size 2MB --struct-page 56", "a struct page of 56 bytes crosses page boundaries"),
         ("plan --size 2MB --count 0", "0 is not in the range"),
         ("tarce", "No such command 'tarce'"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments: str, said: str) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(arguments: str, reported: str) -> None:
     ran = hvoscope(*(word.replace("hvo.on", "hvo-on") for word in arguments.split()))
     assert ran.returncode == 2
     (line,) = ran.stderr.splitlines()
     assert line.startswith("hvoscope: error: ")
-    assert said.replace("hvo.on", "hvo-on") in line
+    assert reported.replace("hvo.on", "hvo-on") in line
     assert ran.stdout == ""
 
 
 @pytest.mark.parametrize(
-    ("operation", "said"),
+    ("operation", "reported"),
     [
         ("shrink 2MB 3", "shrink 2MB 3: the pool has 0 pages"),
         ("grow 3MB 1", "this kernel has huge pages of 2MB, 1GB"),
-        ("grow 1GB 1025", "more than 1024GB of huge pages"),
+        ("grow 1GB 1025", "of huge pages (expected at most 1024GB)"),
     ],
 )
-def test_an_impossible_operation(operation: str, said: str) -> None:
+def test_an_impossible_operation_is_exit_code_2(operation: str, reported: str) -> None:
     ran = hvoscope("simulate", "--op", operation)
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert said in ran.stderr
+    assert reported in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
 
 
@@ -106,7 +109,9 @@ def test_an_impossible_operation(operation: str, said: str) -> None:
         ("7.1", 184, 4096, 23),
     ],
 )
-def test_simulate_json(kernel: str, ptes_2mb: int, ptes_1gb: int, head: int) -> None:
+def test_simulate_prints_counters_as_json(
+    kernel: str, ptes_2mb: int, ptes_1gb: int, head: int
+) -> None:
     ran = hvoscope(
         "simulate", "--kernel", kernel, "--op", "grow 2MB 23", "--op", "grow 1GB 1", "--json"
     )
@@ -139,7 +144,7 @@ def test_simulate_json(kernel: str, ptes_2mb: int, ptes_1gb: int, head: int) -> 
         ),
     ],
 )
-def test_simulate_on_arm64(page_size: str, operation: str, rows: list[str]) -> None:
+def test_simulate_arm64_page_sizes(page_size: str, operation: str, rows: list[str]) -> None:
     ran = hvoscope("simulate", "--arch", "arm64", "--page-size", page_size, "--op", operation)
     assert ran.returncode == 0, ran.stderr
     lines = [" ".join(line.split()) for line in ran.stdout.splitlines()]
@@ -160,7 +165,7 @@ def test_scenarios_are_listed() -> None:
     assert max(map(len, ran.stdout.splitlines())) <= 100
 
 
-def test_a_scenario_of_ones_own(tmp_path: Path) -> None:
+def test_a_scenario_file_runs(tmp_path: Path) -> None:
     scenario, machine = tmp_path / "mine.toml", tmp_path / "machine"
     scenario.write_text(
         'description = "mine"\nduration = "1m"\nmachine.memory-per-node = "1GB"\n'
@@ -181,13 +186,13 @@ def test_a_scenario_of_ones_own(tmp_path: Path) -> None:
     )
 
 
-def test_a_scenario_on_another_kernel() -> None:
+def test_a_scenario_runs_on_another_kernel() -> None:
     ran = hvoscope("simulate", "--scenario", "fragmentation", "--kernel", "7.1", "--json")
     labels = {m["name"]: m["labels"] for m in json.loads(ran.stdout)["metrics"]}
     assert labels["hvo_backend_info"]["kernel"] == "7.1"
 
 
-def test_trace_of_a_scenario() -> None:
+def test_trace_prints_events_of_a_scenario() -> None:
     ran = hvoscope(
         *("trace", "--backend", "sim", "--sim.scenario", "database", "--sim.time-scale", "max"),
         *("--count", "1", "--json"),
@@ -216,7 +221,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (reduce(unpack_all(first)).total("optimize_calls") or 0) > 0
 
 
-def test_trace_of_the_simulator() -> None:
+def test_trace_prints_events_of_the_simulator() -> None:
     ran = hvoscope("trace", "--backend", "sim", "--pte", "--count", "5", "--json")
     assert ran.returncode == 0, ran.stderr
     kinds = [json.loads(line)["kind"] for line in ran.stdout.splitlines()]
@@ -224,7 +229,7 @@ def test_trace_of_the_simulator() -> None:
     assert "SIMULATED" in ran.stderr
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     command = [*HVOSCOPE, "trace", "--backend", "sim"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY
@@ -236,5 +241,5 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         assert b"Traceback" not in process.stderr.read()
 
 
-def test_version_is_the_distributions() -> None:
+def test_version_is_the_distribution_version() -> None:
     assert hvoscope("--version").stdout == "hvoscope, version 0.1.0\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``hvoscope record`` and what plays its files, as processes."""
+"""``hvoscope record``, and the commands that play its files, as processes."""
 
 import json
 import os
@@ -21,7 +21,7 @@ RECORD = [*HVOSCOPE, "record", "--backend", "sim"]
 
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first events of the default scenario: a 1 GB page, and some of 2 MB."""
+    """Record the first events of the default scenario: a 1 GB page, and some of 2 MB."""
     path = tmp_path_factory.mktemp("record") / "t.hvot"
     ran = hvoscope("record", str(path), "--backend", "sim", "--count", "4200")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
@@ -39,8 +39,8 @@ def kinds(text: str) -> list[str]:
     return [json.loads(line)["kind"] for line in text.splitlines()]
 
 
-def test_a_recording_by_a_pipe(tmp_path: Path) -> None:
-    """Standard output and standard input, and no file called ``-``."""
+def test_record_to_a_pipe_and_trace_from_it(tmp_path: Path) -> None:
+    """``-`` is standard output or input; no file of that name is created."""
     shell = shlex.join(HVOSCOPE)
     script = f"{shell} record - --backend sim --count 1009 | {shell} trace --file - --pte --json"
     ran = subprocess.run(
@@ -60,7 +60,7 @@ def through_a_shell(script: str) -> subprocess.CompletedProcess[bytes]:
     )  # fmt: skip
 
 
-def test_standard_output_is_a_whole_recording_behind_what_is_there(tmp_path: Path) -> None:
+def test_a_recording_is_appended_to_standard_output(tmp_path: Path) -> None:
     path = tmp_path / "both"
     path.write_bytes(b"precious")
     ran = through_a_shell(f'"$0" "$@" record - --backend sim --count 23 >> {path}')
@@ -71,19 +71,19 @@ def test_standard_output_is_a_whole_recording_behind_what_is_there(tmp_path: Pat
     assert (len(events), reader.done) == (23, Done(23, "23 events"))
 
 
-def test_a_recording_whose_reader_ended_is_an_error() -> None:
+def test_recording_to_a_closed_pipe_is_an_error() -> None:
     ran = through_a_shell(
         '"$0" "$@" record - --backend sim | head -c 8; echo "${PIPESTATUS[0]}" >&2'
     )
-    line = b"hvoscope: error: /dev/stdout: Broken pipe: what it holds is whole\n"
+    line = b"hvoscope: error: /dev/stdout: Broken pipe: events before this are readable\n"
     assert (ran.stdout, ran.stderr) == (b"HVOTRACE", line + b"1\n")
 
 
-def test_a_recording_to_a_full_standard_output_is_one_line() -> None:
+def test_recording_to_a_full_standard_output_is_one_line() -> None:
     ran = through_a_shell('"$0" "$@" record - --backend sim > /dev/full')
     assert ran.returncode == 1
     assert ran.stderr == (
-        b"hvoscope: error: /dev/stdout: No space left on device: what it holds is whole\n"
+        b"hvoscope: error: /dev/stdout: No space left on device: events before this are readable\n"
     )
 
 
@@ -91,7 +91,7 @@ def test_a_recording_to_a_full_standard_output_is_one_line() -> None:
     "arguments",
     [("record", "-", "--backend", "sim"), ("simulate", "--steps", "1", "--events", "-")],
 )
-def test_binary_data_is_kept_off_a_terminal(arguments: tuple[str, ...]) -> None:
+def test_binary_data_to_a_terminal_is_rejected(arguments: tuple[str, ...]) -> None:
     ours, theirs = os.openpty()
     try:
         ran = subprocess.run(
@@ -102,7 +102,7 @@ def test_binary_data_is_kept_off_a_terminal(arguments: tuple[str, ...]) -> None:
         os.close(theirs)
         os.close(ours)
     assert ran.returncode == 2
-    assert ran.stderr.endswith(b" is binary, and standard output a terminal: redirect it\n")
+    assert ran.stderr.endswith(b" is binary and standard output is a terminal: redirect it\n")
 
 
 def test_events_of_a_simulation_to_standard_output() -> None:
@@ -136,15 +136,15 @@ def test_a_recording_is_printed(trace: Path) -> None:
     assert simulated == "hvoscope: these events are SIMULATED"
 
 
-def test_only_what_was_asked_for(trace: Path) -> None:
+def test_filters_select_events(trace: Path) -> None:
     ran = hvoscope("trace", "--file", str(trace), "--size", "1GB", "--json")
     assert kinds(ran.stdout) == ["optimize_enter", "remap_range", "optimize_exit"]
     ran = hvoscope("trace", "--file", str(trace), "--failed")
-    assert len(ran.stdout.splitlines()) == 1  # the heading
+    assert len(ran.stdout.splitlines()) == 1  # the header
     assert ran.returncode == 0
 
 
-def test_a_cut_recording_says_so(trace: Path, tmp_path: Path) -> None:
+def test_a_truncated_recording_is_reported(trace: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.hvot"
     cut.write_bytes(trace.read_bytes()[:-30])
     ran = hvoscope("trace", "--file", str(cut), "--json")
@@ -153,7 +153,7 @@ def test_a_cut_recording_says_so(trace: Path, tmp_path: Path) -> None:
     assert f"hvoscope: {cut}: cut short: " in ran.stderr.splitlines()[-1]
 
 
-def test_a_damaged_recording_is_one_line_and_exit_code_2(trace: Path, tmp_path: Path) -> None:
+def test_a_corrupt_recording_is_one_line_and_exit_code_2(trace: Path, tmp_path: Path) -> None:
     damaged = bytearray(trace.read_bytes())
     damaged[-300] ^= 1
     path = tmp_path / "damaged.hvot"
@@ -179,7 +179,7 @@ def test_a_full_disk_is_one_line() -> None:
     ran = hvoscope("record", "/dev/full", "--backend", "sim")
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == (
-        "hvoscope: error: /dev/full: No space left on device: what it holds is whole\n"
+        "hvoscope: error: /dev/full: No space left on device: events before this are readable\n"
     )
 
 
@@ -196,11 +196,11 @@ def test_output_to_a_full_disk_is_one_line(trace: Path) -> None:
         )
     assert ran.returncode == 1
     *_, line = ran.stderr.splitlines()
-    assert line == "hvoscope: error: the output can't be written: No space left on device"
+    assert line == "hvoscope: error: can't write to standard output: No space left on device"
 
 
 def record_until(path: Path, end: Callable[[subprocess.Popen[str]], None]) -> tuple[int, str]:
-    """Record until there are events; exit code and what was said."""
+    """Record until there are events; return the exit code and stderr."""
     with subprocess.Popen(
         [*RECORD, str(path)], stderr=subprocess.PIPE, text=True, cwd=REPOSITORY
     ) as process:
@@ -230,7 +230,7 @@ def test_a_killed_recorder_leaves_a_readable_file(tmp_path: Path) -> None:
     assert "cut short" in reader.missing
 
 
-def test_through_a_pipe() -> None:
+def test_record_and_trace_through_a_fifo() -> None:
     with subprocess.Popen(
         [*RECORD, "/dev/stdout", "--count", "509"], stdout=subprocess.PIPE, cwd=REPOSITORY
     ) as recorder:
@@ -247,7 +247,7 @@ def test_through_a_pipe() -> None:
     assert len(kinds(ran.stdout)) == 509
 
 
-def test_a_pipe_that_nobody_reads_is_one_line() -> None:
+def test_a_fifo_whose_reader_ends_is_one_line() -> None:
     with subprocess.Popen(
         [*RECORD, "/dev/stdout"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY
     ) as recorder:
@@ -256,4 +256,4 @@ def test_a_pipe_that_nobody_reads_is_one_line() -> None:
         recorder.stdout.close()
         assert recorder.wait(60) == 1
         (line,) = recorder.stderr.read().decode().splitlines()
-        assert line == "hvoscope: error: /dev/stdout: Broken pipe: what it holds is whole"
+        assert line == "hvoscope: error: /dev/stdout: Broken pipe: events before this are readable"

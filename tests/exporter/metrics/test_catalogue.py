@@ -18,7 +18,7 @@ def test_names_follow_prometheus() -> None:
         assert set(metric.backends) <= set(BACKENDS), metric
 
 
-def test_every_name_is_there_once() -> None:
+def test_names_are_unique() -> None:
     names = [metric.name for metric in catalogue.ALL]
     assert len(names) == len(set(names))
 

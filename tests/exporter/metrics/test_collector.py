@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The collector on a simulated kernel, whose operations have results known beforehand."""
+"""The collector on a simulated kernel, whose operations have known results."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ from sim_backend.kernel.sim_kernel import SimKernel
 
 
 def scrape(backend: Backend) -> dict[str, float]:
-    """The samples of a real scrape, by ``name{labels}``."""
+    """Return the samples of a scrape by ``name{labels}``."""
     registry = CollectorRegistry()
     registry.register(HvoCollector(backend))
     lines = generate_latest(registry).decode().splitlines()
@@ -68,7 +68,7 @@ def test_histograms_are_cumulative_and_in_seconds() -> None:
     counts = [count for _, count in buckets]
     assert counts == sorted(counts)
     assert samples[f'{name}_count{{size="2MB"}}'] == 23
-    # The model's page takes between 8 and 32 microseconds, plus what it spends per PTE.
+    # In the simulation's model a page takes 8 to 32 microseconds, plus the time per PTE.
     assert 23 * 1e-6 < samples[f'{name}_sum{{size="2MB"}}'] < 23 * 1e-3
 
 
@@ -81,7 +81,7 @@ def test_pools_and_memmap() -> None:
     assert sum(before[k] - samples[k] for k in kinds) == 5 * 6
 
 
-def test_a_simulated_page_is_unmistakable() -> None:
+def test_a_simulated_scrape_is_marked() -> None:
     samples = simulated()
     assert samples['hvo_backend_info{backend="sim",kernel="v17-enabled",mode="simulated"}'] == 1
     attached = [k for k in samples if k.startswith("hvo_probe_attached")]
@@ -92,7 +92,7 @@ def test_a_simulated_page_is_unmistakable() -> None:
 def test_names_and_labels_are_the_catalogues() -> None:
     known = {metric.name: set(metric.labels) for metric in catalogue.ALL}
     seen = set()
-    # The simulated 6.7 also shows what real kernels show from 6.11 on.
+    # The simulated 6.7 also has the memmap counters, which real kernels have from 6.11 on.
     for key in simulated("grow 2MB 1", generation="6.7"):
         name = re.sub(r"_(total|bucket|sum|count)$", "", key.partition("{")[0])
         labels = set(re.findall(r'(\w+)="', key)) - {"le"}
@@ -101,19 +101,19 @@ def test_names_and_labels_are_the_catalogues() -> None:
     assert seen == {metric.name for metric in catalogue.ALL if "sim" in metric.backends}
 
 
-def test_what_belongs_to_no_node_has_an_empty_one() -> None:
+def test_reserved_pages_have_an_empty_node() -> None:
     samples = simulated("grow 2MB 5", "overcommit 2MB 3")
     assert samples['hvo_pool_hugepages{node="",size="2MB",state="reserved"}'] == 0
     assert samples['hvo_pool_overcommit_hugepages{size="2MB"}'] == 3
 
 
-def test_saved_bytes_are_the_frames_that_the_kernel_misses() -> None:
+def test_saved_bytes_are_the_decrease_of_memmap_frames() -> None:
     assert simulated()["hvo_memmap_saved_bytes"] == 0
     samples = simulated("grow 2MB 23", "grow 1GB 1", "shrink 2MB 3", generation="7.1")
     assert samples["hvo_memmap_saved_bytes"] == (20 * 7 + 4095) * 4096
 
 
-def test_probes_and_kernel_agree() -> None:
+def test_drift_is_0_if_probes_and_kernel_agree() -> None:
     samples = simulated("grow 2MB 23", "shrink 2MB 3", "grow 1GB 1", generation="7.1")
     assert samples["hvo_accounting_drift_frames"] == 0
 
@@ -125,7 +125,7 @@ def test_batches_exist_where_the_kernel_batches() -> None:
     assert not [key for key in simulated("grow 2MB 23") if "batch" in key]
 
 
-def test_without_probes_or_state_only_the_exporter_itself_is_there(
+def test_without_probes_and_state_only_exporter_metrics_exist(
     tmp_path: Path,
 ) -> None:
     host = Host(tmp_path, tmp_path, tmp_path, "6.1.0-test")

@@ -1,30 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One scrape, and the page of metrics, as files that change only on purpose."""
+"""The golden scrape and the generated page of metrics."""
 
 import subprocess
 from pathlib import Path
 
 from exporter.metrics import catalogue
 from exporter.metrics import page as metrics_page
-from tests.exporter.golden import GOLDEN, ONLY_LIVE, normalised, shape, simulated_scrape
+from tests.exporter.golden import GOLDEN, ONLY_LIVE, normalized, shape, simulated_scrape
 from tests.tools import need
 
 PAGE = Path(__file__).parents[3] / "docs/metrics.md"
 
 
 def test_the_scrape_is_the_golden_one() -> None:
-    assert normalised(simulated_scrape()) == GOLDEN.read_text()
+    assert normalized(simulated_scrape()) == GOLDEN.read_text()
 
 
-def test_the_page_is_the_catalogues() -> None:
+def test_the_page_is_generated_from_the_catalogue() -> None:
     assert PAGE.read_text() == "\n".join([*metrics_page.lines(), ""])
 
 
-def test_normalising_leaves_everything_else_alone() -> None:
+def test_normalization_changes_only_varying_values() -> None:
     text = 'hvo_build_info{python="3.11.7",version="9"} 1.0\nhvo_enabled 1.0\n'
-    assert normalised(text) == 'hvo_build_info{python="",version=""} 1.0\nhvo_enabled 1.0\n'
+    assert normalized(text) == 'hvo_build_info{python="",version=""} 1.0\nhvo_enabled 1.0\n'
     text = 'process_open_fds 9.0\nhvo_scrape_collector_duration_seconds{collector="x"} 1e-05\n'
-    assert normalised(text) == (
+    assert normalized(text) == (
         'process_open_fds 0.0\nhvo_scrape_collector_duration_seconds{collector="x"} 0.0\n'
     )
 
@@ -38,7 +38,7 @@ def test_the_golden_scrape_has_the_whole_catalogue() -> None:
     assert all(name.startswith("process_") for name in found)
 
 
-def test_prometheus_own_linter_finds_nothing() -> None:
+def test_promtool_lint_finds_nothing() -> None:
     checked = subprocess.run(
         [need("promtool", "prometheus"), "check", "metrics"],
         input=GOLDEN.read_text(),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A part that fails costs its own series; a scrape measures itself."""
+"""A failing part only loses its own series; a scrape measures itself."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -33,7 +33,7 @@ def backend() -> Iterator[SimBackend]:
 
 
 class Mixed(SimBackend):
-    """Simulated probes beside another kernel's state; its map can't be read while ``gone``."""
+    """Simulated probes with another kernel's state; the map can't be read while ``gone``."""
 
     def __init__(self, backend: SimBackend, state: HugetlbState) -> None:
         super().__init__(SimKernel("6.7"))
@@ -53,7 +53,7 @@ class Mixed(SimBackend):
 
 
 def a_second_each() -> Callable[[], float]:
-    """A clock that moves on by a second at every look."""
+    """Return a clock that advances one second at every reading."""
     seconds = count()
     return lambda: float(next(seconds))
 
@@ -63,7 +63,7 @@ def collector(backend: SimBackend, state: HugetlbState) -> HvoCollector:
 
 
 def scrape(collector: HvoCollector) -> dict[tuple[str, ...], float]:
-    """By name, then values of labels."""
+    """Return samples by name and label values."""
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in collector.collect()
@@ -80,11 +80,11 @@ def success(samples: Mapping[tuple[str, ...], float]) -> dict[str, float]:
     [
         (SWITCH, "maybe\n", {"switch": "hvo_enabled"}),
         (POOL, "many\n", {"pools": "hvo_pool_hugepages"}),
-        # The drift needs these counters too, and has no series here in any case.
+        # The drift also needs these counters, but never has a series here.
         ("proc/vmstat", "nr_memmap_pages lots\n", {"memmap": "hvo_memmap_pages", "drift": ""}),
     ],
 )
-def test_a_file_of_another_shape_costs_its_own_series(
+def test_an_invalid_file_only_loses_its_own_series(
     tmp_path: Path, backend: SimBackend, name: str, text: str, fails: Mapping[str, str]
 ) -> None:
     good = {SWITCH: "1\n", POOL: "23\n", "proc/vmstat": "nr_memmap_pages 5\n"}
@@ -96,7 +96,7 @@ def test_a_file_of_another_shape_costs_its_own_series(
     assert {key[0] for key in whole if key not in found} == set(fails.values()) - {""}
 
 
-def test_a_failure_is_logged_once_and_so_is_its_end(
+def test_a_failure_and_its_end_are_logged_once(
     backend: SimBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -120,6 +120,6 @@ def test_a_scrape_measures_itself(backend: SimBackend) -> None:
     assert samples["hvo_scrape_duration_seconds",] == 1
 
 
-def test_what_a_machine_does_not_have_is_no_failure(tmp_path: Path, backend: SimBackend) -> None:
+def test_a_missing_feature_is_not_a_failure(tmp_path: Path, backend: SimBackend) -> None:
     bare = KernelState(Host(tmp_path, tmp_path, tmp_path, "6.1.0-test"))
     assert set(success(scrape(collector(backend, bare))).values()) == {1}

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hvoscope plan --explain`: the seed's table, sums and pictures."""
+"""`hvoscope plan --explain`: the table, arithmetic and pictures of patch v17."""
 
 import pytest
 
 from exporter.savings import pictures
 from exporter.savings.explain import to_text
-from exporter.savings.machine import Given
+from exporter.savings.machine import GeometryOptions
 from probes.geometry import KIB, MIB, Geometry
 from sim_backend.kernel.pagetable import Mapping
 
@@ -62,28 +62,28 @@ ONE_SHARER = """\
 """
 
 
-def test_the_seeds_two_pictures() -> None:
-    text = to_text(Given())
+def test_the_two_pictures_of_patch_v17() -> None:
+    text = to_text(GeometryOptions())
     assert BEFORE in text
     assert AFTER in text + "\n"
     assert "vmemmap pages 2 to 7 are mapped to frame 1, read-only" in text
 
 
-def test_with_one_reserved_page_seven_share_the_first_frame() -> None:
-    text = to_text(Given(reserved=1))
+def test_with_one_reserved_page_seven_pages_share_the_first_frame() -> None:
+    text = to_text(GeometryOptions(reserved=1))
     assert BEFORE in text
     assert "|     1     | ----------------^ ^ ^ ^ ^ ^ ^\n" in text
     assert "vmemmap pages 1 to 7 are mapped to frame 0, read-only" in text
-    assert "freed = struct_size - RESERVE_VMEMMAP_NR, which is 1" in text
+    assert "freed = struct_size - RESERVE_VMEMMAP_NR (1)" in text
 
 
-def test_a_picture_shows_the_mappings_that_it_is_given() -> None:
+def test_a_picture_shows_its_mappings() -> None:
     mappings = [Mapping(0, 50, True), Mapping(4096, 50, False)]
     assert "\n".join(pictures.picture(mappings, [50, 40])) + "\n" == ONE_SHARER
 
 
-def test_a_tall_picture_leaves_out_its_middle() -> None:
-    after = to_text(Given(struct_page=256, reserved=1)).split("The same after:")[1]
+def test_a_tall_picture_omits_its_middle() -> None:
+    after = to_text(GeometryOptions(struct_page=256, reserved=1)).split("After optimization, ")[1]
     rows = [line.split("|")[3].strip() for line in after.splitlines() if "|" in line[34:46]]
     assert rows == ["0", "1", "2", "3", "4", "5", "6", "7", "...", "31"]
 
@@ -101,8 +101,10 @@ def test_the_page_table_is_really_remapped(page_size: int, size: int, reserved: 
     assert [m.writable for m in remap.after] == [True] * reserved + [False] * (8 - reserved)
 
 
-def test_the_table_and_the_sums() -> None:
-    rows = [" ".join(line.replace("|", " ").split()) for line in to_text(Given()).splitlines()]
+def test_the_table_and_the_arithmetic() -> None:
+    rows = [
+        " ".join(line.replace("|", " ").split()) for line in to_text(GeometryOptions()).splitlines()
+    ]
     for row in (
         "x86-64 4KB 2MB 1GB",
         "arm64 4KB 64KB 2MB 32MB 1GB",
@@ -119,13 +121,13 @@ def test_the_table_and_the_sums() -> None:
         assert row in rows, row
 
 
-def test_sums_of_another_machine() -> None:
-    text = to_text(Given("arm64", 64 * KIB))
+def test_arithmetic_of_another_machine() -> None:
+    text = to_text(GeometryOptions("arm64", 64 * KIB))
     assert "2MB: 2097152 / 65536 * 64 / 65536 = 2048 bytes, less than a page" in text
-    assert "2MB: 0, as it can't be optimised" in text
+    assert "2MB: 0: can't be optimized" in text
     assert "n           = PAGE_SIZE / sizeof(pte_t) = 65536 / 8 = 8192" in text
-    assert "pud level" not in text  # that would be 4 TB
+    assert "pud level" not in text  # a huge page of that level would have 4 TB
 
 
 def test_lines_fit_a_terminal() -> None:
-    assert max(map(len, to_text(Given()).splitlines())) <= 100
+    assert max(map(len, to_text(GeometryOptions()).splitlines())) <= 100

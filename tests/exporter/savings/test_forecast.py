@@ -34,16 +34,16 @@ def test_frames_and_page_tables(size: int, count: int, freed: int, tables: int) 
     assert saving.reason == ""
 
 
-def test_the_seeds_own_sum() -> None:
-    # Its cover letter: of 1 TB in 2 MB pages about 12 GB come back, and 16 GB in 1 GB pages; with
-    # a page table for every 128 MB, its author's sum is 11.97 GB.
+def test_the_forecast_of_the_v17_cover_letter() -> None:
+    # Cover letter: 1 TB of 2 MB pages saves about 12 GB, of 1 GB pages 16 GB; with a page table per
+    # 128 MB, the author's figure is 11.97 GB.
     in_2mb = one(Geometry(), 2 * MIB, 512 * 1024)
     assert in_2mb.bytes_saved == 12 * GIB
     assert round(in_2mb.net_bytes_saved / GIB, 2) == 11.97
     assert round(one(Geometry(), 1 * GIB, 1024).net_bytes_saved / GIB) == 16
 
 
-def test_pages_that_lie_apart_take_a_table_each() -> None:
+def test_distant_pages_need_one_table_each() -> None:
     assert one(ONE_RESERVED, 2 * MIB, 23).page_table_frames_most == 23
     assert one(ONE_RESERVED, 1 * GIB, 23).page_table_frames_most == 23 * 8
 
@@ -54,7 +54,7 @@ def test_nodes_share_no_page_table() -> None:
     assert one(ONE_RESERVED, 2 * MIB, 23, 23).count == 46
 
 
-def test_sizes_come_out_ascending() -> None:
+def test_sizes_are_ascending() -> None:
     found = savings(ONE_RESERVED, [Demand(1 * GIB, 1), Demand(2 * MIB, 5), Demand(1 * GIB, 2, 1)])
     assert [(s.size, s.count) for s in found] == [(2 * MIB, 5), (1 * GIB, 3)]
 
@@ -67,12 +67,14 @@ def test_sizes_come_out_ascending() -> None:
         (
             Geometry(reserved_pages=8),
             2 * MIB,
-            "its struct pages fill 8 of the 4KB pages, and 8 stay",
+            "its struct pages fill 8 4KB pages, of which 8 are reserved",
         ),
-        (Geometry(struct_page_size=56), 2 * MIB, "struct page has 56 bytes, no power of two"),
+        (Geometry(struct_page_size=56), 2 * MIB, "struct page has 56 bytes, not a power of two"),
     ],
 )
-def test_what_can_not_be_optimised(geometry: Geometry, size: int, why: str) -> None:
+def test_a_size_that_can_not_be_optimized_has_a_reason(
+    geometry: Geometry, size: int, why: str
+) -> None:
     saving = one(geometry, size, 23)
     assert (saving.frames_freed, saving.net_bytes_saved, saving.page_table_frames_most) == (0, 0, 0)
     assert saving.reason == why
@@ -82,7 +84,7 @@ def test_what_can_not_be_optimised(geometry: Geometry, size: int, why: str) -> N
     "geometry",
     [Geometry(page, reserved_pages=n) for page in ARCHITECTURES["arm64"] for n in (1, 2)],
 )
-def test_larger_base_pages_have_nothing_to_split(geometry: Geometry) -> None:
+def test_larger_base_pages_split_no_pmd(geometry: Geometry) -> None:
     for size in ARCHITECTURES["arm64"][geometry.page_size]:
         saving = one(geometry, size, 509)
         has_tables = geometry.page_size == 4 * KIB and saving.frames_freed > 0
@@ -102,7 +104,7 @@ def test_larger_base_pages_have_nothing_to_split(geometry: Geometry) -> None:
         (64 * KIB, 512 * MIB, 5, 8 * GIB),
     ],
 )
-def test_the_simulated_kernel_saves_what_was_planned(
+def test_the_simulated_kernel_saves_the_forecast(
     generation: str, page: int, size: int, count: int, memory: int
 ) -> None:
     kernel = SimKernel(
@@ -116,45 +118,47 @@ def test_the_simulated_kernel_saves_what_was_planned(
     assert before.memmap - after.memmap == planned.frames_freed, size_label(size)
     taken = after.page_tables - before.page_tables
     assert planned.page_table_frames <= taken <= planned.page_table_frames_most
-    # The simulated allocator hands out neighbours, so that no more than the ends are shared.
+    # The simulated allocator returns adjacent pages: only the tables at both ends are shared.
     assert taken <= planned.page_table_frames + 1
 
 
 @pytest.mark.parametrize(
-    ("struct_page", "said"),
+    ("struct_page", "reported"),
     [
-        (56, "a struct page of 56 bytes is no power of two"),
-        (96, "a struct page of 96 bytes is no power of two"),
-        (8192, "is larger than the 4KB page"),
+        (56, "a struct page of 56 bytes crosses page boundaries"),
+        (96, "a struct page of 96 bytes crosses page boundaries"),
+        (8192, "expected at most 4KB"),
     ],
 )
-def test_a_struct_page_that_no_kernel_can_share(struct_page: int, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_an_impossible_struct_page_is_rejected(struct_page: int, reported: str) -> None:
+    with pytest.raises(ValueError, match=reported):
         check_possible(Geometry(struct_page_size=struct_page))
 
 
 @pytest.mark.parametrize("struct_page", [32, 64, 128, 4096])
-def test_struct_pages_that_are_fine(struct_page: int) -> None:
+def test_possible_struct_pages_are_accepted(struct_page: int) -> None:
     check_possible(Geometry(struct_page_size=struct_page))
 
 
 @pytest.mark.parametrize(
-    ("architecture", "page", "size", "said"),
+    ("architecture", "page", "size", "reported"),
     [
-        ("x86-64", 64 * KIB, 2 * MIB, "x86-64 has pages of 4KB, not 64KB"),
-        ("arm64", 8 * KIB, 2 * MIB, "arm64 has pages of 4KB, 16KB, 64KB, not 8KB"),
+        ("x86-64", 64 * KIB, 2 * MIB, "x86-64 has no 64KB pages"),
+        ("arm64", 8 * KIB, 2 * MIB, "arm64 has no 8KB pages"),
         ("x86-64", 4 * KIB, 3 * MIB, "3MB is no power-of-two multiple of the 4KB page"),
         ("arm64", 64 * KIB, 100 * KIB, "100KB is no power-of-two multiple of the 64KB page"),
-        ("x86-64", 4 * KIB, 512 * MIB, "huge pages of 2MB, 1GB, not 512MB"),
-        ("arm64", 64 * KIB, 1 * GIB, "arm64 with 64KB pages has huge pages of 2MB, 512MB, 16GB"),
+        ("x86-64", 4 * KIB, 512 * MIB, "no 512MB huge pages \\(expected 2MB, 1GB\\)"),
+        ("arm64", 64 * KIB, 1 * GIB, "expected 2MB, 512MB, 16GB"),
     ],
 )
-def test_what_an_architecture_lacks(architecture: str, page: int, size: int, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_size_that_an_architecture_lacks_is_rejected(
+    architecture: str, page: int, size: int, reported: str
+) -> None:
+    with pytest.raises(ValueError, match=reported):
         check_architecture(architecture, Geometry(page), [size])
 
 
-def test_what_it_has() -> None:
+def test_sizes_of_an_architecture_are_accepted() -> None:
     for architecture, pages in ARCHITECTURES.items():
         for page, sizes in pages.items():
             check_architecture(architecture, Geometry(page), sizes)

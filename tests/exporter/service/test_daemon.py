@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``hvoscope serve`` as a process: what it logs, answers, and how it ends."""
+"""``hvoscope serve`` as a process: log, responses, exit."""
 
 import os
 import re
@@ -28,7 +28,7 @@ SERVE = [sys.executable, "-c", "from exporter.cli.main import main; main()", "se
 def daemon(
     *arguments: str, env: Mapping[str, str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
-    """A daemon on a free port, up to its verdict: process, URL, log so far."""
+    """Start a daemon on a free port until it logs ready or not ready: process, URL, log so far."""
     command = [*SERVE, "--web.listen-address", "127.0.0.1:0", *arguments]
     with subprocess.Popen(
         command,
@@ -56,9 +56,9 @@ def get(url: str) -> str:
         return body.decode()
 
 
-def test_the_simulator_is_served_and_says_so_everywhere() -> None:
+def test_a_simulation_is_marked_everywhere() -> None:
     with daemon("--backend", "sim", "--sim.kernel", "6.7") as (_, url, log):
-        assert any("WARNING these numbers are SIMULATED (kernel 6.7)" in line for line in log)
+        assert any("WARNING these metrics are SIMULATED (kernel 6.7)" in line for line in log)
         assert get(f"{url}/-/ready") == "ready\n"
         assert '<p class="simulated">' in get(url)
         assert 'hvo_backend_info{backend="sim",kernel="6.7",mode="simulated"} 1.0' in get(
@@ -66,7 +66,7 @@ def test_the_simulator_is_served_and_says_so_everywhere() -> None:
         )
 
 
-def test_a_recording_is_served_as_if_it_were_now(tmp_path: Path) -> None:
+def test_a_recording_is_served_like_a_live_kernel(tmp_path: Path) -> None:
     path = tmp_path / "t.hvot"
     backend = SimBackend(SimKernel("6.7"), stream=True)
     backend.start()
@@ -79,7 +79,7 @@ def test_a_recording_is_served_as_if_it_were_now(tmp_path: Path) -> None:
     replayed = ("--backend", "replay", "--replay.file", str(path), "--replay.speed", "max")
     with daemon(*replayed) as (process, url, log):
         assert f"INFO replay of {path}: 6.7 (sim, simulated), recorded " in log[0]
-        assert any("these numbers are SIMULATED (kernel 6.7)" in line for line in log)
+        assert any("these metrics are SIMULATED (kernel 6.7)" in line for line in log)
         assert process.stderr
         assert "the replay is over" in process.stderr.readline()
         metrics = get(f"{url}/metrics")
@@ -99,7 +99,7 @@ def test_a_scenario_with_faults_is_served(tmp_path: Path) -> None:
     with daemon("--backend", "sim", *options) as (_, url, log):
         assert any("INFO scenario mine: A probe is lost." in line for line in log)
         metrics = ""
-        for _ in range(1000):  # the scenario runs beside the web side, and takes a moment
+        for _ in range(1000):  # the scenario runs concurrently and takes a moment
             metrics = get(f"{url}/metrics")
             if 'step="remap_pte",symbol="vmemmap_remap_pte"} 0.0' in metrics:
                 break
@@ -132,14 +132,14 @@ def test_a_busy_port_is_one_line() -> None:
         assert "Address already in use: choose another with --web.listen-address" in line
 
 
-def test_where_nothing_can_be_attached_it_stays_up_and_never_simulates(tmp_path: Path) -> None:
+def test_without_probes_it_serves_the_state_and_never_simulates(tmp_path: Path) -> None:
     sysctl = tmp_path / "proc/sys/vm/hugetlb_optimize_vmemmap"
     sysctl.parent.mkdir(parents=True)
     sysctl.write_text("0\n")
     roots = ("--path.procfs", str(tmp_path / "proc"), "--path.sysfs", str(tmp_path / "sys"))
     with daemon(*roots) as (process, url, log):
         assert "WARNING HVO is switched off" in log[0]
-        assert "ERROR no probes, only the kernel's state is served" in log[-1]
+        assert "ERROR no probes attached, serving only the kernel's state" in log[-1]
         assert "this kernel has no kprobes" in log[-1]
         with pytest.raises(urllib.error.HTTPError, match="503"):
             get(f"{url}/-/ready")

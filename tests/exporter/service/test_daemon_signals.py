@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``hvoscope serve`` when things happen to it: signals, a full disk, a reader that has gone."""
+"""``hvoscope serve`` on signals, a full disk, and a closed log."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ SIM = ("--backend", "sim")
 
 
 def over(path: Path, page: str) -> str:
-    """A page over a socket in the file system, whose name, unlike a port, nobody else can take."""
+    """Get a page over a Unix socket, whose path, unlike a port, can't be taken by others."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(30)
         client.connect(str(path))
@@ -34,12 +34,12 @@ def next_line(process: "subprocess.Popen[str]", containing: str) -> str:
     return next(line for line in process.stderr if containing in line)
 
 
-def test_sighup_reads_the_web_configuration_again(tmp_path: Path) -> None:
+def test_sighup_reloads_the_web_configuration(tmp_path: Path) -> None:
     path = tmp_path / "web.yml"
     path.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
     with daemon(*SIM, "--web.config.file", str(path)) as (process, url, _):
         process.send_signal(signal.SIGHUP)
-        assert "INFO web configuration read again" in next_line(process, "again")
+        assert "INFO web configuration reloaded" in next_line(process, "INFO web")
         path.write_text("nonsense: 1\n")
         process.send_signal(signal.SIGHUP)
         assert "web.yml:1: nonsense: unknown key" in next_line(process, "ERROR")
@@ -48,7 +48,7 @@ def test_sighup_reads_the_web_configuration_again(tmp_path: Path) -> None:
         assert process.wait(60) == 0
 
 
-def test_sighup_without_a_configuration_ends_nothing() -> None:
+def test_sighup_without_a_configuration_is_harmless() -> None:
     with daemon(*SIM) as (process, url, _):
         process.send_signal(signal.SIGHUP)
         next_line(process, "SIGHUP")
@@ -79,16 +79,14 @@ def test_sigterm_with_clients_in_every_state_is_quick_and_clean(tmp_path: Path) 
         began = time.monotonic()
         process.terminate()
         assert process.wait(60) == 0
-        assert time.monotonic() - began < 20  # a second of grace, and a machine under load
+        assert time.monotonic() - began < 20  # a grace period of one second, on a loaded machine
         assert process.stderr
         assert process.stderr.read().endswith("INFO stopping\n")
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("target", ["/dev/full", "closed pipe"])
-def test_a_log_that_cannot_be_written_ends_nothing(
-    tmp_path: Path, target: str, unbuffered: str
-) -> None:
+def test_an_unwritable_log_is_harmless(tmp_path: Path, target: str, unbuffered: str) -> None:
     if target == "closed pipe":
         reader, stderr = os.pipe()
         os.close(reader)
@@ -117,11 +115,11 @@ def wait_for(path: Path) -> None:
                 return
         except OSError:
             pass
-        time.sleep(0.05)  # it has not come up yet, and has no other way to say so
-    raise AssertionError("it never came up")
+        time.sleep(0.05)  # poll: no ready notification here
+    raise AssertionError("the daemon did not start")
 
 
-def test_what_the_service_manager_is_told(tmp_path: Path) -> None:
+def test_notifications_to_the_service_manager(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(60)
@@ -134,11 +132,13 @@ def test_what_the_service_manager_is_told(tmp_path: Path) -> None:
             heard = {manager.recv(4096)}
             while b"READY=1\n" + ready not in heard:
                 heard.add(manager.recv(4096))
-            assert any(re.match(rb"RELOADING=1\nMONOTONIC_USEC=\d+$", said) for said in heard)
+            assert any(
+                re.match(rb"RELOADING=1\nMONOTONIC_USEC=\d+$", reported) for reported in heard
+            )
             process.terminate()
-            while (said := manager.recv(4096)).startswith(b"WATCHDOG"):
+            while (reported := manager.recv(4096)).startswith(b"WATCHDOG"):
                 pass
-            assert said.startswith(b"STOPPING=1\n")
+            assert reported.startswith(b"STOPPING=1\n")
             assert process.wait(60) == 0
 
 
@@ -176,9 +176,9 @@ def test_a_socket_from_systemd() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "said"),
+    ("text", "code", "reported"),
     [
-        ("rate_limit: {interval: 1s, burst: 5}", 0, "the configuration is good"),
+        ("rate_limit: {interval: 1s, burst: 5}", 0, "configuration is valid"),
         ("rate_limit: {intervall: 1s}", 2, "web.yml:1: rate_limit.intervall: unknown key"),
         (
             "tls_server_config: {cert_file: gone.crt, key_file: gone.key}",
@@ -187,7 +187,7 @@ def test_a_socket_from_systemd() -> None:
         ),
     ],
 )
-def test_config_check(tmp_path: Path, text: str, code: int, said: str) -> None:
+def test_config_check(tmp_path: Path, text: str, code: int, reported: str) -> None:
     path = tmp_path / "web.yml"
     path.write_text(text + "\n")
     ran = subprocess.run(
@@ -200,4 +200,4 @@ def test_config_check(tmp_path: Path, text: str, code: int, said: str) -> None:
     )
     assert ran.returncode == code
     (line,) = (ran.stdout + ran.stderr).splitlines()
-    assert said in line
+    assert reported in line

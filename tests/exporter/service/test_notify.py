@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service manager hears."""
+"""Notifications to the service manager."""
 
 import socket
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
         yield manager, name
 
 
-def test_what_is_said(manager: tuple[socket.socket, str]) -> None:
+def test_messages_to_the_manager(manager: tuple[socket.socket, str]) -> None:
     heard, address = manager
     environ = {"NOTIFY_SOCKET": address, "HOME": "/"}
     notifier = Notifier(environ, PID, clock_ns=lambda: 23_000_999)
@@ -36,7 +36,7 @@ def test_what_is_said(manager: tuple[socket.socket, str]) -> None:
     assert heard.recv(4096) == b"STOPPING=1\nSTATUS=stopping"
 
 
-def test_nobody_to_tell() -> None:
+def test_no_service_manager() -> None:
     Notifier({}, PID).ready("ready")
     Notifier({"NOTIFY_SOCKET": "/nonexistent/notify"}, PID).ready("ready")
 

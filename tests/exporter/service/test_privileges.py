@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In a child of its own: what is given up does not come back."""
+"""Dropped privileges can't be regained; tested in a child process."""
 
 import json
 import os
@@ -41,12 +41,12 @@ def test_no_capability_is_left() -> None:
     assert [found[name] for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")] == [NONE] * 4
     assert found["NoNewPrivs"] == "1"
     assert found["fdinfo"]
-    if ROOT:  # nobody else may empty the bounding set; no_new_privs holds all the same
+    if ROOT:  # only root may empty the bounding set; no_new_privs holds in any case
         assert found["CapBnd"] == NONE
 
 
 def test_an_unknown_user_is_named() -> None:
-    assert "there is no user 'nobody-of-that-name'" in after_drop("nobody-of-that-name")["error"]
+    assert "unknown user 'no-such-user'" in after_drop("no-such-user")["error"]
 
 
 def test_another_user() -> None:

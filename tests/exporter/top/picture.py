@@ -19,22 +19,22 @@ from sim_backend.kernel.sim_kernel import SimKernel
 from sim_backend.scenario.default import default_kernel, default_scenario
 
 STEPS = 60
-"""Of the default scenario; HVO is off for a while within them."""
+"""Number of operations of the default scenario; HVO is off during some of them."""
 
 
 def history(kernel: SimKernel) -> tuple[History, SimBackend]:
-    """The default scenario, looked at after each operation, on the clock of the simulation."""
+    """Observe the default scenario after each operation, on simulated time."""
     backend = SimBackend(kernel)
     backend.start()
 
-    def look() -> Observation:
+    def observe() -> Observation:
         return replace(backend.observe(), time_ns=kernel.now_ns)
 
-    seen = History(look())
+    seen = History(observe())
     for step in itertools.islice(default_scenario(1), STEPS):
         kernel.idle(step.seconds)
         backend.perform_step(step)
-        seen.add(look())
+        seen.add(observe())
     return seen, backend
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     console = Console(record=True, file=io.StringIO(), width=WIDTH, height=HEIGHT)
     console.print(Group(*draw(seen, backend.info, View(), WIDTH, HEIGHT)))
     svg = console.export_svg(title="hvoscope top", theme=MONOKAI, unique_id="top")
-    # The fonts are on somebody's server; a reader's own monospace does as well.
+    # The fonts would be loaded from a server; any monospace font will do.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
     Path(sys.argv[1]).write_text(svg.replace("Fira Code, monospace", "monospace"))
 

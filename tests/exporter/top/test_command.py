@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`hvoscope top` as its user runs it: in a terminal of 80 by 24, and where there is none."""
+"""`hvoscope top` as a process, in a terminal of 80 by 24 and without a terminal."""
 
 import fcntl
 import os
@@ -25,7 +25,7 @@ TIMEOUT_S = 60
 
 
 class Terminal:
-    """The other end of the terminal that a process runs in."""
+    """The controlling end of a process's terminal."""
 
     def __init__(self, descriptor: int, process: subprocess.Popen[bytes]) -> None:
         self._descriptor = descriptor
@@ -33,11 +33,11 @@ class Terminal:
         self.output = ""
 
     def read_until(self, *wanted: str) -> str:
-        """Read until everything wanted has come since the last call, and return that."""
+        """Read until all wanted texts have appeared since the last call; return the output."""
         until, came = time.monotonic() + TIMEOUT_S, ""
         while not all(text in came for text in wanted):
             if not select.select([self._descriptor], [], [], until - time.monotonic())[0]:
-                raise AssertionError(f"{wanted} did not come, but {came[-2000:]!r}")
+                raise AssertionError(f"{wanted} not in the output {came[-2000:]!r}")
             came += os.read(self._descriptor, 65536).decode(errors="replace")
         self.output += came
         return came
@@ -47,17 +47,17 @@ class Terminal:
         os.write(self._descriptor, keys.encode())
 
     def resize(self, columns: int, lines: int) -> None:
-        """Make the window larger or smaller, as its user would."""
+        """Resize the window."""
         _resize(self._descriptor, columns, lines)
         self.process.send_signal(signal.SIGWINCH)
 
     def has_echo(self) -> bool:
-        """Whether the terminal is as a shell wants it."""
+        """Tell whether the terminal echoes, as a shell requires."""
         return bool(termios.tcgetattr(self._descriptor)[3] & termios.ECHO)
 
     def end(self) -> int:
-        """Wait for the process, reading what it still has to say."""
-        self.read_until("\x1b[?1049l")  # back from the other screen
+        """Wait for the process while reading its remaining output."""
+        self.read_until("\x1b[?1049l")  # back from the alternate screen
         return self.process.wait(TIMEOUT_S)
 
 
@@ -110,7 +110,7 @@ def test_keys_on_a_terminal() -> None:
         screen.press("w")
         screen.read_until("latency: 1 min")
         screen.press("p")
-        screen.read_until("PAUSED", "go on")
+        screen.read_until("PAUSED", "resume")
         screen.press("q")
         assert screen.end() == 0
         assert screen.has_echo()
@@ -135,7 +135,7 @@ def test_a_signal_leaves_the_terminal_as_it_was(how: signal.Signals, code: int) 
         assert "Traceback" not in screen.output
 
 
-def test_lines_in_a_pipe() -> None:
+def test_a_pipe_gets_lines() -> None:
     ran = plain("--backend", "sim", "--interval", "0.1", "--count", "3")
     assert (ran.returncode, ran.stderr) == (0, "")
     mark, header, *lines = ran.stdout.splitlines()
@@ -158,13 +158,13 @@ def test_without_probes_the_kernels_state_is_shown(tmp_path: Path) -> None:
     ran = plain(*paths, "--interval", "0.1", "--count", "2")
     assert ran.returncode == 0
     (line,) = ran.stderr.splitlines()
-    assert line.startswith("hvoscope: no probes, only the kernel's state is shown: ")
+    assert line.startswith("hvoscope: no probes attached, showing only the kernel's state: ")
     assert "lockdown" in line
     last = ran.stdout.splitlines()[-1].split()
     assert last[1:] == [*["-"] * 10, "2MB:0=23/5"]
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     command = [*HVOSCOPE, "top", "--backend", "sim", "--interval", "0.1"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY
@@ -188,7 +188,9 @@ def test_a_full_disk_is_one_line() -> None:
             cwd=REPOSITORY,
         )
     assert ran.returncode == 1
-    assert ran.stderr == "hvoscope: error: the output can't be written: No space left on device\n"
+    assert (
+        ran.stderr == "hvoscope: error: can't write to standard output: No space left on device\n"
+    )
 
 
 def test_a_recording_is_played(tmp_path: Path) -> None:

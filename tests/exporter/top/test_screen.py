@@ -11,7 +11,7 @@ from probes.counters import SLOTS, Counters, PageKey
 from probes.geometry import GIB, MIB
 from probes.observation import Pool, Pools, ProbeStatus, Status
 from sim_backend.kernel.generation import GENERATIONS
-from tests.exporter.top.looks import BLIND, INFO, Simulated, at, counted
+from tests.exporter.top.observations import BLIND, INFO, Simulated, at, counted
 
 STORY = ("grow 2MB 509", "grow 1GB 1", "shrink 2MB 23", "hvo off", "grow 2MB 5")
 
@@ -34,7 +34,7 @@ def test_80_by_24_shows_everything(generation: str) -> None:
     shown = text(simulated.history, simulated.backend.info)
     assert "…" not in shown
     assert f"SIMULATED kernel {generation}" in shown
-    for label in ("PER SECOND", "LATENCY", "frames taken", "failures      none", "w  latency: all"):
+    for label in ("PER SECOND", "LATENCY", "frames alloc", "failures      none", "w  latency: all"):
         assert label in shown
     rows = [line.split() for line in shown.splitlines()]
     pools = [row for row in rows if row and row[0] in ("2MB", "1GB")]
@@ -42,7 +42,7 @@ def test_80_by_24_shows_everything(generation: str) -> None:
     assert sum(int(row[2]) for row in pools) == 509 + 1 - 23 + 5
 
 
-def test_what_is_shown_is_what_was_counted() -> None:
+def test_the_screen_shows_the_counters() -> None:
     simulated = Simulated("6.0", nodes=1).after("grow 2MB 509", "shrink 2MB 23")
     shown = text(simulated.history, simulated.backend.info)
     rows = [line.split() for line in shown.splitlines()]
@@ -53,7 +53,7 @@ def test_what_is_shown_is_what_was_counted() -> None:
     assert restored[1:3] == ["23", "11.5"]
 
 
-def test_what_no_probe_sees_is_a_dash_and_why_is_said() -> None:
+def test_without_probes_values_are_dashes_and_the_reason_is_shown() -> None:
     history = History(at(0.0, status=BLIND))
     history.add(
         dataclasses.replace(at(1.0, status=BLIND), pools=Pools((Pool(2 * MIB, 0, "total", 23),)))
@@ -63,26 +63,26 @@ def test_what_no_probe_sees_is_a_dash_and_why_is_said() -> None:
     assert "saved -   since start -   memmap -   HVO -" in shown
     assert "probes 0 of 1   missed -   lost -   map errors -   drift -" in shown
     assert "not ready: this kernel has no kprobes" in shown
-    for name in ("optimised", "restored", "skipped"):
+    for name in ("optimized", "restored", "skipped"):
         assert [name, "-", "-"] in rows
     assert ["failures", "-"] in rows
     assert ["2MB", "0", "23", *"--", *"-----"] in rows
     assert " 0.0" not in shown
 
 
-def test_a_long_problem_is_wrapped_and_the_rest_pointed_to() -> None:
+def test_a_long_problem_is_wrapped_and_shortened() -> None:
     status = Status(False, (), "no kernel headers for this kernel; " * 20)
     shown = text(History(at(0.0, status=status)))
     lines = [line for line in shown.splitlines() if "kernel headers" in line]
     assert len(lines) == 4
-    assert lines[-1].endswith("(hvoscope check says more)")
+    assert lines[-1].endswith("(see hvoscope check)")
 
 
-def test_failures_and_losses_are_spelled_out() -> None:
+def test_failures_and_lost_events_are_shown() -> None:
     counters = counted(optimize_failures__ENOMEM=3, restore_failures__ENOMEM=1)
     status = Status(True, missed={"optimize": 5}, lost={"ring": 2}, map_errors={"operations": 1})
     shown = text(History(at(0.0, counters, status=status)))
-    assert "failures      optimise ENOMEM 3   restore ENOMEM 1" in shown
+    assert "failures      optimize ENOMEM 3   restore ENOMEM 1" in shown
     assert "missed 5   lost 2   map errors 1" in shown
 
 
@@ -104,7 +104,7 @@ def test_large_numbers_keep_their_columns() -> None:
 def test_more_pools_than_lines() -> None:
     pools = tuple(Pool(2 * MIB, node, "total", 23) for node in range(16))
     history = History(dataclasses.replace(at(0.0, counted()), pools=Pools(pools)))
-    assert "more: make the terminal higher, or sort" in text(history)
+    assert "more: enlarge the terminal, or sort" in text(history)
     assert "more: make" not in text(history, size=(80, 40))
 
 
@@ -116,7 +116,7 @@ def test_a_larger_terminal_shows_probes_calls_and_more_of_the_trend() -> None:
     assert "hugetlb_vmemmap_optimize_folios" not in text(simulated.history, simulated.backend.info)
 
 
-def test_a_probe_that_is_not_attached_says_why_where_there_is_room() -> None:
+def test_a_detached_probe_shows_its_reason_if_it_fits() -> None:
     probes = (
         ProbeStatus("optimize", True, "free_huge_page_vmemmap", "fentry"),
         ProbeStatus("batch", False, reason="the kernel has none"),
@@ -128,7 +128,7 @@ def test_a_probe_that_is_not_attached_says_why_where_there_is_room() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 5), (60, 16), (300, 100)])
-def test_any_size_will_do(size: tuple[int, int]) -> None:
+def test_any_terminal_size_works(size: tuple[int, int]) -> None:
     simulated = Simulated("7.1").after(*STORY)
     text(simulated.history, simulated.backend.info, size=size)
     status = Status(False, (), "no kernel headers for this kernel; " * 20)
@@ -136,7 +136,7 @@ def test_any_size_will_do(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("view", "said"),
+    ("view", "reported"),
     [
         (View(paused=True), "PAUSED"),
         (View(sort="saved", reverse=True), "sort: saved down"),
@@ -144,11 +144,11 @@ def test_any_size_will_do(size: tuple[int, int]) -> None:
         (View(interval=0.5), "every 0.5 s"),
     ],
 )
-def test_the_view_is_on_the_screen(view: View, said: str) -> None:
-    assert said in text(History(at(0.0)), view=view)
+def test_the_view_is_on_the_screen(view: View, reported: str) -> None:
+    assert reported in text(History(at(0.0)), view=view)
 
 
-def test_pools_are_sorted_as_asked() -> None:
+def test_pools_are_sorted_by_the_selected_column() -> None:
     simulated = Simulated().after("grow 2MB 23", "grow 1GB 1")
     for view, first in ((View(sort="saved", reverse=True), "1GB"), (View(sort="total"), "1GB")):
         shown = text(simulated.history, simulated.backend.info, view)
@@ -158,7 +158,7 @@ def test_pools_are_sorted_as_asked() -> None:
         assert pools[0][0] == first
 
 
-def test_only_a_real_kernel_is_called_linux() -> None:
+def test_only_a_real_kernel_is_labelled_linux() -> None:
     assert "Linux 6.1.0-test" in text(History(at(0.0)))
     simulated = Simulated()
     assert "Linux" not in text(simulated.history, simulated.backend.info)

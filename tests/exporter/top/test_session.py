@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop, on a clock and with keys of the test's own."""
+"""The sampling loop, on a test clock and with scripted keys."""
 
 import io
 import os
@@ -13,11 +13,11 @@ from exporter.top.keyboard import Keyboard
 from exporter.top.screen import View
 from exporter.top.session import press, run_plain, run_screen
 from probes.observation import Observation
-from tests.exporter.top.looks import INFO, at, counted
+from tests.exporter.top.observations import INFO, at, counted
 
 
 class Scripted(Keyboard):
-    """Keys out of a list, one entry for each wait; time passes while nobody presses any."""
+    """Keys from a list, one entry per wait; an empty entry lets time pass."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
         super().__init__(None)
@@ -35,58 +35,58 @@ class Scripted(Keyboard):
 
 
 class Source:
-    """23 more huge pages are optimised from look to look."""
+    """A source with 23 more huge pages optimized in each observation."""
 
     def __init__(self, keys: Scripted) -> None:
         self._keys = keys
-        self.looks = 0
+        self.samples = 0
 
     def __call__(self) -> Observation:
-        self.looks += 1
-        return at(self._keys.now, counted(hugepages_optimized=23 * self.looks))
+        self.samples += 1
+        return at(self._keys.now, counted(hugepages_optimized=23 * self.samples))
 
 
 def screen(keys: Scripted, *, count: int | None = None) -> tuple[str, int]:
-    """What went to the terminal, and how often the source was looked at."""
+    """Return the terminal's output and the number of samples taken."""
     console = Console(file=io.StringIO(), force_terminal=True, width=80, height=24)
     source = Source(keys)
     run_screen(source, INFO, View(), console, keys, clock=keys.clock, count=count)
     assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue(), source.looks
+    return console.file.getvalue(), source.samples
 
 
-def test_it_looks_once_an_interval() -> None:
+def test_one_sample_per_interval() -> None:
     keys = Scripted()
-    shown, looks = screen(keys, count=5)
-    assert looks == 5
+    shown, samples = screen(keys, count=5)
+    assert samples == 5
     assert keys.now == pytest.approx(104.0)
-    assert "optimised          23      23" in shown
-    assert "\x1b[?1049h" in shown  # the other screen, and back
+    assert "optimized          23      23" in shown
+    assert "\x1b[?1049h" in shown  # the alternate screen, and back
     assert "\x1b[?1049l" in shown
 
 
 def test_q_quits_at_once() -> None:
     keys = Scripted(["", "", "q"])
-    _, looks = screen(keys)
-    assert looks == 1
+    _, samples = screen(keys)
+    assert samples == 1
     assert keys.now < 101
 
 
-def test_a_pause_looks_at_nothing() -> None:
-    shown, looks = screen(Scripted(["p", *[""] * 40, "q"]))
-    assert looks == 1
+def test_a_pause_takes_no_samples() -> None:
+    shown, samples = screen(Scripted(["p", *[""] * 40, "q"]))
+    assert samples == 1
     assert "PAUSED" in shown
 
 
-def test_after_a_pause_it_goes_on() -> None:
-    shown, looks = screen(Scripted(["p", *[""] * 40, " ", *[""] * 9, "q"]))
-    assert looks == 3
+def test_sampling_resumes_after_a_pause() -> None:
+    shown, samples = screen(Scripted(["p", *[""] * 40, " ", *[""] * 9, "q"]))
+    assert samples == 3
     assert shown.count("PAUSED") == 1
 
 
-def test_a_key_is_seen_before_the_next_look() -> None:
-    shown, looks = screen(Scripted(["s", "r", "w", "q"]))
-    assert looks == 1
+def test_a_key_takes_effect_before_the_next_sample() -> None:
+    shown, samples = screen(Scripted(["s", "r", "w", "q"]))
+    assert samples == 1
     assert "sort: node down" in shown
     assert "latency: 1 min" in shown
 
@@ -104,7 +104,7 @@ def test_keys() -> None:
     assert sorts == ["size", "node", "total", "rate", "saved", "failed", "size"]
 
 
-def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     keys = Scripted()
     source = Source(keys)
     run_plain(source, INFO, 2.0, keys=keys, clock=keys.clock, count=3)
@@ -112,19 +112,19 @@ def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) ->
     assert header.split()[:3] == ["SECONDS", "SAVED", "OPT/s"]
     assert [line.split()[0] for line in lines] == ["0.0", "2.0", "4.0"]
     assert [line.split()[2] for line in lines] == ["-", "11.5", "11.5"]
-    assert source.looks == 3
+    assert source.samples == 3
     assert keys.now == 104.0
 
 
 @contextmanager
 def pipe() -> Iterator[tuple[Keyboard, io.FileIO]]:
-    """A keyboard that a test can write to."""
+    """Yield a keyboard that the test can write to."""
     reader, writer = os.pipe()
     with io.FileIO(reader, closefd=True), io.FileIO(writer, "w") as file:
         yield Keyboard(reader), file
 
 
-def test_a_keyboard_gives_what_is_pressed() -> None:
+def test_a_keyboard_returns_pressed_keys() -> None:
     with pipe() as (keyboard, file):
         assert keyboard.wait(0) == ""
         file.write(b"sr")
@@ -133,7 +133,7 @@ def test_a_keyboard_gives_what_is_pressed() -> None:
         assert keyboard.wait(10) == ""
 
 
-def test_the_end_of_input_is_no_key() -> None:
+def test_end_of_input_is_not_a_key() -> None:
     with pipe() as (keyboard, file):
         file.close()
         assert keyboard.wait(10) == ""

@@ -89,24 +89,24 @@ def test_json_numbers_are_exact_as_doubles() -> None:
     assert [int(exact[name], 16) for name in ("start", "end", "reuse")] == [top, top - 1, top - 2]
 
 
-def test_a_name_gives_the_terminal_no_orders() -> None:
+def test_control_characters_in_a_name_are_escaped() -> None:
     shown = row(EXIT._replace(comm=b"\x1b[31mred\xff"), INFO)
     assert r"\x1b[31mred\xff" in shown
     assert shown.isprintable()
 
 
-def test_why_nothing_was_done_is_shown() -> None:
+def test_the_skip_reason_is_shown() -> None:
     skipped = EXIT._replace(ptes=0, frames_freed=0, frames_allocated=0, reason=Reason.OFF)
     assert cells(row(skipped, INFO))["REASON"] == "off"
 
 
-def test_a_batch_has_no_page_of_its_own() -> None:
+def test_a_batch_has_no_page_columns() -> None:
     shown = cells(row(EXIT._replace(kind=Kind.BATCH_EXIT, node=-1, ptes=184), INFO))
     assert (shown["PTES"], shown["LAT(us)"]) == ("184", "12.3")
     assert [shown[name] for name in ("NODE", "START", "FREED", "ALLOC", "RET")] == [""] * 5
 
 
-def test_gaps_stand_in_their_place() -> None:
+def test_gaps_are_printed_in_their_place() -> None:
     block = b"".join(
         EXIT._replace(cpu=cpu, sequence=sequence).pack()
         for cpu, sequence in ((3, 0), (3, 1), (1, 0), (3, 5), (1, 23))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Selections that nothing can match are told, with what there is instead."""
+"""Selections that nothing can match are rejected with the possible values."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,22 +27,27 @@ def simulated() -> Iterator[Backend]:
 
 
 @pytest.mark.parametrize(
-    ("selection", "said"),
+    ("selection", "reported"),
     [
-        (Selection(sizes=(3 * MB,)), "--size 3MB: there are no huge pages of this size (only 2MB"),
-        (Selection(sizes=(2 * MB, 16 * GB)), "--size 16GB: .* (only 2MB, 1GB)"),
-        (Selection(nodes=(0, 2)), "--node 2: .* (only on 0, 1)"),
+        (Selection(sizes=(3 * MB,)), "--size 3MB: no huge pages of this size (expected 2MB"),
+        (Selection(sizes=(2 * MB, 16 * GB)), "--size 16GB: .* (expected 2MB, 1GB)"),
+        (Selection(nodes=(0, 2)), "--node 2: .* (expected 0, 1)"),
         (
             Selection(steps=("batch",)),
             "--step batch: not attached: this kernel has no such step (at",
         ),
-        (Selection(comms=("containerd-shim-runc-v2",)), ".*at most (write 'containerd-shim')"),
-        (Selection(comms=("*[0-9]-of-the-long-kind",)), "--comm .* 15 bytes at most$"),
-        (Selection(pids=(1 << 23,)), "--pid 8388608: there is no such process or thread"),
+        (
+            Selection(comms=("containerd-shim-runc-v2",)),
+            ".*at most 15 bytes (try 'containerd-shim')",
+        ),
+        (Selection(comms=("*[0-9]-of-the-long-kind",)), "--comm .* at most 15 bytes$"),
+        (Selection(pids=(1 << 23,)), "--pid 8388608: no such process or thread"),
     ],
 )
-def test_nothing_can_match(simulated: Backend, selection: Selection, said: str) -> None:
-    pattern = said.replace("(", r"\(").replace(")", r"\)")
+def test_an_impossible_selection_is_rejected(
+    simulated: Backend, selection: Selection, reported: str
+) -> None:
+    pattern = reported.replace("(", r"\(").replace(")", r"\)")
     with pytest.raises(ImpossibleError, match=pattern) as caught:
         check_possible(selection, simulated, Host())
     assert "\n" not in str(caught.value)
@@ -59,7 +64,7 @@ def test_nothing_can_match(simulated: Backend, selection: Selection, said: str) 
         Selection(failed=True, min_latency_ns=10**9),
     ],
 )
-def test_something_may_match(simulated: Backend, selection: Selection) -> None:
+def test_a_possible_selection_is_accepted(simulated: Backend, selection: Selection) -> None:
     check_possible(selection, simulated, Host())
 
 
@@ -67,7 +72,7 @@ def live(host: Host) -> Backend:
     return LiveBackend(host, stream=True)
 
 
-def test_what_a_machine_does_not_show_may_be_there(tmp_path: Path) -> None:
+def test_a_value_that_a_machine_does_not_show_is_accepted(tmp_path: Path) -> None:
     check_possible(Selection(sizes=(3 * MB,), nodes=(7,)), live(make_host(tmp_path, {})), Host())
     host = make_host(
         tmp_path,
@@ -79,11 +84,11 @@ def test_what_a_machine_does_not_show_may_be_there(tmp_path: Path) -> None:
     check_possible(Selection(sizes=(3 * MB,), nodes=(7,)), live(host), Host())
 
 
-def test_sizes_of_a_machine(tmp_path: Path) -> None:
+def test_a_size_that_the_machine_lacks_is_rejected(tmp_path: Path) -> None:
     pool = "sys/devices/system/node/node0/hugepages/hugepages-{}kB/nr_hugepages"
     files = {"sys/devices/system/node/online": "0\n"}
     files |= {pool.format(size): "0\n" for size in (2048, 32768)}
-    with pytest.raises(ImpossibleError, match=r"--size 1GB: .* \(only 2MB, 32MB\)"):
+    with pytest.raises(ImpossibleError, match=r"--size 1GB: .* \(expected 2MB, 32MB\)"):
         check_possible(Selection(sizes=(GB,)), live(make_host(tmp_path, files)), Host())
 
 
@@ -96,13 +101,15 @@ def test_sizes_of_a_machine(tmp_path: Path) -> None:
         ("", 509, False),
     ],
 )
-def test_tasks_of_a_machine(tmp_path: Path, namespace: str, pid: int, known: bool) -> None:
+def test_a_task_that_does_not_exist_is_rejected(
+    tmp_path: Path, namespace: str, pid: int, known: bool
+) -> None:
     host = make_host(tmp_path, {"proc/23/stat": "23 (sysctl) R\n", "proc/self/ns/mnt": "\n"})
     if namespace:
         (host.proc / "self/ns/pid").symlink_to(namespace)
     source = live(host)
     if known:
-        with pytest.raises(ImpossibleError, match="--pid 509: there is no such process"):
+        with pytest.raises(ImpossibleError, match="--pid 509: no such process"):
             check_possible(Selection(pids=(pid,)), source, host)
     else:
         check_possible(Selection(pids=(pid,)), source, host)

@@ -21,7 +21,7 @@ def write_server(folder: Path, name: str = "127.0.0.1") -> trustme.LeafCert:
 
 def client(certificate: trustme.LeafCert | None = None) -> ssl.SSLContext:
     """A client that trusts the CA, with a certificate or without."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # quicker than with the system's CAs
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # faster than loading the system's CAs
     CA.configure_trust(context)
     if certificate:
         certificate.configure_cert(context)

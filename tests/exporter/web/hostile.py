@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that stall, each at another point, and one that does not read what it asked for."""
+"""Clients that stall, each at another point, and one that does not read its response."""
 
 import socket
 import ssl
@@ -13,7 +13,7 @@ _REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n"
 
 
 def silent(where: Where) -> socket.socket:
-    """Connects, and says nothing."""
+    """Connects and sends nothing."""
     return socket.create_connection(where, 30)
 
 
@@ -23,24 +23,24 @@ def half_a_request(where: Where) -> socket.socket:
 
 
 def half_a_hello(where: Where) -> socket.socket:
-    """Begins a TLS handshake, and leaves it in the middle of its first message."""
+    """Stalls within the first message of a TLS handshake."""
     return _saying(where, client_hello()[:100])
 
 
 def a_hello(where: Where) -> socket.socket:
-    """Leaves a TLS handshake after its first message: the server waits for the second."""
+    """Stalls after the first message of a TLS handshake."""
     return _saying(where, client_hello())
 
 
 def half_a_request_in_tls(where: Where) -> socket.socket:
-    """Shakes hands, and begins a request."""
+    """Completes the TLS handshake and begins a request."""
     stream = client().wrap_socket(socket.create_connection(where, 30), server_hostname=where[0])
     stream.sendall(_REQUEST)
     return stream
 
 
 def many_requests_and_no_reading(where: Where) -> socket.socket:
-    """Asks for more than the sockets' buffers hold, and takes none of it."""
+    """Requests more than the sockets' buffers hold and reads nothing."""
     stream = client().wrap_socket(_narrow(where), server_hostname=where[0])
     stream.sendall((_REQUEST + b"\r\n") * 1009)
     return stream
@@ -54,13 +54,13 @@ TLS = (silent, half_a_hello, a_hello, half_a_request_in_tls)
 def stalled(
     where: Where, kinds: Sequence[Callable[[Where], socket.socket]], number: int
 ) -> Iterator[list[socket.socket]]:
-    """``number`` clients of every kind in turn."""
+    """Start ``number`` clients, of every kind in turn."""
     with ExitStack() as stack:
         yield [stack.enter_context(kinds[n % len(kinds)](where)) for n in range(number)]
 
 
 def client_hello() -> bytes:
-    """The first message of a TLS handshake."""
+    """Return the first message of a TLS handshake."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = client().wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
     try:
@@ -77,7 +77,7 @@ def _saying(where: Where, data: bytes) -> socket.socket:
 
 
 def _narrow(where: Where) -> socket.socket:
-    """A connection with the smallest receive buffer there is."""
+    """Connect with the smallest possible receive buffer."""
     stream = socket.socket()
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     stream.settimeout(30)

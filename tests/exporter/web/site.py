@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A site with one number on it, served on a free port of the loopback."""
+"""A site with one metric, served on a free loopback port."""
 
 import http.client
 import ssl
@@ -23,7 +23,7 @@ LOOPBACK = TcpAddress("127.0.0.1", 0)
 
 
 class Numbers:
-    """The site, and what it says of itself, to be changed by a test."""
+    """The site and its state, which tests change."""
 
     def __init__(self) -> None:
         self.readiness = Readiness(True, "")
@@ -35,7 +35,7 @@ class Numbers:
 
 
 class Served:
-    """A server that runs for as long as the ``with`` block does."""
+    """A server that runs during the ``with`` block."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Served:
         context: ssl.SSLContext | None = None,
         **headers: str,
     ) -> tuple[int, bytes, http.client.HTTPMessage]:
-        """One request on a connection of its own; underscores in header names become dashes."""
+        """Send one request on a new connection; underscores in header names become dashes."""
         with self.connection(context) as connection:
             return ask(connection, path, method, **headers)
 
@@ -94,18 +94,18 @@ class Served:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread is about to bring about."""
+    """Wait for a condition that another thread sets."""
     for _ in range(3000):
         if condition():
             return
         threading.Event().wait(0.01)
-    raise AssertionError("it never came to pass")
+    raise AssertionError("timeout: the condition is still false")
 
 
 def ask(
     connection: http.client.HTTPConnection, path: str, method: str = "GET", **headers: str
 ) -> tuple[int, bytes, http.client.HTTPMessage]:
-    """One request on an open connection: status, body, headers."""
+    """Send one request on an open connection: status, body, headers."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request(method, path, headers=named)
     answer = connection.getresponse()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""accept(2) that fails: for want of descriptors, for one connection, and for good."""
+"""Failing accept(2): out of descriptors, for one connection, and permanently."""
 
 import errno
 import http.client
@@ -23,7 +23,7 @@ from tests.process import taken
 
 
 def server_of(*listeners: socket.socket) -> tuple[Server, threading.Event]:
-    """A server, and what is set when it has ended."""
+    """Return a server, and an event that is set when it has ended."""
     ended = threading.Event()
     config = WebConfigFile(None, lambda: 0.0)
     return Server(listeners, Numbers().site(), config, when_ended=ended.set), ended
@@ -40,7 +40,7 @@ def healthy(listener: socket.socket) -> int:
 
 
 class Failing(socket.socket):
-    """A listening socket whose accept fails as the kernel may fail it."""
+    """A listening socket whose accept fails with given errors."""
 
     error = errno.EPERM
     tries = 0
@@ -60,7 +60,7 @@ def failing(error: int) -> Failing:
 @pytest.mark.parametrize(
     "error", [errno.EPERM, errno.EPROTO, errno.ECONNABORTED, errno.EMFILE, errno.ENOMEM]
 )
-def test_an_error_that_may_pass_is_tried_again_and_again_and_starves_nobody(
+def test_a_temporary_error_is_retried_and_starves_no_client(
     error: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     (good,) = sockets.listen([LOOPBACK])
@@ -71,27 +71,25 @@ def test_an_error_that_may_pass_is_tried_again_and_again_and_starves_nobody(
         assert healthy(good) == 200
         eventually(lambda: bad.tries >= 5)
         assert not ended.wait(0.5)
-        assert bad.tries < 20  # 1 ms and twice as long each time, up to half a second
+        assert bad.tries < 20  # pauses double from 1 ms to half a second
         assert healthy(good) == 200
     finally:
         server.stop()
     assert ended.is_set()
     assert server.problem == ""
     assert [r.message for r in caplog.records] == [
-        f"can't accept a connection: {os.strerror(error)} (said once)"
+        f"can't accept a connection: {os.strerror(error)} (logged once)"
     ]
 
 
 @pytest.mark.parametrize("error", [errno.EINVAL, errno.EACCES, errno.EBADF, errno.ENOTSOCK])
-def test_an_error_that_can_not_pass_ends_the_server(
-    error: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_permanent_error_ends_the_server(error: int, caplog: pytest.LogCaptureFixture) -> None:
     bad = failing(error)
     where = str(sockets.address_of(bad))
     server, ended = server_of(bad)
     server.start()
     assert ended.wait(30)
-    assert server.problem == (f"can't accept connections on {where} any more: {os.strerror(error)}")
+    assert server.problem == (f"can no longer accept connections on {where}: {os.strerror(error)}")
     assert bad.tries == 1
     assert caplog.records == []
     server.stop()
@@ -104,7 +102,8 @@ def test_a_socket_that_was_shut_down_ends_the_server() -> None:
     assert healthy(listener) == 200
     listener.shutdown(socket.SHUT_RDWR)
     assert ended.wait(30)
-    assert "any more: Invalid argument" in server.problem
+    assert server.problem.startswith("can no longer accept connections on ")
+    assert server.problem.endswith(": Invalid argument")
     server.stop()
 
 
@@ -127,12 +126,12 @@ def test_a_daemon_whose_socket_is_shut_down_ends_with_one_line() -> None:
         listener.shutdown(socket.SHUT_RDWR)
         assert process.wait(60) == 2
         assert process.stderr
-        said = process.stderr.read().splitlines()
+        reported = process.stderr.read().splitlines()
     listener.close()
-    assert said[-1] == (
-        f"hvoscope: error: can't accept connections on {address} any more: Invalid argument"
+    assert reported[-1] == (
+        f"hvoscope: error: can no longer accept connections on {address}: Invalid argument"
     )
-    assert not any("Traceback" in line for line in said)
+    assert not any("Traceback" in line for line in reported)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -140,7 +139,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_a_daemon_without_descriptors_serves_who_is_connected_and_recovers() -> None:
+def test_a_daemon_out_of_descriptors_serves_open_connections_and_recovers() -> None:
     with daemon("--backend", "sim") as (process, url, _):
         host, _, port = url.removeprefix("http://").partition(":")
         first = http.client.HTTPConnection(host, int(port), timeout=30)

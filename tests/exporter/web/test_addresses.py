@@ -15,27 +15,27 @@ from exporter.web.addresses import Address, TcpAddress, UnixAddress, parse_addre
         ("unix:/run/hvoscope.sock", UnixAddress("/run/hvoscope.sock")),
     ],
 )
-def test_addresses_are_read(text: str, address: Address) -> None:
+def test_addresses_are_parsed(text: str, address: Address) -> None:
     assert parse_address(text) == address
 
 
 @pytest.mark.parametrize("text", ["", "10917", "host", "host:", "host:x", "host:-1", "::1:80"])
-def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(ValueError, match="is no HOST:PORT"):
+def test_an_invalid_address_is_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match="invalid address"):
         parse_address(text)
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("127.0.0.1:65536", "ports end at 65535"),
-        ("unix:run/here", "must start with /"),
-        ("unix:", "must start with /"),
+        ("127.0.0.1:65536", "expected at most 65535"),
+        ("unix:run/here", "expected unix:/PATH"),
+        ("unix:", "expected unix:/PATH"),
         ("unix:/" + "x" * 107, "at most 107 bytes"),
-        ("unix:/a\0b", "none of them zero"),
+        ("unix:/a\0b", "no NUL"),
     ],
 )
-def test_what_no_socket_can_have(text: str, reason: str) -> None:
+def test_an_invalid_port_or_path_is_rejected(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         parse_address(text)
 

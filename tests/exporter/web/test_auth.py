@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Basic authentication, by itself and through the server."""
+"""Basic authentication, alone and through the server."""
 
 import asyncio
 import base64
@@ -27,7 +27,7 @@ def allowed(users: Users, authorization: str) -> bool:
     return asyncio.run(users.allow(authorization))
 
 
-def test_who_gets_in() -> None:
+def test_only_known_users_with_their_password_are_allowed() -> None:
     users = Users({"alice": hashed("open:sesame"), "bob": hashed("")})
     assert allowed(users, basic("alice", "open:sesame"))
     assert allowed(users, basic("bob", ""))
@@ -46,20 +46,20 @@ def test_who_gets_in() -> None:
     "authorization",
     ["", "Basic", "Basic !!!", "Basic YWxpY2U", "Bearer YWxpY2U6eA==", "YWxpY2U6eA==", "Basic ä"],
 )
-def test_what_is_no_basic_authentication(authorization: str) -> None:
+def test_invalid_authorization_is_rejected(authorization: str) -> None:
     assert not allowed(Users({"alice": hashed("x")}), authorization)
 
 
-def test_the_scheme_has_no_case() -> None:
+def test_the_scheme_is_case_insensitive() -> None:
     users = Users({"alice": hashed("x")})
     assert allowed(users, basic("alice", "x").replace("Basic", "bAsIc"))
 
 
-def test_without_users_everyone_gets_in() -> None:
+def test_without_users_everyone_is_allowed() -> None:
     assert allowed(Users({}), "")
 
 
-def test_a_password_that_was_right_costs_no_second_bcrypt() -> None:
+def test_a_correct_password_is_hashed_only_once() -> None:
     async def calls() -> list[bool]:
         users = Users({"alice": bcrypt.hashpw(b"x", bcrypt.gensalt(12))})
         loop = asyncio.get_running_loop()
@@ -72,14 +72,14 @@ def test_a_password_that_was_right_costs_no_second_bcrypt() -> None:
     assert all(asyncio.run(calls()))
 
 
-def test_a_password_that_was_wrong_is_not_remembered_as_right() -> None:
+def test_a_wrong_password_is_not_cached() -> None:
     users = Users({"alice": hashed("x")})
     assert not allowed(users, basic("alice", "y"))
     assert not allowed(users, basic("alice", "y"))
     assert allowed(users, basic("alice", "x"))
 
 
-def test_guessing_does_not_fill_the_machine() -> None:
+def test_guesses_are_limited() -> None:
     async def guess() -> list[bool | BaseException]:
         users = Users({"alice": hashed("x")})
         guesses = (users.allow(basic("alice", str(number))) for number in range(23))
@@ -90,7 +90,7 @@ def test_guessing_does_not_fill_the_machine() -> None:
     assert sum(isinstance(answer, BusyError) for answer in answers) == 7
 
 
-def test_who_is_known_does_not_wait_behind_those_who_guess() -> None:
+def test_a_cached_user_does_not_wait_for_guesses() -> None:
     async def both() -> None:
         users = Users({"alice": hashed("x")})
         assert await users.allow(basic("alice", "x"))
@@ -104,7 +104,7 @@ def test_who_is_known_does_not_wait_behind_those_who_guess() -> None:
     asyncio.run(both())
 
 
-def test_passwords_longer_than_bcrypt_looks_at() -> None:
+def test_passwords_longer_than_72_bytes() -> None:
     users = Users({"alice": hashed("x" * 72)})
     assert allowed(users, basic("alice", "x" * 100))
     assert not allowed(users, basic("alice", "x" * 71))
@@ -114,7 +114,7 @@ GOOD = bcrypt.hashpw(b"x", b"$2b$04$abcdefghijklmnopqrstuu").decode()
 
 
 @pytest.mark.parametrize("prefix", ["$2a$", "$2b$", "$2y$"])
-def test_hashes_that_other_tools_make(prefix: str) -> None:
+def test_hashes_of_other_tools_are_accepted(prefix: str) -> None:
     text = GOOD.replace("$2b$", prefix)
     assert cost_of(text) == 4
     assert allowed(Users({"alice": text.encode()}), basic("alice", "x"))
@@ -135,8 +135,8 @@ def test_hashes_that_other_tools_make(prefix: str) -> None:
         GOOD[:40] + "-" + GOOD[41:],
     ],
 )
-def test_hashes_that_can_not_be_used(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is (no|a) "):
+def test_unusable_hashes_are_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is (not )?a "):
         cost_of(text)
 
 
@@ -145,7 +145,7 @@ def test_hashes_that_can_not_be_used(text: str) -> None:
     salt=st.text("./AZaz09", min_size=22, max_size=22),
     password=st.binary(max_size=100),
 )
-def test_every_hash_that_is_accepted_can_be_tried(prefix: str, salt: str, password: bytes) -> None:
+def test_every_accepted_hash_can_be_verified(prefix: str, salt: str, password: bytes) -> None:
     text = f"{prefix}04${salt}" + GOOD[29:]
     try:
         cost_of(text)
@@ -160,12 +160,12 @@ def test_every_hash_that_is_accepted_can_be_tried(prefix: str, salt: str, passwo
     )
 
 
-def test_names_that_are_no_text() -> None:
+def test_names_that_are_not_utf8() -> None:
     users = Users({"\ufffd": hashed("x")})
     assert not allowed(users, "Basic " + base64.b64encode(b"\xff:x").decode())
 
 
-def test_a_password_with_a_zero_byte_is_wrong_and_not_an_error(tmp_path: Path) -> None:
+def test_a_password_with_a_nul_byte_is_wrong_and_not_an_error(tmp_path: Path) -> None:
     path = tmp_path / "web.yml"
     path.write_text(f"basic_auth_users: {{alice: {hashed('x').decode()}}}\n")
     with Served(Numbers().site(), path) as served:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which exposition format a client gets: RFC 9110, section 12.5.1."""
+"""Negotiation of the exposition format: RFC 9110, section 12.5.1."""
 
 import socket
 
@@ -31,14 +31,14 @@ WANT_OPENMETRICS = (
     "application/*, text/plain;q=0.5",
     "*/*, text/plain;q=0.5",
     "text/*;q=0, */*;q=0.1",
-    # as much as text, and named
+    # named with the same weight as text
     f"text/plain, {OM}",
     f"text/plain;version=0.0.4, */*;q=0.8, {OM}; version=1.0.0; charset=utf-8",
     f"{OM}, */*",
-    # the list and its elements, as loose as the grammar is
+    # variants of the grammar
     f" , ,\t{OM} ;version=1.0.0 ; ;q=0.5;, ,",
     f'text/plain;note=", {OM};q=0";q=0.1, {OM};q=0.2',
-    f"*; q=.2, {OM}",  # one bad element costs that element only
+    f"*; q=.2, {OM}",  # only the invalid element is ignored
     f'text/plain;q=0.5, {OM};q=0.7, text/html;level="1',
 )
 
@@ -47,7 +47,7 @@ WANT_TEXT = (
     "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2",
     "*/*;q=0.8,text/plain; charset=utf-8; version=0.0.4",
     'text/plain; version="0.0.4"',
-    # OpenMetrics that is not served
+    # unsupported OpenMetrics
     *(f"{OM}; version=0.0.1", f'{OM}; version="2.0.0"', f"{OM}; version=foo", f"{OM};version="),
     *(f"{OM}; charset=latin1", f"{OM};profile=x", f"{OM}x", f"x{OM}", "application/openmetrics"),
     f"{OM}; version=1.0.0; version=1.0.0",
@@ -93,7 +93,7 @@ def test_text_is_preferred(accept: str) -> None:
     assert choose(accept) is TEXT
 
 
-def test_elements_are_read_whole() -> None:
+def test_elements_are_parsed_whole() -> None:
     header = 'A/B ; X="c,\\"d;q=0"; y=Z;q=0.25 , gzip'
     assert list(alternatives(header)) == [
         Alternative("a/b", {"x": 'c,"d;q=0', "y": "Z"}, 0.25),
@@ -110,7 +110,7 @@ def test_elements_are_read_whole() -> None:
         ("a;" + " " * 10) * 1300 + "=",
     ],
 )
-def test_hostile_headers_are_read_in_linear_time(header: str) -> None:
+def test_hostile_headers_are_parsed_in_linear_time(header: str) -> None:
     assert choose(header) is TEXT  # the runner's timeout is the assertion
 
 
@@ -139,6 +139,6 @@ def test_accept_lines_are_one_list() -> None:
         assert answered(served)[1] == TEXT.content_type
 
 
-def test_caches_are_told_what_the_answer_depends_on() -> None:
+def test_vary_names_the_negotiated_headers() -> None:
     with Served(Numbers().site()) as served:
         assert served.ask("/numbers")[2].get_all("Vary") == ["Accept"]

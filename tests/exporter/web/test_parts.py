@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The small parts: token bucket, workers, compression, what is said once, the routing itself."""
+"""Small modules: token bucket, workers, compression, log lines logged once, routing."""
 
 import asyncio
 import gzip
@@ -10,14 +10,14 @@ from http import HTTPStatus
 import pytest
 
 from exporter.web.bucket import RateLimit, TokenBucket
-from exporter.web.compression import SMALLEST, accepts_gzip, compressed
+from exporter.web.compression import MIN_BYTES, accepts_gzip, compressed
+from exporter.web.log_once import LogOnce
 from exporter.web.messages import Request, Response
-from exporter.web.once import Once
 from exporter.web.workers import BusyError, Workers
 from tests.exporter.web.site import Numbers
 
 
-def test_a_bucket_fills_with_time_and_never_over() -> None:
+def test_a_bucket_fills_over_time_up_to_its_limit() -> None:
     now = 100.0
     bucket = TokenBucket(RateLimit(interval=2.0, burst=3), lambda: now)
     assert [bucket.take() for _ in range(4)] == [True, True, True, False]
@@ -56,14 +56,14 @@ def test_a_bucket_fills_with_time_and_never_over() -> None:
         ("xgzip", False),
     ],
 )
-def test_who_accepts_gzip(header: str, accepted: bool) -> None:
+def test_gzip_negotiation(header: str, accepted: bool) -> None:
     assert accepts_gzip(header) is accepted
 
 
-def test_what_is_small_stays_as_it_is() -> None:
-    small = Response(HTTPStatus.OK, b"x" * (SMALLEST - 1))
+def test_small_responses_are_not_compressed() -> None:
+    small = Response(HTTPStatus.OK, b"x" * (MIN_BYTES - 1))
     assert compressed(small, "gzip") == small
-    large = Response(HTTPStatus.OK, b"x" * SMALLEST)
+    large = Response(HTTPStatus.OK, b"x" * MIN_BYTES)
     assert gzip.decompress(compressed(large, "gzip").body) == large.body
     assert compressed(large, "").headers == (("Vary", "Accept-Encoding"),)
 
@@ -77,7 +77,7 @@ def test_the_site_answers_without_a_server() -> None:
     assert site.answer(Request("POST", "/", {})).status == HTTPStatus.METHOD_NOT_ALLOWED
 
 
-def test_workers_hand_on_what_a_job_returns_or_raises() -> None:
+def test_workers_return_results_and_raise_errors() -> None:
     def broken() -> int:
         raise LookupError("a reason")
 
@@ -90,7 +90,7 @@ def test_workers_hand_on_what_a_job_returns_or_raises() -> None:
     assert asyncio.run(both()) == 23
 
 
-def test_whoever_gives_up_leaves_the_thread_its_place() -> None:
+def test_a_cancelled_job_counts_until_its_thread_ends() -> None:
     go_on = threading.Event()
 
     async def give_up() -> None:
@@ -111,7 +111,7 @@ def test_whoever_gives_up_leaves_the_thread_its_place() -> None:
     asyncio.run(give_up())
 
 
-def test_a_job_that_outlives_the_loop_harms_nobody() -> None:
+def test_a_job_that_outlives_the_loop_is_harmless() -> None:
     go_on, ended = threading.Event(), threading.Event()
 
     def job() -> None:
@@ -128,13 +128,13 @@ def test_a_job_that_outlives_the_loop_harms_nobody() -> None:
     assert ended.wait(30)
 
 
-def test_things_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    once = Once(logging.getLogger("hvoscope"))
+def test_lines_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    once = LogOnce(logging.getLogger("hvoscope"))
     for _ in range(3):
         once.error("no %s", "good")
         once.warning("%d", 23)
     for number in range(1009):
         once.error("%d", number)
-    said = [record.message for record in caplog.records]
-    assert said[:2] == ["no good (said once)", "23 (said once)"]
-    assert len(said) == len(set(said)) == 100
+    reported = [record.message for record in caplog.records]
+    assert reported[:2] == ["no good (logged once)", "23 (logged once)"]
+    assert len(reported) == len(set(reported)) == 100

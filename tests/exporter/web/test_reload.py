@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A web configuration that changes while it is in force."""
+"""A web configuration that changes while it is active."""
 
 import logging
 from pathlib import Path
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def replace(path: Path, text: str) -> None:
-    """As a careful operator does: written aside, then moved over."""
+    """Replace the file atomically, by rename."""
     new = path.with_suffix(".new")
     new.write_text(text)
     new.rename(path)
@@ -40,13 +40,13 @@ def test_without_a_file() -> None:
     assert rules.current().scheme == "http"
 
 
-def test_a_broken_file_is_no_start(path: Path) -> None:
+def test_an_invalid_file_prevents_the_start(path: Path) -> None:
     path.write_text("nonsense: 1\n")
     with pytest.raises(ConfigError, match="unknown key"):
         file_of(path)
 
 
-def test_the_same_rules_while_nothing_changes(path: Path) -> None:
+def test_an_unchanged_file_is_not_reloaded(path: Path) -> None:
     rules = file_of(path)
     assert rules.current() is rules.current()
 
@@ -60,7 +60,7 @@ def test_every_file_that_is_named_is_watched(path: Path, name: str) -> None:
     assert rules.current() is not before
 
 
-def test_a_broken_change_is_said_once_and_the_old_rules_stay(
+def test_an_invalid_change_is_logged_once_and_the_old_configuration_stays(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rules = file_of(path)
@@ -71,10 +71,10 @@ def test_a_broken_change_is_said_once_and_the_old_rules_stay(
     path.unlink()
     for _ in range(23):
         assert rules.current() is before
-    said = [record.message for record in caplog.records]
-    assert len(said) == 2
-    assert "the web configuration in force stays" in said[0] and "gone.crt" in said[0]
-    assert "web.yml: No such file or directory" in said[1]
+    reported = [record.message for record in caplog.records]
+    assert len(reported) == 2
+    assert "the previous one stays active" in reported[0] and "gone.crt" in reported[0]
+    assert "web.yml: No such file or directory" in reported[1]
 
 
 def test_a_certificate_and_its_key_that_change_one_after_the_other(
@@ -86,14 +86,14 @@ def test_a_certificate_and_its_key_that_change_one_after_the_other(
     before = rules.current()
     certificate = CA.issue_cert("127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(path.parent / "server.crt")
-    assert rules.current() is before  # the key is still the old one's
+    assert rules.current() is before  # the key still belongs to the old certificate
     certificate.private_key_pem.write_to_path(path.parent / "server.key")
     assert rules.current() is not before
     levels = [record.levelname for record in caplog.records]
     assert levels == ["ERROR", "INFO"]
 
 
-def test_reading_again_is_no_refill(path: Path) -> None:
+def test_a_reload_does_not_refill_the_bucket(path: Path) -> None:
     path.write_text(LIMIT)
     rules = file_of(path)
     bucket = rules.current().bucket
@@ -115,7 +115,7 @@ def test_a_renewed_certificate_is_served_to_the_next_client(path: Path) -> None:
         assert served.ask("/numbers", context=client())[0] == 200
 
 
-def test_a_connection_from_before_tls_carries_no_further_request(path: Path) -> None:
+def test_a_connection_from_before_tls_serves_no_further_request(path: Path) -> None:
     with Served(Numbers().site(), path) as served, served.connection() as connection:
         assert ask(connection, "/numbers")[0] == 200
         replace(path, TLS)

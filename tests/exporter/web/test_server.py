@@ -17,7 +17,7 @@ from prometheus_client import Gauge
 from exporter.web.addresses import TcpAddress, UnixAddress, parse_address
 from exporter.web.app import Readiness, Site
 from exporter.web.auth import Users
-from exporter.web.gate import Gate
+from exporter.web.handler import RequestHandler
 from exporter.web.limits import DEFAULT
 from exporter.web.messages import Request, Response
 from exporter.web.reload import WebConfigFile
@@ -37,13 +37,13 @@ def served(numbers: Numbers) -> Iterator[Served]:
 
 
 def raw(served: Served, sent: bytes) -> bytes:
-    """All that comes back until the server closes."""
+    """Return all data until the server closes."""
     with socket.create_connection(served.where, 30) as client:
         client.sendall(sent)
         return b"".join(iter(lambda: client.recv(65536), b""))
 
 
-def test_metrics_where_they_were_put_and_nowhere_else(served: Served) -> None:
+def test_metrics_are_only_at_the_telemetry_path(served: Served) -> None:
     status, body, headers = served.ask("/numbers")
     assert (status, headers["Content-Type"]) == (
         200,
@@ -55,7 +55,7 @@ def test_metrics_where_they_were_put_and_nowhere_else(served: Served) -> None:
         assert served.ask(path)[0] == 404, path
 
 
-def test_a_path_is_a_path_however_it_is_written(served: Served) -> None:
+def test_percent_encoded_paths_are_decoded(served: Served) -> None:
     for path in ("/numbers?name=answer", "/number%73", "http://anywhere.example/numbers?x"):
         assert served.ask(path)[0] == 200, path
 
@@ -66,7 +66,7 @@ def test_a_path_is_a_path_however_it_is_written(served: Served) -> None:
         ("http://anywhere.example", 200),
         ("http://anywhere.example?x", 200),
         ("HTTP://anywhere.example:80/numb%65rs?name[]=answer&x=/-/ready", 200),
-        ("http://[::1/numbers", 200),  # whose the authority is, is none of our business
+        ("http://[::1/numbers", 200),  # the authority is not checked
         ("/numbers?", 200),
         ("/numbers?a=://b/c", 200),
         ("/numbers?name%5B%5D=answer", 200),
@@ -83,7 +83,7 @@ def test_every_form_of_a_target(served: Served, target: str, status: int) -> Non
     assert raw(served, request.encode()).startswith(b"HTTP/1.1 %d " % status)
 
 
-def test_openmetrics_for_those_who_ask(served: Served) -> None:
+def test_openmetrics_on_request(served: Served) -> None:
     _, body, headers = served.ask("/numbers", Accept="application/openmetrics-text; version=1.0.0")
     assert headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
     assert body.endswith(b"# EOF\n")
@@ -95,7 +95,7 @@ def test_landing_page(served: Served) -> None:
     assert headers["Content-Type"] == "text/html; charset=utf-8"
 
 
-def test_healthy_says_nothing_of_ready(served: Served, numbers: Numbers) -> None:
+def test_healthy_is_independent_of_ready(served: Served, numbers: Numbers) -> None:
     assert served.ask("/-/ready")[:2] == (200, b"ready\n")
     numbers.readiness = Readiness(False, "no probes")
     assert served.ask("/-/ready")[:2] == (503, b"not ready: no probes\n")
@@ -115,13 +115,13 @@ def test_other_methods_are_refused(served: Served, method: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/numbers", "/-/healthy", "*"])
-def test_options_say_what_is_allowed(served: Served, path: str) -> None:
+def test_options_lists_allowed_methods(served: Served, path: str) -> None:
     status, body, headers = served.ask(path, "OPTIONS")
     assert (status, body, headers["Allow"]) == (200, b"", "GET, HEAD, OPTIONS")
     assert headers["Content-Length"] == "0"
 
 
-def test_options_of_a_page_that_is_not_there(served: Served) -> None:
+def test_options_of_an_unknown_page(served: Served) -> None:
     assert served.ask("/nothing", "OPTIONS")[0] == 404
 
 
@@ -139,7 +139,7 @@ def test_many_requests_on_one_connection(served: Served) -> None:
         assert connection.sock is first
 
 
-def test_requests_that_come_all_at_once_are_answered_in_order(served: Served) -> None:
+def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
     one = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
     last = b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     answers = raw(served, one * 5 + last)
@@ -148,7 +148,7 @@ def test_requests_that_come_all_at_once_are_answered_in_order(served: Served) ->
     assert answers.endswith(b"no such page\n")
 
 
-def test_a_body_is_not_read_and_its_sender_still_gets_the_answer(served: Served) -> None:
+def test_a_request_with_a_body_gets_a_response(served: Served) -> None:
     size = 200_000
     answer = raw(
         served,
@@ -177,27 +177,27 @@ def test_a_client_of_http_1_0(served: Served) -> None:
         ),
     ],
 )
-def test_what_is_no_request_is_said_to_be_none(
+def test_an_invalid_request_gets_an_error_response(
     served: Served, sent: bytes, status: HTTPStatus
 ) -> None:
     assert raw(served, sent).startswith(b"HTTP/1.1 %d " % status)
     assert served.ask("/-/healthy")[0] == 200
 
 
-def test_whoever_says_nothing_is_cut_off(numbers: Numbers) -> None:
+def test_a_silent_client_is_disconnected(numbers: Numbers) -> None:
     limits = DEFAULT._replace(header_seconds=0.05, idle_seconds=0.05)
     with Served(numbers.site(), limits=limits) as served:
         assert raw(served, b"") == b""
         assert raw(served, b"GET /numbers HTT") == b""
         answer = raw(served, b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert answer.endswith(b"healthy\n")  # and then nothing
+        assert answer.endswith(b"healthy\n")  # and no further response
 
 
 def large(_: Request) -> Response:
     return Response(HTTPStatus.OK, b"x" * 10_000_000)
 
 
-def test_whoever_does_not_read_is_cut_off() -> None:
+def test_a_client_that_does_not_read_is_disconnected() -> None:
     limits = DEFAULT._replace(write_seconds=0.05)
     with (
         Served(Site({"/large": large}, "/large"), limits=limits) as served,
@@ -222,7 +222,7 @@ def refuses(where: tuple[str, int]) -> bool:
 
 
 class Slow:
-    """A page that takes until it is told to go on."""
+    """A page that blocks until a test releases it."""
 
     def __init__(self) -> None:
         self.begun = threading.Semaphore(0)
@@ -238,7 +238,7 @@ class Slow:
 GET_SLOW = b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
-def test_scrapes_beyond_the_limit_are_turned_away_and_nothing_else_is() -> None:
+def test_scrapes_above_the_limit_get_503_and_other_pages_do_not() -> None:
     slow = Slow()
     limits = DEFAULT._replace(scrapes=2, threads=2)
     with Served(slow.site, limits=limits) as served:
@@ -257,14 +257,14 @@ def test_scrapes_beyond_the_limit_are_turned_away_and_nothing_else_is() -> None:
         assert served.ask("/slow")[0] == 200
 
 
-def test_a_page_that_takes_too_long_is_given_up() -> None:
+def test_a_slow_page_times_out() -> None:
     slow = Slow()
     with Served(slow.site, limits=DEFAULT._replace(page_seconds=0.05)) as served:
-        assert served.ask("/slow")[:2] == (503, b"it took too long\n")
+        assert served.ask("/slow")[:2] == (503, b"timeout after 0.05 s\n")
         slow.go_on.set()
 
 
-def test_a_response_under_way_goes_out_before_the_end() -> None:
+def test_a_response_in_progress_is_sent_before_the_stop() -> None:
     slow = Slow()
     with Served(slow.site) as served, socket.create_connection(served.where, 30) as client:
         client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -274,13 +274,13 @@ def test_a_response_under_way_goes_out_before_the_end() -> None:
         eventually(lambda: refuses(served.where))
         slow.go_on.set()
         with client.makefile("rb") as answer:
-            said = answer.read()
-        assert b"\r\nConnection: close\r\n" in said
-        assert said.endswith(b"at last\n")
+            reported = answer.read()
+        assert b"\r\nConnection: close\r\n" in reported
+        assert reported.endswith(b"at last\n")
         stopping.join()
 
 
-def test_one_that_never_ends_does_not_hold_up_the_end() -> None:
+def test_a_hanging_page_does_not_delay_the_stop() -> None:
     slow = Slow()
     with Served(slow.site) as served, socket.create_connection(served.where, 30) as client:
         client.sendall(GET_SLOW)
@@ -291,7 +291,7 @@ def test_one_that_never_ends_does_not_hold_up_the_end() -> None:
     slow.go_on.set()
 
 
-def test_a_page_with_a_bug_is_a_500_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_page_with_a_bug_is_a_500_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     def broken(_: Request) -> Response:
         raise RuntimeError("a bug")
 
@@ -299,11 +299,11 @@ def test_a_page_with_a_bug_is_a_500_and_said_once(caplog: pytest.LogCaptureFixtu
         assert served.ask("/broken")[0] == 500
         assert served.ask("/broken")[0] == 500
     assert [r.message for r in caplog.records] == [
-        "/broken failed: RuntimeError: a bug (said once)"
+        "/broken failed: RuntimeError: a bug (logged once)"
     ]
 
 
-def test_an_authentication_with_a_bug_is_a_500_too(
+def test_an_authentication_with_a_bug_is_a_500(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(Users):
@@ -311,12 +311,12 @@ def test_an_authentication_with_a_bug_is_a_500_too(
             raise RuntimeError("a bug")
 
     async def respond() -> Response:
-        gate = Gate(Numbers().site(), DEFAULT)
+        handler = RequestHandler(Numbers().site(), DEFAULT)
         rules = replace(WebConfigFile(None, lambda: 0.0).current(), users=Broken({}))
-        return await gate.respond(Request("GET", "/", {}), rules)
+        return await handler.respond(Request("GET", "/", {}), rules)
 
     assert asyncio.run(respond()).status == 500
-    assert [r.message for r in caplog.records] == ["/ failed: RuntimeError: a bug (said once)"]
+    assert [r.message for r in caplog.records] == ["/ failed: RuntimeError: a bug (logged once)"]
 
 
 def test_a_busy_port_is_an_error(served: Served) -> None:
@@ -330,7 +330,7 @@ def test_ipv6(numbers: Numbers) -> None:
         assert served.ask("/-/healthy")[0] == 200
 
 
-def test_a_socket_in_the_file_system(numbers: Numbers, tmp_path: Path) -> None:
+def test_a_unix_socket(numbers: Numbers, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     with (
         Served(numbers.site(), address=UnixAddress(path)),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listening sockets: several, left behind, in use, and passed on by systemd."""
+"""Listening sockets: several, stale, in use, and passed by systemd."""
 
 import os
 import socket
@@ -28,7 +28,7 @@ def listening(*addresses: TcpAddress | UnixAddress) -> Iterator[list[socket.sock
         sockets.close(listeners)
 
 
-def test_all_or_none(tmp_path: Path) -> None:
+def test_listen_on_all_addresses_or_none(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with listening(LOOPBACK) as (taken,):
         busy = sockets.address_of(taken)
@@ -38,7 +38,7 @@ def test_all_or_none(tmp_path: Path) -> None:
             client.connect(str(path))
 
 
-def test_every_address_means_both_protocols() -> None:
+def test_all_addresses_include_ipv4_and_ipv6() -> None:
     with listening(TcpAddress("::", 0)) as (listener,):
         _, port = listener.getsockname()[:2]
         for host in ("127.0.0.1", "::1"):
@@ -46,7 +46,7 @@ def test_every_address_means_both_protocols() -> None:
 
 
 def link_local() -> tuple[str, str, int]:
-    """An address of this machine, the name and the number of its interface."""
+    """Return a link-local address of this machine with its interface's name and index."""
     for line in Path("/proc/net/if_inet6").read_text().splitlines():
         digits, index, _, scope, _, name = line.split()
         if scope == "20":  # IPV6_ADDR_LINKLOCAL
@@ -73,7 +73,7 @@ def test_a_link_local_address_needs_the_right_zone() -> None:
         sockets.listen([parse_address(f"[{host}%lo]:0")])
 
 
-def test_a_host_that_is_none() -> None:
+def test_an_unknown_host_is_an_error() -> None:
     with pytest.raises(ListenError, match=r"can.t listen on no\.such\.host\.invalid port 1: "):
         sockets.listen([TcpAddress("no.such.host.invalid", 1)])
 
@@ -91,7 +91,7 @@ def test_the_socket_of_a_killed_exporter_is_replaced(tmp_path: Path) -> None:
     sockets.remove_path(address)
 
 
-def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_socket_is_not_removed(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("precious")
     with pytest.raises(ListenError, match="Address already in use"):
@@ -100,7 +100,7 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
 
 
 def passed_on(script: str, fd: int | None, **environ: str) -> str:
-    """What ``script`` prints where systemd passed ``fd`` on as number 3."""
+    """Return the output of ``script`` when systemd passes ``fd`` as descriptor 3."""
     prelude = f"""
 import os, sys
 if {fd is not None}:
@@ -131,11 +131,11 @@ except sockets.ListenError as error:
 """
 
 
-def test_a_socket_that_systemd_passes_on() -> None:
+def test_a_socket_passed_by_systemd() -> None:
     with listening(LOOPBACK) as (listener,):
         port = listener.getsockname()[1]
-        said = passed_on(SHOW, listener.fileno(), LISTEN_PID="mine", LISTEN_FDS="1")
-    assert said == f"{port} False {{}}\n"
+        reported = passed_on(SHOW, listener.fileno(), LISTEN_PID="mine", LISTEN_FDS="1")
+    assert reported == f"{port} False {{}}\n"
 
 
 @pytest.mark.parametrize(
@@ -143,17 +143,17 @@ def test_a_socket_that_systemd_passes_on() -> None:
     [{}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}, {"LISTEN_PID": "mine", "LISTEN_FDS": "0"}],
 )
 def test_no_socket_from_systemd(environ: dict[str, str]) -> None:
-    said = passed_on(SHOW, None, **environ)
-    assert said == "systemd passed no socket: start the service through its .socket unit\n"
+    reported = passed_on(SHOW, None, **environ)
+    assert reported == "systemd passed no socket: start the service through its .socket unit\n"
 
 
-def test_what_systemd_should_not_have_passed_on() -> None:
+def test_an_invalid_descriptor_from_systemd_is_an_error() -> None:
     with socket.socket() as unconnected:
-        said = passed_on(SHOW, unconnected.fileno(), LISTEN_PID="mine", LISTEN_FDS="1")
-        assert said == "what systemd passed as descriptor 3 is no listening socket\n"
+        reported = passed_on(SHOW, unconnected.fileno(), LISTEN_PID="mine", LISTEN_FDS="1")
+        assert reported == "descriptor 3 from systemd is not a listening socket\n"
     null = os.open(os.devnull, os.O_RDONLY)
     try:
-        said = passed_on(SHOW, null, LISTEN_PID="mine", LISTEN_FDS="1")
-        assert "what systemd passed as descriptor 3 is no socket: " in said
+        reported = passed_on(SHOW, null, LISTEN_PID="mine", LISTEN_FDS="1")
+        assert "descriptor 3 from systemd is not a socket: " in reported
     finally:
         os.close(null)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that stall keep no good scrape from going through, and are cut off in the end."""
+"""Stalled clients do not block scrapes, and are disconnected."""
 
 import contextlib
 import socket
@@ -21,7 +21,7 @@ BRIEF = DEFAULT._replace(handshake_seconds=0.2, header_seconds=0.2)
 
 
 def wait_for_the_end(stream: socket.socket) -> None:
-    """Read until the server closes, in whatever way; raises ``TimeoutError`` if it never does."""
+    """Read until the server closes or resets. Raises ``TimeoutError`` if it does not."""
     with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
         while stream.recv(65536):
             pass
@@ -40,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @BOTH
-def test_good_scrapes_go_through(path: Path, text: str, kinds: Kinds) -> None:
+def test_scrapes_succeed_beside_stalled_clients(path: Path, text: str, kinds: Kinds) -> None:
     path.write_text(text)
     context = client() if text else None
     with (
@@ -55,7 +55,7 @@ def test_good_scrapes_go_through(path: Path, text: str, kinds: Kinds) -> None:
 
 
 @BOTH
-def test_each_kind_is_cut_off(path: Path, text: str, kinds: Kinds) -> None:
+def test_each_kind_of_stalled_client_is_disconnected(path: Path, text: str, kinds: Kinds) -> None:
     path.write_text(text)
     with (
         Served(Numbers().site(), path, BRIEF) as served,
@@ -66,7 +66,7 @@ def test_each_kind_is_cut_off(path: Path, text: str, kinds: Kinds) -> None:
         eventually(lambda: served.server.clients == 0)
 
 
-def test_when_there_is_no_room_those_who_stalled_longest_go(path: Path) -> None:
+def test_at_the_limit_the_longest_stalled_are_disconnected(path: Path) -> None:
     path.write_text("")
     limits = DEFAULT._replace(connections=5, header_seconds=600)
     with (
@@ -80,7 +80,7 @@ def test_when_there_is_no_room_those_who_stalled_longest_go(path: Path) -> None:
             wait_for_the_end(stream)
 
 
-def test_one_that_does_not_read_holds_nobody_up(path: Path) -> None:
+def test_a_client_that_does_not_read_delays_no_other(path: Path) -> None:
     path.write_text(TLS)
     with (
         Served(Numbers().site(), path, DEFAULT._replace(write_seconds=0.2)) as served,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS with real certificates: who gets in, what a wrong file is called, and what clients see."""
+"""TLS with real certificates: accepted clients, invalid files, served certificates."""
 
 import http.client
 import os
@@ -52,7 +52,7 @@ def test_a_response_of_many_records(folder: Path) -> None:
         assert long.ask("/", context=client())[1].decode() == text
 
 
-def test_plain_http_to_a_tls_port_gets_no_answer(folder: Path) -> None:
+def test_plain_http_to_a_tls_port_gets_no_response(folder: Path) -> None:
     with served(folder, TLS + "}") as site:
         with pytest.raises(OSError, match=r"reset|closed|without response"):
             site.ask("/numbers")
@@ -71,7 +71,7 @@ def test_versions(folder: Path, version: ssl.TLSVersion) -> None:
         site.ask("/numbers", context=context)
 
 
-def test_the_cipher_is_one_of_those_in_the_file(folder: Path) -> None:
+def test_the_cipher_is_one_of_the_configured(folder: Path) -> None:
     context = client()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     chosen = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"
@@ -102,7 +102,7 @@ def test_clients_with_and_without_a_certificate(folder: Path) -> None:
 @pytest.mark.parametrize(
     "allowed", ["prometheus.example", "192.0.2.7", "2001:db8::7", "2001:DB8:0::0007"]
 )
-def test_names_that_may_come_in(folder: Path, allowed: str) -> None:
+def test_client_allowed_sans(folder: Path, allowed: str) -> None:
     with served(folder, f'{MTLS}, client_allowed_sans: ["{allowed}"]}}') as site:
         good = CA.issue_cert("prometheus.example", "192.0.2.7", "2001:db8::7")
         assert site.ask("/numbers", context=client(good))[0] == 200
@@ -111,12 +111,12 @@ def test_names_that_may_come_in(folder: Path, allowed: str) -> None:
 
 
 @pytest.mark.parametrize("auth", ["RequireAndVerifyClientCert", "VerifyClientCertIfGiven"])
-def test_without_a_client_ca_the_systems_are_taken(folder: Path, auth: str) -> None:
+def test_without_a_client_ca_the_system_cas_are_used(folder: Path, auth: str) -> None:
     (folder / "web.yml").write_text(f"{TLS}, client_auth_type: {auth}}}")
     roots = {"SSL_CERT_FILE": str(folder / "ca.crt"), "SSL_CERT_DIR": str(folder / "none")}
     config = ("--backend", "sim", "--web.config.file", str(folder / "web.yml"))
     with daemon(*config, env=roots) as (_, url, log):
-        assert any("any CA that the system trusts will do" in line for line in log)
+        assert any("any CA of the system is accepted" in line for line in log)
         good, stranger = CA.issue_cert("a.example"), OTHER_CA.issue_cert("a.example")
         assert status(url, client(good)) == 200
         with pytest.raises(OSError, match=r"alert|reset|closed|EOF"):
@@ -128,7 +128,7 @@ def test_without_a_client_ca_the_systems_are_taken(folder: Path, auth: str) -> N
                 status(url, client())
 
 
-def test_a_system_without_cas_and_a_client_that_must_have_a_certificate(folder: Path) -> None:
+def test_required_client_certificates_need_a_ca(folder: Path) -> None:
     (folder / "web.yml").write_text(f"{TLS}, client_auth_type: RequireAndVerifyClientCert}}")
     ran = subprocess.run(
         [*SERVE, "--backend", "sim", "--web.config.file", folder / "web.yml", "--config.check"],
@@ -141,7 +141,7 @@ def test_a_system_without_cas_and_a_client_that_must_have_a_certificate(folder: 
     assert ran.returncode == 2
     assert ran.stderr == (
         f"hvoscope: error: {folder}/web.yml:1: tls_server_config: RequireAndVerifyClientCert needs "
-        "client_ca_file here: this system has no CA certificates\n"
+        "client_ca_file: this system has no CA certificates\n"
     )
 
 
@@ -156,7 +156,7 @@ def status(url: str, context: ssl.SSLContext) -> int:
 
 
 @pytest.mark.parametrize("suite", ["RSA_WITH_AES_256_GCM_SHA384", "RSA_WITH_AES_128_CBC_SHA"])
-def test_suites_for_another_kind_of_key(folder: Path, suite: str) -> None:
+def test_cipher_suites_for_another_type_of_key_are_an_error(folder: Path, suite: str) -> None:
     only = f"cipher_suites: [TLS_ECDHE_{suite}], max_version: TLS12"
     (folder / "web.yml").write_text(f"{TLS}, {only}}}")
     config = read_config(folder / "web.yml").tls
@@ -169,7 +169,7 @@ def test_suites_for_another_kind_of_key(folder: Path, suite: str) -> None:
     make_context(config)
 
 
-def test_mail_addresses_and_uris_are_names_too() -> None:
+def test_mail_addresses_and_uris_are_valid_sans() -> None:
     certificate = {"subjectAltName": (("email", "ops@example.org"), ("URI", "spiffe://x/y"))}
     assert is_allowed(certificate, ("spiffe://x/y",))
     assert is_allowed(certificate, ("nobody", "ops@example.org"))
@@ -224,35 +224,37 @@ def ca_without_certificate(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "reported"),
     [
         (empty, "server.crt and .*/server.key: "),
         (no_pem, "server.crt and .*/server.key: "),
-        (another_key, "the key is not the certificate's"),
+        (another_key, "the key does not match the certificate"),
         (no_key, "server.key: No such file or directory"),
         (key_is_a_folder, "server.key: Is a directory"),
         (encrypted_key, "the key is encrypted"),
         (no_ca, "ca.crt: No such file or directory"),
-        (ca_without_certificate, "client CA .*/ca.crt: no certificate in it"),
+        (ca_without_certificate, "client CA .*/ca.crt: contains no certificate"),
     ],
 )
-def test_files_that_will_not_do(folder: Path, spoil: Callable[[Path], None], said: str) -> None:
+def test_unusable_certificate_files_are_errors(
+    folder: Path, spoil: Callable[[Path], None], reported: str
+) -> None:
     (folder / "web.yml").write_text(MTLS + "}")
     config = read_config(folder / "web.yml").tls
     assert config
     spoil(folder)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=reported):
         make_context(config)
 
 
-def test_more_curves_than_this_python_can_be_told(folder: Path) -> None:
+def test_more_curves_than_this_python_supports(folder: Path) -> None:
     (folder / "web.yml").write_text(TLS + ", curve_preferences: [X25519, CurveP256]}")
     config = read_config(folder / "web.yml").tls
     assert config
     if hasattr(ssl.SSLContext, "set_groups"):
         make_context(config)
     else:
-        with pytest.raises(ConfigError, match="can be told one curve only"):
+        with pytest.raises(ConfigError, match="supports only one curve"):
             make_context(config)
 
 

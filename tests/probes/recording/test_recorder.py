@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from exporter.cli.progress import progress_shown
+from exporter.cli.progress import progress_display
 from probes.counters import PAGE_DURATIONS, PageKey, reduce
 from probes.events import unpack_all
 from probes.kernel.host import Host
@@ -206,13 +206,13 @@ REPORT = Report(seconds=2.0, events=4094, bytes=23_000, lost=0)
 def test_progress_on_a_terminal(limits: Limits, report: Report, shown: str) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100, color_system=None)
-    with progress_shown(limits, console) as show:
+    with progress_display(limits, console) as show:
         show(report)
     assert shown in screen.getvalue()
 
 
 def test_no_progress_elsewhere() -> None:
     elsewhere = io.StringIO()
-    with progress_shown(Limits(), Console(file=elsewhere)) as show:
+    with progress_display(Limits(), Console(file=elsewhere)) as show:
         show(REPORT)
     assert elsewhere.getvalue() == ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that select events, and the ``Selection`` they make."""
+"""Options that select events, parsed into a ``Selection``."""
 
 import functools
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from probes.geometry import parse_size
 
 
 def selection_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options; the command gets ``selection``."""
+    """Add the options; the command receives ``selection``."""
 
     @functools.wraps(command)
     def with_selection(*, min_latency_us: float, **options: Any) -> None:
@@ -30,12 +30,12 @@ def selection_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 _OPTIONS = (
-    click.option("--pte", is_flag=True, help="Also a line for each PTE."),
+    click.option("--pte", is_flag=True, help="Also print PTE events."),
     click.option(
         *("--step", "steps"),
         type=click.Choice(STEPS),
         multiple=True,
-        help="Only events of this step.",
+        help="Only events of this step of the kernel's path.",
     ),
     click.option(
         *("--size", "sizes"),
@@ -48,26 +48,26 @@ _OPTIONS = (
         *("--node", "nodes"),
         type=click.IntRange(min=0),
         multiple=True,
-        help="Only pages of this node.",
+        help="Only huge pages of this NUMA node.",
     ),
     click.option(
         *("--pid", "pids"),
         type=click.IntRange(min=0),
         multiple=True,
-        help="Only this process or thread.",
+        help="Only this process or thread ID.",
     ),
     click.option(
         *("--comm", "comms"),
         metavar="NAME",
         multiple=True,
-        help="Only tasks of this name, or of names like 'kworker*'.",
+        help="Only tasks of this name (comm), or matching a pattern like 'kworker*'.",
     ),
-    click.option("--failed", is_flag=True, help="Only what failed."),
+    click.option("--failed", is_flag=True, help="Only exits with an error."),
     click.option(
         *("--min-latency", "min_latency_us"),
         type=Finite(min=0),
         default=0,
         metavar="US",
-        help="Only what took at least so many microseconds.",
+        help="Only exits of calls that took at least this many microseconds.",
     ),
 )

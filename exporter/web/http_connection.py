@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTP/1.1 with one client, parsed and written by h11."""
+"""One client's HTTP/1.1 connection, parsed and written by h11."""
 
 import asyncio
 import re
@@ -22,25 +22,25 @@ _TARGET = re.compile(
 )
 
 Respond = Callable[[Request], Awaitable[Response | None]]
-"""None: the connection may no longer be used, say nothing more on it."""
+"""Makes the response; None: close the connection without a response."""
 
 
-class Conversation:
-    """Requests and responses on one connection, until either side has had enough."""
+class HttpConnection:
+    """Requests and responses on one connection, until either side closes it."""
 
     def __init__(self, stream: Stream, respond: Respond, limits: Limits) -> None:
-        """Nothing is read before ``run``."""
+        """Prepare the connection; ``run`` starts reading."""
         self._stream = stream
         self._respond = respond
         self._limits = limits
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
-        self.in_hand = False
-        """A whole request is here and its response not yet out."""
-        self.ending = False
-        """Say goodbye with the next response."""
+        self.responding = False
+        """A request has been received and its response is not yet sent."""
+        self.closing = False
+        """Close the connection after the next response."""
 
     async def run(self) -> None:
-        """Answer until the end. Raises ``OSError`` and ``TimeoutError``: the client is to blame."""
+        """Serve requests. Raises ``OSError`` and ``TimeoutError`` if the client fails."""
         try:
             while await self._one_request():
                 self._http.start_next_cycle()
@@ -51,19 +51,19 @@ class Conversation:
             await self._refuse(error)
 
     async def _one_request(self) -> bool:
-        """Answer one request; whether there may be another."""
+        """Serve one request; return whether another may follow."""
         async with asyncio.timeout(self._limits.header_seconds):
             event = await self._next_event()
         if not isinstance(event, h11.Request):
             return False  # the client closed
-        self.in_hand = True
-        # A body is of no use here: without one, the end of the message is here already.
+        self.responding = True
+        # Request bodies are not used. Without a body, the message has already ended here.
         whole = isinstance(self._http.next_event(), h11.EndOfMessage)
         response = await self._respond(_request(event))
         if response is None:
             return False
-        await self._send(response, head=event.method == b"HEAD", close=self.ending or not whole)
-        self.in_hand = False
+        await self._send(response, head=event.method == b"HEAD", close=self.closing or not whole)
+        self.responding = False
         if not whole:
             await self._linger()
         return self._http.our_state is h11.DONE
@@ -91,7 +91,7 @@ class Conversation:
             await self._stream.write(data)
 
     async def _refuse(self, error: h11.RemoteProtocolError) -> None:
-        """Answer what is no HTTP, where the protocol still lets us."""
+        """Send an error response to invalid HTTP, if the protocol's state still allows one."""
         if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         status = HTTPStatus(error.error_status_hint)
@@ -99,7 +99,7 @@ class Conversation:
         await self._linger()
 
     async def _linger(self) -> None:
-        """Read on for a while: closing with bytes unread would take our response back (a reset)."""
+        """Read for a while: closing with unread bytes sends a reset, which loses our response."""
         self._stream.end_writing()
         async with asyncio.timeout(_LINGER_SECONDS):
             read = 0
@@ -117,7 +117,7 @@ def _request(event: h11.Request) -> Request:
 
 
 def _path_and_query(target: str) -> tuple[str, str]:
-    """Split ``/path?query``, the whole URL that a proxy sends, or ``*`` (RFC 9112, 3.2)."""
+    """Split ``/path?query``, a proxy's absolute URL, or ``*`` (RFC 9112, 3.2)."""
     found = _TARGET.fullmatch(target)
     if not found:
         return target, ""
