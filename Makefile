@@ -10,7 +10,7 @@ RENDER ?= auto
 SEPARATE := kernel or host or packaging or dashboards or soak
 
 .PHONY: help run demo dashboards test coverage lint soak deb test-dashboards test-host test-packaging \
-  test-kernel bench bench-quick clean
+  test-kernel mutants bench bench-quick clean
 
 help:
 	@echo "make run          serve a simulated kernel on $(LISTEN) (override: LISTEN=HOST:PORT)"
@@ -18,6 +18,8 @@ help:
 	@echo "make dashboards   generate dashboards/json/ and lint it"
 	@echo "make test         run the tests that need no root and no browser"
 	@echo "make coverage     run the same tests with branch coverage (takes twice as long)"
+	@echo "make mutants      put faults into simulator, reducers and checks, one at a time (hours);"
+	@echo "                  ONLY='sim_backend.kernel.release*' for some of them"
 	@echo "make lint         run ruff, mypy --strict, import rules, clang on the BPF program (needs clang)"
 	@echo "make soak         run load and hostile clients for two minutes, and 100,000 invalid inputs"
 	@echo "make test-dashboards  test queries on a real Prometheus, rendering in Chromium (minutes)"
@@ -44,6 +46,10 @@ test: $(VENV)/.dev
 
 coverage: $(VENV)/.dev
 	$(BIN)/pytest -q -n auto --timeout 300 -m "not ($(SEPARATE))" --cov --cov-report=term
+
+mutants: $(VENV)/.dev
+	$(BIN)/mutmut run --max-children 1 $(foreach name,$(ONLY),"$(name)")
+	@$(BIN)/mutmut results | grep -v -e "not checked" || echo "no mutant survived"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -78,7 +84,7 @@ bench-quick: $(VENV)/.dev
 	$(BIN)/python -m tests.bench --quick $(foreach name,$(ONLY),--only $(name))
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist mutants *.egg-info
 
 # Debian packages venv separately from Python: as root install it, otherwise report the command.
 $(BIN)/python:

@@ -82,7 +82,7 @@ class RunningExporter:
 
 @contextmanager
 def watched_kernel(machine: SimKernel | None = None) -> Iterator[SimulatedKernel]:
-    """Observe ``machine``, by default ``SimKernel()``: 16 GB, one node, kernel ``v17-enabled``."""
+    """Observe ``machine``, by default ``SimKernel()``: 16 GB, one node, the newest kernel."""
     kernel = SimulatedKernel(machine or SimKernel())
     kernel.backend.start()
     try:

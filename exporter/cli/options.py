@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
+from exporter.cli.kernel_option import complete_kernel, generation_of
 from exporter.cli.sources import BACKENDS
 from probes.backend import FULL, MODES
 from probes.bpf.handover import ATTACHES, AUTO
 from probes.bpf.program_cache import DEFAULT_FOLDER
 from probes.recording.replay import parse_speed
-from sim_backend.kernel.generation import GENERATIONS
+from sim_backend.kernel.generation import NEWEST
 from sim_backend.scenario.file import load
 
 
@@ -111,8 +112,11 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--sim.kernel",
             "generation",
-            type=click.Choice(list(GENERATIONS)),
-            help="Kernel generation to simulate. [default: the scenario's, or v17-enabled]",
+            callback=parsed(generation_of),
+            shell_complete=complete_kernel,
+            metavar="RELEASE",
+            help="Kernel release to simulate, such as 6.12, or v17-enabled. "
+            f"[default: the scenario's, or {NEWEST}, the newest]",
         ),
         click.option(
             "--sim.scenario",

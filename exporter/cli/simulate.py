@@ -12,18 +12,19 @@ import click
 from prometheus_client.core import Metric
 
 from exporter.cli import simulation as simulate
+from exporter.cli.kernel_option import complete_kernel, generation_of
 from exporter.cli.options import parsed, refuse_terminal
 from exporter.cli.stopping import exit_on_output_error
 from probes.geometry import ARCHITECTURES, parse_size
 from probes.operations import Operation, parse_operation
-from sim_backend.kernel.generation import GENERATIONS
+from sim_backend.kernel.generation import NEWEST
 from sim_backend.kernel.procfs import MachineFiles
 from sim_backend.kernel.sim_kernel import SimKernel
 from sim_backend.scenario.actions import Step
 from sim_backend.scenario.file import Scenario, load, shipped
 from sim_backend.scenario.machine import huge_page_sizes
 
-DEFAULT_KERNEL = "v17-enabled"
+DEFAULT_KERNEL = NEWEST
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,11 @@ def _list_scenarios(context: click.Context, _param: click.Parameter, wanted: boo
 @click.option(
     "--kernel",
     "generation",
-    type=click.Choice(list(GENERATIONS)),
-    help="Kernel generation; v17 is the series as posted, which frees nothing yet. "
-    f"[default: the scenario's, or {DEFAULT_KERNEL}]",
+    callback=parsed(generation_of),
+    shell_complete=complete_kernel,
+    metavar="RELEASE",
+    help="Kernel release, such as 5.15, 6.12.118 or 7.0; or v17, the patch as posted (which frees "
+    f"nothing yet), or v17-enabled. [default: the scenario's, or {DEFAULT_KERNEL}, the newest]",
 )
 @click.option(
     "--seed", type=int, help="Random seed of the simulation. [default: the scenario's, or 1]"

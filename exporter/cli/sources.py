@@ -11,6 +11,7 @@ from probes.kernel.host import Host
 from probes.live.backend import LiveBackend
 from probes.recording.replay import REAL_TIME, ReplayBackend
 from sim_backend.backend import SimBackend
+from sim_backend.kernel.generation import NEWEST
 from sim_backend.scenario.default import default_kernel, default_scenario
 from sim_backend.scenario.file import Scenario
 
@@ -27,7 +28,7 @@ class SourceOptions:
     attach: str = AUTO
     cache: Path | None = DEFAULT_FOLDER
     generation: str | None = None
-    """None: the scenario's, or v17-enabled."""
+    """None: the scenario's, or the newest."""
     seed: int | None = None
     """None: the scenario's, or 1."""
     scenario: Scenario | None = None
@@ -57,7 +58,7 @@ def _make_simulation(options: SourceOptions, stream: bool) -> SimBackend:
     scenario = options.scenario
     if scenario is None:
         seed = 1 if options.seed is None else options.seed
-        kernel = default_kernel(options.generation or "v17-enabled", seed)
+        kernel = default_kernel(options.generation or NEWEST, seed)
         steps = default_scenario(seed)
     else:
         try:

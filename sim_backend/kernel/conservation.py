@@ -32,6 +32,8 @@ class Books(NamedTuple):
     """Tables that map vmemmap; the counters of a kernel leave out those made by splitting."""
     hugetlb: int
     """Huge pages of all pools, in use or not."""
+    lost: int
+    """Kept from the buddy allocator when a huge page was freed (6.12.114 with init_on_alloc)."""
     held: int
     """Taken by ``SimKernel.hold_memory``."""
 
@@ -52,33 +54,46 @@ def books_of(m: Machine) -> Books:
         vmemmap_tails=len(m.vmemmap_tails),
         page_tables=sum(1 for _ in m.init_mm.table_frames()),
         hugetlb=sum(h.nr_huge_pages << h.order for h in m.hstates),
+        lost=m.lost_huge_frames,
         held=m.memory.held_frames,
     )
+
+
+def seen_memmap(m: Machine) -> int:
+    """Frames with struct pages, but those whose loss no event tells."""
+    return books_of(m).memmap - len(m.lost_heads)
 
 
 def check_conservation(m: Machine, memmap_at_attach: int | None) -> None:
     """Raise ``ConservationError`` unless all of the books balance.
 
-    ``memmap_at_attach`` is ``Books.memmap`` as it was when the tracer began; None: no tracer.
+    ``memmap_at_attach`` is what ``seen_memmap`` was when the tracer began; None: no tracer.
     """
     books = books_of(m)
-    mapped = _union(m.init_mm.mapped_runs())
+    lost = [range(frame, frame + 1) for frame in (*m.lost_frames, *m.lost_heads)]
+    mapped = _union([*m.init_mm.mapped_runs(), *lost])
     tails = [range(page.pfn, page.pfn + 1) for page in m.vmemmap_tails.values()]
-    mapped_tails = sum(tail.start in run for run in mapped for tail in tails)
-    boot = sum(map(m.memory.nr_reserved, mapped))
-    others = sum(map(len, mapped)) - boot - mapped_tails
+    shared = [tail for tail in tails if any(tail.start in run for run in mapped)]
+    boot = _reserved(m, mapped) - _reserved(m, shared)
+    others = sum(map(len, mapped)) - boot - len(shared)
     _equal("boot frames that vmemmap is mapped to", boot, books.nr_memmap_boot_pages)
     _equal("other frames that vmemmap is mapped to", others, books.nr_memmap_pages)
     tables = [range(frame, frame + 1) for frame in m.init_mm.table_frames()]
-    boot_tables = sum(map(m.memory.nr_reserved, tables))
-    _equal("MemTotal and frames of memblock", books.mem_total + boot + boot_tables, books.total)
-    used = books.memmap + books.vmemmap_tails + books.page_tables + books.hugetlb + books.held
+    reserved = boot + _reserved(m, tails) + _reserved(m, tables)
+    _equal("MemTotal and frames of memblock", books.mem_total + reserved, books.total)
+    used = books.memmap + books.vmemmap_tails + books.page_tables + books.hugetlb
+    used += books.lost + books.held
     _equal("frames in use and free", used + books.free, books.total)
     _check_free_runs(m, books.free, _union([*mapped, *tables, *tails]))
     _check_pools(m)
     if memmap_at_attach is not None:
-        saved = memmap_at_attach - books.memmap
+        saved = memmap_at_attach - seen_memmap(m)
         _equal("frames freed less allocated by events", m.trace.net_freed_frames, saved)
+
+
+def _reserved(m: Machine, runs: Iterable[range]) -> int:
+    """How many of the frames are memblock's."""
+    return sum(map(m.memory.nr_reserved, runs))
 
 
 def _union(runs: Iterable[range]) -> list[range]:

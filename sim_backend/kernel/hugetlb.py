@@ -116,7 +116,7 @@ def restore_vmemmap(m: Machine, h: Hstate, page: HugePage) -> int:
 def update_and_free_page(m: Machine, h: Hstate, page: HugePage, *, atomic: bool) -> None:
     """Free a removed page, or leave that to a kworker where allocating memory is not allowed."""
     if page.vmemmap_optimized and atomic:
-        m.hpage_freelist.append((h, page))
+        m.hpage_freelist.appendleft((h, page))
     else:
         __update_and_free_page(m, h, page)
 
@@ -127,14 +127,17 @@ def __update_and_free_page(m: Machine, h: Hstate, page: HugePage) -> None:
         add_hugetlb_page(h, page, adjust_surplus=True)
         return
     m.clock.spend(FREE_HUGE)
-    m.memory.free_pages(page.pfn, h.order)
+    if page.head_copies and m.init_on_alloc and not h.gigantic:
+        # free_tail_page_prepare: "corrupted mapping in tail page". The whole page stays away.
+        m.lost_huge_frames += h.pages_per_huge_page
+    else:
+        m.memory.free_pages(page.pfn, h.order)
 
 
 def free_hpage_workfn(m: Machine) -> None:
-    """What the kworker does: free the pages that were left to it."""
-    todo, m.hpage_freelist = m.hpage_freelist, []
-    for h, page in todo:
-        __update_and_free_page(m, h, page)
+    """What the kworker does: free the pages that were left to it, the last one first."""
+    while m.hpage_freelist:
+        __update_and_free_page(m, *m.hpage_freelist.popleft())
 
 
 def free_huge_page(m: Machine, h: Hstate, page: HugePage) -> None:

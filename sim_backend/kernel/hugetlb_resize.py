@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""mm/hugetlb.c: what a write to nr_hugepages does, and the demotion of pages to a smaller size.
+"""mm/hugetlb.c: what a write to nr_hugepages does.
 
 A pool grows and shrinks page by page up to 6.6, by whole lists from 6.7 on.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from errno import EBUSY
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from sim_backend.kernel.generation import PoolInterface
@@ -20,9 +19,7 @@ from sim_backend.kernel.hugetlb import (
     hstate_next_node_to_free,
     prep_account_new_huge_page,
     prep_new_huge_page,
-    remove_hugetlb_page,
     remove_pool_huge_page,
-    restore_vmemmap,
     update_and_free_page,
 )
 from sim_backend.kernel.hugetlb_vmemmap_folios import (
@@ -38,8 +35,14 @@ class _Interface(NamedTuple):
 
     grow: Callable[[Machine, Hstate, int], None]
     """To this many persistent pages, or as near as memory allows."""
-    add: Callable[[Machine, Hstate, Iterable[HugePage]], None]
+    add: Callable[[Machine, Hstate, Collection[HugePage]], None]
+    """Pages that are new to the pool."""
     update_and_free_pages_bulk: Callable[[Machine, Hstate, Iterable[HugePage]], None]
+
+
+def add_bootmem_pages(m: Machine, h: Hstate, pages: Collection[HugePage]) -> None:
+    """Put gigantic pages of the command line into the pool (gather_bootmem_prealloc)."""
+    _INTERFACES[m.generation.interface].add(m, h, pages)
 
 
 def set_max_huge_pages(m: Machine, h: Hstate, count: int) -> None:
@@ -77,30 +80,6 @@ def adjust_pool_surplus(h: Hstate, delta: int) -> bool:
     return False
 
 
-def demote_pool_huge_page(m: Machine, h: Hstate, target: Hstate) -> int:
-    """Split one free page of ``h`` into pages of ``target`` (from 5.16).
-
-    Returns 0, -ENOMEM when it can't be restored, or -EBUSY when no page is free.
-    """
-    for _ in range(h.nodes):
-        free = h.hugepage_freelists[hstate_next_node_to_free(h)]
-        if free:
-            return demote_free_huge_page(m, h, target, free[0])
-    return -EBUSY
-
-
-def demote_free_huge_page(m: Machine, h: Hstate, target: Hstate, page: HugePage) -> int:
-    """Split ``page``: restore it, then add its parts to the pool of ``target``; 0 or -ENOMEM."""
-    remove_hugetlb_page(h, page, adjust_surplus=False)
-    if ret := restore_vmemmap(m, h, page):
-        add_hugetlb_page(h, page, adjust_surplus=False)
-        return ret
-    pfns = range(page.pfn, page.pfn + h.pages_per_huge_page, target.pages_per_huge_page)
-    parts = [HugePage(pfn, page.nid) for pfn in pfns]
-    _INTERFACES[m.generation.interface].add(m, target, parts)
-    return 0
-
-
 def _alloc_pool_huge_page(m: Machine, h: Hstate) -> HugePage | None:
     for _ in range(h.nodes):
         page = alloc_huge_page_from(m, h, hstate_next_node_to_alloc(h))
@@ -111,10 +90,11 @@ def _alloc_pool_huge_page(m: Machine, h: Hstate) -> HugePage | None:
 
 def _grow_by_pages(m: Machine, h: Hstate, count: int) -> None:
     while count > h.persistent_huge_pages and (page := _alloc_pool_huge_page(m, h)):
-        _add_pages(m, h, [page])
+        add_new_huge_pages(m, h, [page])
 
 
-def _add_pages(m: Machine, h: Hstate, pages: Iterable[HugePage]) -> None:
+def add_new_huge_pages(m: Machine, h: Hstate, pages: Iterable[HugePage]) -> None:
+    """Prepare each page alone and free it: into the pool, or away where its node has surplus."""
     for page in pages:
         prep_new_huge_page(m, h, page)
         free_huge_page(m, h, page)
@@ -132,10 +112,11 @@ def _grow_by_list(m: Machine, h: Hstate, count: int) -> None:
         if page is None:
             break
         page_list.appendleft(page)
-    _prep_and_add_allocated_folios(m, h, page_list)
+    prep_and_add_allocated_folios(m, h, page_list)
 
 
-def _prep_and_add_allocated_folios(m: Machine, h: Hstate, folios: Iterable[HugePage]) -> None:
+def prep_and_add_allocated_folios(m: Machine, h: Hstate, folios: Collection[HugePage]) -> None:
+    """Optimise a list and put all of it into the pool, whatever surplus there is (6.7)."""
     hugetlb_vmemmap_optimize_folios(m, h, folios)
     for folio in folios:
         prep_account_new_huge_page(h, folio)
@@ -166,8 +147,6 @@ def _bulk_vmemmap_restore_error(
 
 
 _INTERFACES: Mapping[PoolInterface, _Interface] = {
-    PoolInterface.PAGES: _Interface(_grow_by_pages, _add_pages, _free_pages),
-    PoolInterface.FOLIO_LISTS: _Interface(
-        _grow_by_list, _prep_and_add_allocated_folios, _free_list
-    ),
+    PoolInterface.PAGES: _Interface(_grow_by_pages, add_new_huge_pages, _free_pages),
+    PoolInterface.FOLIO_LISTS: _Interface(_grow_by_list, prep_and_add_allocated_folios, _free_list),
 }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""mm/hugetlb_vmemmap.c, one huge page at a time: from the seed to 6.6, and the way back of all.
+"""mm/hugetlb_vmemmap.c, one huge page at a time: from patch v17 to 6.6, and every restore.
 
-The names are the seed's. Kernels call the same functions hugetlb_vmemmap_free and _alloc (5.19),
-hugetlb_vmemmap_optimize and _restore (6.0); see ``Generation.symbols``.
+The names are those of patch v17. Kernels call the same functions hugetlb_vmemmap_free and _alloc
+(5.19), hugetlb_vmemmap_optimize and _restore (6.0); see ``Generation.symbols``.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,22 +11,19 @@ from errno import ENOMEM
 from sim_backend.kernel.durations import CALL
 from sim_backend.kernel.frame_list import FrameList
 from sim_backend.kernel.frames import Page, alloc_pages_node
-from sim_backend.kernel.generation import HeadFrame
+from sim_backend.kernel.generation import HeadFrame, SelfHosted
 from sim_backend.kernel.hstate import Hstate, HugePage
 from sim_backend.kernel.machine import Machine
-from sim_backend.kernel.sparse_vmemmap import (
-    free_vmemmap_page_list,
-    vmemmap_remap_alloc,
-    vmemmap_remap_free,
-)
+from sim_backend.kernel.sparse_vmemmap import vmemmap_remap_alloc, vmemmap_remap_free
+from sim_backend.kernel.vmemmap_frames import free_vmemmap_page_list
 from sim_backend.kernel.vmemmap_head import (
-    vmemmap_remap_alloc_from_tail,
+    vmemmap_remap_alloc_to_src,
     vmemmap_remap_free_copying_head,
 )
 
 
 def free_vmemmap_pages_per_hpage(m: Machine, h: Hstate) -> int:
-    """Frames that a huge page can do without; zero in the seed, "for now"."""
+    """Frames that a huge page can do without; zero in patch v17, "for now"."""
     if not m.generation.feature:
         return 0
     return m.geometry.free_vmemmap_pages_per_hpage(h.size)
@@ -59,8 +56,15 @@ def vmemmap_range(m: Machine, h: Hstate, head: HugePage) -> tuple[int, int, int]
     return vmemmap_addr, vmemmap_end, vmemmap_addr - page_size
 
 
-def _free_huge_page_vmemmap(m: Machine, h: Hstate, head: HugePage) -> int:
+def vmemmap_should_optimize(m: Machine, h: Hstate, head: HugePage) -> bool:
+    """Whether the switch is on, the size allows it, and its struct pages do (6.0 to 6.7)."""
     if not m.vmemmap_optimize_enabled or not free_vmemmap_pages_per_hpage(m, h):
+        return False
+    return m.generation.self_hosted is not SelfHosted.SKIPPED or head.nid not in m.self_hosted
+
+
+def _free_huge_page_vmemmap(m: Machine, h: Hstate, head: HugePage) -> int:
+    if not vmemmap_should_optimize(m, h, head):
         return 0
     start, end, reuse = vmemmap_range(m, h, head)
     ret = _REMAP_FREE[m.generation.head](m, start, end, reuse)
@@ -100,16 +104,24 @@ def _remap_alloc(m: Machine, h: Hstate, head: HugePage, flush: bool) -> int:
     return vmemmap_remap_alloc(m, start, end, reuse, flush=flush)
 
 
-def _remap_alloc_from_tail(m: Machine, h: Hstate, head: HugePage, flush: bool) -> int:
+def _remap_alloc_to_src(m: Machine, h: Hstate, head: HugePage, flush: bool) -> int:
     start, end, _ = vmemmap_range(m, h, head)
-    tail = m.vmemmap_tails[head.nid, h.order]
-    return vmemmap_remap_alloc_from_tail(m, start, end, tail, flush=flush)
+    return vmemmap_remap_alloc_to_src(m, start, end, flush=flush)
+
+
+def _remap_alloc_without_reset(m: Machine, h: Hstate, head: HugePage, flush: bool) -> int:
+    """Restore as 6.12.114 does: what is copied is the head's frame, and it stays like that."""
+    ret = _remap_alloc_to_src(m, h, head, flush)
+    if ret == 0:
+        head.head_copies, head.flag_copied = not head.flag_copied, False
+    return ret
 
 
 _REMAP_ALLOC: Mapping[HeadFrame, Callable[[Machine, Hstate, HugePage, bool], int]] = {
     HeadFrame.KEPT: _remap_alloc,
     HeadFrame.COPIED: _remap_alloc,
-    HeadFrame.REQUIRED: _remap_alloc_from_tail,
+    HeadFrame.REQUIRED: _remap_alloc_to_src,
+    HeadFrame.REQUIRED_SHARED: _remap_alloc_without_reset,
 }
 
 

@@ -5,21 +5,22 @@ Splitting, flushing the TLB and freeing happen once per list, not once per huge 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from errno import ENOMEM
 
 from sim_backend.kernel.frame_list import FrameList
+from sim_backend.kernel.frames import Page
 from sim_backend.kernel.generation import HeadFrame
 from sim_backend.kernel.hstate import Hstate, HugePage
 from sim_backend.kernel.hugetlb_vmemmap import (
     alloc_huge_page_vmemmap,
-    free_vmemmap_pages_per_hpage,
     trace_optimize_enter,
     vmemmap_get_tail,
     vmemmap_range,
+    vmemmap_should_optimize,
 )
 from sim_backend.kernel.machine import Machine
-from sim_backend.kernel.sparse_vmemmap import free_vmemmap_page_list
+from sim_backend.kernel.vmemmap_frames import free_vmemmap_page_list
 from sim_backend.kernel.vmemmap_head import (
     alloc_vmemmap_head,
     vmemmap_remap_free_copying_head,
@@ -29,12 +30,8 @@ from sim_backend.kernel.vmemmap_head import (
 
 
 def vmemmap_should_optimize_folio(m: Machine, h: Hstate, folio: HugePage) -> bool:
-    """Whether it is not optimised yet, the switch is on and the size allows it."""
-    return (
-        not folio.vmemmap_optimized
-        and m.vmemmap_optimize_enabled
-        and free_vmemmap_pages_per_hpage(m, h) > 0
-    )
+    """Whether it is not optimised yet, by its flag, and should be."""
+    return not folio.vmemmap_optimized and vmemmap_should_optimize(m, h, folio)
 
 
 def __hugetlb_vmemmap_optimize_folio(
@@ -57,20 +54,30 @@ def _copy_head(m: Machine, h: Hstate, folio: HugePage, pages: FrameList, flush: 
 
 def _require_head(m: Machine, h: Hstate, folio: HugePage, pages: FrameList, flush: bool) -> int:
     tail = vmemmap_get_tail(m, h, folio.nid)
-    if isinstance(tail, int):
-        return tail
+    return tail if isinstance(tail, int) else _remap(m, h, folio, pages, flush=flush, tail=tail)
+
+
+def _share_head(m: Machine, h: Hstate, folio: HugePage, pages: FrameList, flush: bool) -> int:
+    return _remap(m, h, folio, pages, flush=flush, tail=None)
+
+
+def _remap(
+    m: Machine, h: Hstate, folio: HugePage, pages: FrameList, *, flush: bool, tail: Page | None
+) -> int:
+    """Remap to a new head frame and ``tail``, or to the head frame alone."""
     head = alloc_vmemmap_head(m, folio.nid, pages)
     if head is None:
         return -ENOMEM
     _, end, start = vmemmap_range(m, h, folio)
     return vmemmap_remap_free_sharing_tail(
-        m, start, end, head=head, tail=tail, pages=pages, flush=flush
+        m, start, end, head=head, tail=tail or head, pages=pages, flush=flush
     )
 
 
 _REMAP_FREE: Mapping[HeadFrame, Callable[[Machine, Hstate, HugePage, FrameList, bool], int]] = {
     HeadFrame.COPIED: _copy_head,
     HeadFrame.REQUIRED: _require_head,
+    HeadFrame.REQUIRED_SHARED: _share_head,
 }
 
 
@@ -89,9 +96,15 @@ def hugetlb_vmemmap_split_folio(m: Machine, h: Hstate, folio: HugePage) -> int:
     return vmemmap_remap_split(m, start, end)
 
 
-def hugetlb_vmemmap_optimize_folios(m: Machine, h: Hstate, folios: Iterable[HugePage]) -> None:
+def hugetlb_vmemmap_optimize_folios(m: Machine, h: Hstate, folios: Collection[HugePage]) -> None:
     """Optimise every folio: split all, remap all, then free all that became free."""
     m.trace.batch_enter(m.task, h.order)
+    if folios or not m.generation.empty_list_returns:
+        __hugetlb_vmemmap_optimize_folios(m, h, folios)
+    m.trace.batch_exit()
+
+
+def __hugetlb_vmemmap_optimize_folios(m: Machine, h: Hstate, folios: Collection[HugePage]) -> None:
     for folio in folios:
         if hugetlb_vmemmap_split_folio(m, h, folio) == -ENOMEM:
             break  # remapping frees memory, and can split what is left
@@ -105,7 +118,6 @@ def hugetlb_vmemmap_optimize_folios(m: Machine, h: Hstate, folios: Iterable[Huge
             __hugetlb_vmemmap_optimize_folio(m, h, folio, pages, flush=False)
     m.flush_tlb()
     free_vmemmap_page_list(m, pages)
-    m.trace.batch_exit()
 
 
 def hugetlb_vmemmap_restore_folio(m: Machine, h: Hstate, folio: HugePage) -> int:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The machine that kernel functions work on: what are globals in the kernel are its fields."""
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from probes.events import Reason
@@ -39,9 +40,18 @@ class Machine:
     """Frames of the buddy allocator that hold struct pages (kept by kernels from 6.11 on)."""
     vmemmap_tails: dict[tuple[int, int], Page] = field(default_factory=dict)
     """zone->vmemmap_tails: the frame that tails share, by node and page order (7.1)."""
-    hpage_freelist: list[tuple[Hstate, HugePage]] = field(default_factory=list)
-    """Huge pages that a kworker is to free (mm/hugetlb.c)."""
-    tlb_flushes: int = 0
+    hpage_freelist: deque[tuple[Hstate, HugePage]] = field(default_factory=deque)
+    """Huge pages that a kworker is to free (mm/hugetlb.c): an llist, last freed first."""
+    self_hosted: frozenset[int] = frozenset()
+    """Nodes of hot-added memory that hosts its own struct pages (memmap_on_memory)."""
+    init_on_alloc: bool = False
+    """Frees check all struct pages of a huge page, and keep one that looks wrong."""
+    lost_frames: list[int] = field(default_factory=list)
+    """Frames counted in nr_memmap_*, which nothing maps any more (6.12.114)."""
+    lost_heads: list[int] = field(default_factory=list)
+    """The same, lost in the rollback of an optimisation that failed, which no event tells."""
+    lost_huge_frames: int = 0
+    """Frames of huge pages that their free kept from the buddy allocator (6.12.114)."""
     one_by_one: bool = False
     """Work on each PTE and frame by itself, as the C does; slower, with the same result."""
 
@@ -76,5 +86,4 @@ class Machine:
 
     def flush_tlb(self) -> None:
         """flush_tlb_kernel_range or flush_tlb_all: nothing is cached here, it only takes time."""
-        self.tlb_flushes += 1
         self.clock.spend(FLUSH_TLB)

@@ -28,16 +28,21 @@ class Memblock:
 
         Raises ``ValueError`` when the node is too small.
         """
-        start = (self.low - frames) // align * align
-        if start < self.start:
-            raise ValueError(f"memory for struct pages does not fit: {frames} frames are missing")
-        if start + frames < self.low:
-            self._holes.append((start + frames, self.low))
+        start = self.take(frames, align)
         last = self._reserved[-1] if self._reserved else None
         if last is not None and last.start == start + frames and last.magic == magic:
             self._reserved[-1] = last._replace(start=start)
         else:
             self._reserved.append(Reserved(start, start + frames, magic))
+        return start
+
+    def take(self, frames: int, align: int) -> int:
+        """Take frames as ``alloc`` does, for good: they never come back to memblock."""
+        start = (self.low - frames) // align * align
+        if start < self.start:
+            raise ValueError(f"memory of a node does not fit: {frames} frames are missing")
+        if start + frames < self.low:
+            self._holes.append((start + frames, self.low))
         self.low = start
         return start
 

@@ -4,7 +4,8 @@
 After mm/sparse-vmemmap.c (vmemmap_populate_basepages, vmemmap_populate_hugepages).
 """
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Collection, Mapping
 
 from sim_backend.kernel.frames import MIX_SECTION_INFO, SECTION_INFO
 from sim_backend.kernel.generation import VmemmapMapping
@@ -27,20 +28,24 @@ _HUGE: Mapping[VmemmapMapping, bool] = {
 }
 
 
-def vmemmap_populate(m: Machine, nid: int) -> None:
-    """Allocate and map the struct pages of node ``nid``.
+def vmemmap_populate(m: Machine, nid: int, but: Collection[range] = ()) -> None:
+    """Allocate and map the struct pages of node ``nid``, except at the addresses of ``but``.
 
-    Raises ``ValueError`` when they don't fit into the node.
+    Those are whole pmd entries. Raises ``ValueError`` when they don't fit into the node.
     """
     node = m.memory.nodes[nid]
     addr, end = m.page_to_vmemmap(node.start), m.page_to_vmemmap(node.end)
     huge = _HUGE[m.generation.mapping] and m.geometry.maps_vmemmap_with_pmds
-    frames = (end - addr) >> m.geometry.page_shift
+    left_out = sum(len(span) for span in but if span.start in range(addr, end))
+    frames = (end - addr - left_out) >> m.geometry.page_shift
     align = m.init_mm.ptrs_per_pte if huge else 1
     pfn = node.memblock.alloc(frames, align, SECTION_INFO)
     m.nr_memmap_boot_pages += frames
     while addr != end:
         next_addr = m.init_mm.pmd_level.addr_end(addr, end)
+        if any(addr in span for span in but):
+            addr = next_addr
+            continue
         count = (next_addr - addr) >> m.geometry.page_shift
         pmd = _vmemmap_pmd_populate(m, addr, nid)
         if huge and next_addr - addr == 1 << m.init_mm.pmd_level.shift:
@@ -50,6 +55,14 @@ def vmemmap_populate(m: Machine, nid: int) -> None:
             _vmemmap_populate_basepages(m, pmd, addr, pfns, nid)
         pfn += count
         addr = next_addr
+
+
+def vmemmap_populate_table(m: Machine, addr: int, nid: int, entries: "array[int]") -> None:
+    """Map what one pmd entry spans with a whole table of ``entries`` (vmemmap_populate_hvo)."""
+    pmd = _vmemmap_pmd_populate(m, addr, nid)
+    table = PteTable(range(0), m.init_mm.ptrs_per_pte, _table_frame(m, nid))
+    table.set_run(0, entries)
+    pmd.set(table)
 
 
 def _vmemmap_populate_basepages(

@@ -1,26 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """``SimKernel``: the simulated machine, put together, and what can be done with it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
 from probes.geometry import GIB, MIB, Geometry, size_label
 from probes.observation import Pool, Pools
 from probes.operations import Operation
-from sim_backend.kernel.conservation import Books, books_of, check_conservation
+from sim_backend.kernel.conservation import Books, books_of, check_conservation, seen_memmap
 from sim_backend.kernel.durations import Clock
 from sim_backend.kernel.errors import OperationError
 from sim_backend.kernel.faulty_tracer import FaultyTracer
 from sim_backend.kernel.frames import Memory
-from sim_backend.kernel.generation import Generation, find_generation
+from sim_backend.kernel.generation import NEWEST, Generation, SelfHosted
 from sim_backend.kernel.hstate import Hstate
 from sim_backend.kernel.hugetlb import free_hpage_workfn
-from sim_backend.kernel.hugetlb_resize import demote_pool_huge_page, set_max_huge_pages
+from sim_backend.kernel.hugetlb_boot import boot
+from sim_backend.kernel.hugetlb_demote import demote_store
+from sim_backend.kernel.hugetlb_resize import set_max_huge_pages
 from sim_backend.kernel.hugetlb_surplus import exit_mmap, fault_in_huge_pages, map_huge_pages
 from sim_backend.kernel.machine import Machine
 from sim_backend.kernel.pagetable import PageTable
-from sim_backend.kernel.populate import vmemmap_populate
+from sim_backend.kernel.release import find_generation
 from sim_backend.kernel.tracing import Emit, EmitRun, Task
 
 MEMORY_BLOCK = 128 * MIB
@@ -40,7 +42,7 @@ class SimKernel:
 
     def __init__(
         self,
-        generation: str = "v17-enabled",
+        generation: str = NEWEST,
         *,
         geometry: Geometry | None = None,
         huge_page_sizes: Sequence[int] = (2 * MIB, 1 * GIB),
@@ -49,13 +51,20 @@ class SimKernel:
         cpus_per_node: int = 2,
         seed: int = 0,
         hvo: bool = True,
+        hugepages: Mapping[int, int] | None = None,
+        self_hosted: Collection[int] = (),
+        init_on_alloc: bool = False,
+        clock: Clock | None = None,
         emit: Emit | None = None,
     ) -> None:
         """Boot it. Sizes are bytes.
 
-        ``geometry`` gives page and struct page size; reserved pages are the generation's.
-        ``hvo`` is hugetlb_free_vmemmap= on the command line. ``emit`` is attached before the
-        first operation. Raises ``ValueError`` for what no machine can be.
+        ``generation`` is the name of one, or a kernel release. ``geometry`` gives page and struct
+        page size; reserved pages are the generation's. Of the command line: ``hvo`` is
+        hugetlb_free_vmemmap=, ``hugepages`` is hugepages= by hugepagesz=, ``init_on_alloc`` is
+        init_on_alloc=. The memory of ``self_hosted`` nodes was hot-added and holds its own struct
+        pages. ``clock`` replaces the one that ``seed`` makes. ``emit`` is attached before the first
+        operation. Raises ``ValueError`` for what no machine can be.
         """
         known = find_generation(generation)
         geometry = replace(geometry or Geometry(), reserved_pages=known.reserved_pages)
@@ -66,7 +75,7 @@ class SimKernel:
         if memory_per_node // geometry.page_size * geometry.struct_page_size % geometry.page_size:
             raise ValueError("the struct pages of a node do not fill whole pages")
         hstates = _hstates(geometry, huge_page_sizes, nodes)
-        clock = Clock(seed)
+        clock = clock or Clock(seed)
         self._random = Random(seed)  # noqa: S311 - picks CPUs, not secrets
         self._pinned: int | None = None
         self._tasks = 0
@@ -86,10 +95,10 @@ class SimKernel:
             hstates=hstates,
             cpus_per_node=cpus_per_node,
             vmemmap_optimize_enabled=hvo,
+            self_hosted=_self_hosted(known, self_hosted, nodes),
+            init_on_alloc=init_on_alloc,
         )
-        for nid in range(nodes):
-            vmemmap_populate(self._machine, nid)
-        self._machine.memory.memblock_free_all()
+        boot(self._machine, hugepages or {})
         self._verbs: Mapping[str, Callable[[Operation], int]] = {
             "grow": self._grow,
             "shrink": self._shrink,
@@ -137,7 +146,7 @@ class SimKernel:
         when somebody else traces it already.
         """
         self._machine.trace.attach(emit, emit_run)
-        self._memmap_at_attach = self.books().memmap
+        self._memmap_at_attach = seen_memmap(self._machine)
 
     def detach(self) -> None:
         """Stop tracing."""
@@ -147,7 +156,7 @@ class SimKernel:
     def trace_anew(self) -> None:
         """Begin tracing from the start, with every probe in its place and the same listener."""
         self._machine.trace.begin_anew()
-        self._memmap_at_attach = self.books().memmap
+        self._memmap_at_attach = seen_memmap(self._machine)
 
     def idle(self, seconds: float) -> None:
         """Let simulated time pass."""
@@ -162,7 +171,10 @@ class SimKernel:
         """
         if operation.verb not in self._verbs:
             raise OperationError(f"unknown operation {operation.verb!r}")
-        return self._verbs[operation.verb](operation)
+        try:
+            return self._verbs[operation.verb](operation)
+        finally:
+            self._free_deferred()
 
     def pools(self) -> Pools:
         """Huge pages by size, node and state, as /sys would show them."""
@@ -277,7 +289,6 @@ class SimKernel:
         self._begin_task(b"hugetlb-user")
         pages, done = map_huge_pages(m, h, operation.pages)
         exit_mmap(m, h, pages)
-        self._free_deferred()
         _expect(operation, done, f"memory for no more than {done}")
         return done
 
@@ -289,9 +300,9 @@ class SimKernel:
         if operation.pages > h.free_huge_pages:
             raise OperationError(f"{operation}: the pool has {h.free_huge_pages} free pages")
         self._begin_task(b"bash")
-        done = 0
-        while done < operation.pages and not demote_pool_huge_page(self._machine, h, smaller[0]):
-            done += 1
+        before = h.nr_huge_pages
+        demote_store(self._machine, h, smaller[0], operation.pages)
+        done = before - h.nr_huge_pages
         _expect(operation, done, f"memory to restore no more than {done}")
         return done
 
@@ -300,9 +311,14 @@ class SimKernel:
         return 0
 
     def _free_deferred(self) -> None:
-        """Let the kworker free the pages that were left to it."""
-        self._machine.task = Task(_KWORKER_PID, _KWORKER_PID, b"kworker/0:1", 0)
-        free_hpage_workfn(self._machine)
+        """Let the kworker free the pages that were left to it.
+
+        Here it runs once the task is done; set_max_huge_pages waits for it, too
+        (flush_free_hpage_work).
+        """
+        if self._machine.hpage_freelist:
+            self._machine.task = Task(_KWORKER_PID, _KWORKER_PID, b"kworker/0:1", 0)
+            free_hpage_workfn(self._machine)
 
     def _hstate(self, operation: Operation) -> Hstate:
         if operation.pages < 1:
@@ -332,6 +348,14 @@ def _pool_counts(h: Hstate) -> Iterator[Pool]:
         yield Pool(h.size, nid, "total", h.nr_huge_pages_node[nid])
         yield Pool(h.size, nid, "free", h.free_huge_pages_node[nid])
         yield Pool(h.size, nid, "surplus", h.surplus_huge_pages_node[nid])
+
+
+def _self_hosted(generation: Generation, nodes: Collection[int], count: int) -> frozenset[int]:
+    if nodes and generation.self_hosted is SelfHosted.EXCLUDED:
+        raise ValueError(f"kernel {generation.name} has no memmap_on_memory beside HVO")
+    if not set(nodes) <= set(range(count)):
+        raise ValueError(f"self-hosted memory on nodes {sorted(nodes)} of {count}")
+    return frozenset(nodes)
 
 
 def _pmd_order(geometry: Geometry) -> int:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""mm/sparse-vmemmap.c: walk the page table of vmemmap, remap it, and free or fetch the frames.
+"""mm/sparse-vmemmap.c: walk the page table of vmemmap and remap it.
 
-The seed ([PATCH v17 3/9], 25 Feb 2021) function for function, under its names. What later
+Patch v17 ([PATCH v17 3/9], 25 Feb 2021) function for function, under its names. What later
 kernels changed stands beside it and says since when; in 6.0 all of it moved to
 mm/hugetlb_vmemmap.c. Addresses are bytes, ranges half open. Functions that can fail return 0 or
 a negative errno, as they do in C. The contents of struct pages are not simulated, so nothing is
 copied to a new frame.
 
-What is done to one PTE or frame is followed by the same for a run of like ones, all at once; a
-test holds the two against each other.
+What is done to one PTE is followed by the same for a run of like ones, all at once; a test holds
+the two against each other.
 """
 
 from array import array
@@ -16,20 +16,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from errno import ENOMEM
 
-from sim_backend.kernel.durations import ALLOC_FRAME, FREE_FRAME, REMAP_PTE, RESTORE_PTE, SPLIT_PMD
+from probes.counters import ENOTSUPP
+from sim_backend.kernel.durations import REMAP_PTE, RESTORE_PTE, SPLIT_PMD
 from sim_backend.kernel.errors import KernelBug, bug_on, vm_bug_on
 from sim_backend.kernel.frame_list import FrameList
-from sim_backend.kernel.frames import (
-    BOOT,
-    IN_USE,
-    Page,
-    __free_page,
-    alloc_pages_bulk_node,
-    alloc_pages_node,
-    free_alike,
-    free_bootmem_page,
-)
-from sim_backend.kernel.generation import PoolInterface, VmemmapMapping
+from sim_backend.kernel.frames import Page, alloc_pages_node
+from sim_backend.kernel.generation import SelfHosted, VmemmapMapping
 from sim_backend.kernel.machine import Machine
 from sim_backend.kernel.pagetable import (
     NONE,
@@ -43,6 +35,11 @@ from sim_backend.kernel.pagetable import (
     mk_ptes,
     pmd_leaf,
     pte_pfn,
+)
+from sim_backend.kernel.vmemmap_frames import (
+    LIST_ADD,
+    alloc_vmemmap_page_list,
+    free_vmemmap_page_list,
 )
 
 RemapPte = Callable[[Machine, PteSlot, int, "VmemmapRemapWalk"], None]
@@ -62,14 +59,21 @@ class VmemmapRemapWalk:
     reuse_page: Page | None = None
     """The frame that tails share; None until the walk finds it at ``reuse_addr``."""
     reuse_addr: int = 0
+    """0 where the walk has no such field (7.1): nothing is found, every PTE is remapped."""
     vmemmap_head: Page | None = None
     """The new frame of the head (from 6.2)."""
+    vmemmap_tail: Page | None = None
+    """In a rollback, the frame that a PTE must map to be restored (from 7.1)."""
     nr_walked: int = 0
     """PTEs walked, the reused one included (from 5.14)."""
     remap_ptes: RemapPtes | None = None
     """The same as ``remap_pte`` for a run of PTEs, if there is such."""
     flush: bool = True
     """False: the caller flushes the TLB for a whole list (VMEMMAP_REMAP_NO_TLB_FLUSH, 6.7)."""
+    flush_split: bool = True
+    """False only in the split pass (VMEMMAP_SPLIT_NO_TLB_FLUSH, 6.7)."""
+    lost: list[int] | None = None
+    """Takes the frames that a restore stops mapping although nothing else maps them."""
 
 
 def vmemmap_remap_range(m: Machine, start: int, end: int, walk: VmemmapRemapWalk) -> int:
@@ -86,7 +90,7 @@ def vmemmap_remap_range(m: Machine, start: int, end: int, walk: VmemmapRemapWalk
             return ret
         pgd.step()
         addr = next_addr
-    if walk.flush:
+    if walk.remap_pte is not None and walk.flush:
         m.flush_tlb()
     return 0
 
@@ -128,6 +132,8 @@ def vmemmap_pmd_range(
     enter_pmd = _ENTER_PMD[m.generation.mapping]
     pmd = m.init_mm.pmd_offset(pud, addr)
     while addr != end:
+        if not walk.nr_walked and is_refused(m, addr):
+            return -ENOTSUPP
         if ret := enter_pmd(m, pmd, walk):
             return ret
         next_addr = m.init_mm.pmd_level.addr_end(addr, end)
@@ -137,19 +143,26 @@ def vmemmap_pmd_range(
     return 0
 
 
+def is_refused(m: Machine, addr: int) -> bool:
+    """Whether the walk ends where the struct pages at ``addr`` are self-hosted (from 6.8)."""
+    if not m.self_hosted or m.generation.self_hosted is not SelfHosted.REFUSED:
+        return False
+    return m.vmemmap_to_nid(addr) in m.self_hosted
+
+
 def vmemmap_pte_range(
     m: Machine, pmd: Slot[Entry], addr: int, end: int, walk: VmemmapRemapWalk
 ) -> None:
     """Find the frame to reuse at the first PTE, if it is not known; remap all other PTEs.
 
-    The seed's BUG_ONs, which later kernels left out, hold in all generations.
+    The BUG_ONs of patch v17, which later kernels left out, hold in all generations.
     """
     remap_pte = walk.remap_pte
     if remap_pte is None:
         return
     page_size = m.geometry.page_size
     pte = m.init_mm.pte_offset_kernel(pmd, addr)
-    if walk.reuse_page is None:
+    if walk.reuse_page is None and walk.reuse_addr:
         bug_on(pte.get() == NONE, "pte_none(*pte)")
         bug_on(walk.reuse_addr != addr, "walk->reuse_addr != addr")
         walk.reuse_page = pte_page(m, pte)
@@ -189,7 +202,7 @@ def split_vmemmap_huge_pmd(m: Machine, pmd: Slot[Entry], walk: VmemmapRemapWalk)
     head, count = pte_pfn(entry), m.init_mm.ptrs_per_pte
     pmd.set(PteTable(range(head, head + count), count, pgtable.pfn))
     m.clock.spend(SPLIT_PMD)
-    if walk.flush:
+    if walk.flush_split:
         m.flush_tlb()
     return 0
 
@@ -210,7 +223,7 @@ def vmemmap_remap_pte(m: Machine, pte: PteSlot, addr: int, walk: VmemmapRemapWal
     m.trace.vmemmap_remap_pte(addr)
     m.clock.spend_each(REMAP_PTE)
     pfn = pte_pfn(pte.get())
-    walk.vmemmap_pages.add(range(pfn, pfn + 1))
+    LIST_ADD[m.generation.remapped](walk.vmemmap_pages, range(pfn, pfn + 1))
     pte.set(mk_pte(reuse_page(walk).pfn, PAGE_KERNEL_RO))
 
 
@@ -224,7 +237,7 @@ def vmemmap_remap_ptes(
     m.trace.vmemmap_remap_ptes(addr, count, m.clock.each_ns(REMAP_PTE))
     m.clock.spend_each(REMAP_PTE, count)
     pfn = pte_pfn(pte.get())
-    walk.vmemmap_pages.add(range(pfn, pfn + count))
+    LIST_ADD[m.generation.remapped](walk.vmemmap_pages, range(pfn, pfn + count))
     pte.set_run(array("Q", [mk_pte(reuse_page(walk).pfn, PAGE_KERNEL_RO)]) * count)
     return count
 
@@ -261,44 +274,11 @@ def reuse_page(walk: VmemmapRemapWalk) -> Page:
     return walk.reuse_page
 
 
-def free_vmemmap_page(m: Machine, page: Page) -> None:
-    """Free a frame to where it came from: memblock's are reserved, others the buddy's."""
-    m.clock.spend_each(FREE_FRAME)
-    if page.reserved:
-        m.nr_memmap_boot_pages -= 1
-        free_bootmem_page(m.memory, page)
-    else:
-        m.nr_memmap_pages -= 1
-        __free_page(m.memory, page)
-
-
-def free_vmemmap_pages(m: Machine, pfns: range) -> bool:
-    """``free_vmemmap_page`` for a run of frames; whether they were alike, so that it could."""
-    state = m.memory.common_state(pfns)
-    if state == BOOT:
-        m.nr_memmap_boot_pages -= len(pfns)
-    elif state == IN_USE:
-        m.nr_memmap_pages -= len(pfns)
-    else:
-        return False
-    m.clock.spend_each(FREE_FRAME, len(pfns))
-    free_alike(m.memory, pfns, state)
-    return True
-
-
-def free_vmemmap_page_list(m: Machine, pages: FrameList) -> None:
-    """Free all frames of the list."""
-    for pfns in pages.take_all():
-        if not (m.in_runs and free_vmemmap_pages(m, pfns)):
-            for pfn in pfns:
-                free_vmemmap_page(m, m.memory.pfn_to_page(pfn))
-
-
 def vmemmap_remap_free(m: Machine, start: int, end: int, reuse: int) -> int:
     """Map [start, end) to the frame that ``reuse`` is mapped to, and free what it was mapped to.
 
-    ``reuse`` must be the page right before ``start``. The seed's returns nothing, as it can't
-    fail; from 5.14 to 6.1 it returns -ENOMEM when a huge PMD can't be split, all undone.
+    ``reuse`` must be the page right before ``start``. Patch v17's returns nothing, as it
+    can't fail; from 5.14 to 6.1 it returns -ENOMEM when a huge PMD can't be split, all undone.
     """
     m.trace.vmemmap_remap_free(start, end, reuse)
     walk = VmemmapRemapWalk(
@@ -322,47 +302,6 @@ def roll_back(m: Machine, reuse: int, failed: VmemmapRemapWalk) -> None:
         remap_ptes=vmemmap_restore_ptes,
     )
     vmemmap_remap_range(m, reuse, end, undo)
-
-
-_THIS_NODE: Mapping[PoolInterface, bool] = {
-    PoolInterface.PAGES: True,
-    PoolInterface.FOLIO_LISTS: False,
-}
-"""__GFP_THISNODE was dropped in 6.7 (6a898c2757af for the head)."""
-
-
-def alloc_vmemmap_page(m: Machine, nid: int) -> Page | None:
-    """Allocate a frame for struct pages of node ``nid``; None if there is none."""
-    m.clock.spend_each(ALLOC_FRAME)
-    return alloc_pages_node(m.memory, nid, this_node=_THIS_NODE[m.generation.interface])
-
-
-def alloc_vmemmap_pages(m: Machine, nid: int, count: int) -> FrameList:
-    """``alloc_vmemmap_page`` up to ``count`` times, or up to the first that fails."""
-    this_node = _THIS_NODE[m.generation.interface]
-    if m.in_runs:
-        pages = alloc_pages_bulk_node(m.memory, nid, count, this_node=this_node)
-        m.clock.spend_each(ALLOC_FRAME, min(count, len(pages) + 1))
-        return pages
-    pages = FrameList()
-    while count and (page := alloc_vmemmap_page(m, nid)):
-        pages.add_tail(range(page.pfn, page.pfn + 1))
-        count -= 1
-    return pages
-
-
-def alloc_vmemmap_page_list(m: Machine, start: int, end: int, pages: FrameList) -> int:
-    """Allocate a frame for each page of [start, end), or none at all and -ENOMEM."""
-    count = (end - start) >> m.geometry.page_shift
-    found = alloc_vmemmap_pages(m, m.vmemmap_to_nid(start), count)
-    if len(found) < count:
-        for pfn in found:
-            __free_page(m.memory, m.memory.pfn_to_page(pfn))
-        return -ENOMEM
-    for pfns in found.take_all():
-        pages.add_tail(pfns)
-    m.nr_memmap_pages += count
-    return 0
 
 
 def vmemmap_remap_alloc(m: Machine, start: int, end: int, reuse: int, *, flush: bool) -> int:

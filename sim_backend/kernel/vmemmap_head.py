@@ -5,23 +5,22 @@ It leaves whole runs of old frames free, so that they can become huge pages agai
 11aad2631bf7). From 7.1 on the tails no longer share the head's frame but one of their zone.
 """
 
-from sim_backend.kernel.durations import REMAP_PTE
+from array import array
+
+from sim_backend.kernel.durations import REMAP_PTE, RESTORE_PTE
 from sim_backend.kernel.errors import bug_on
 from sim_backend.kernel.frame_list import FrameList
 from sim_backend.kernel.frames import Page
 from sim_backend.kernel.machine import Machine
-from sim_backend.kernel.pagetable import PAGE_KERNEL, PteSlot, mk_pte, pte_pfn
+from sim_backend.kernel.pagetable import PAGE_KERNEL, PteSlot, mk_pte, mk_ptes, pte_pfn, pte_write
 from sim_backend.kernel.sparse_vmemmap import (
     VmemmapRemapWalk,
-    alloc_vmemmap_page,
-    alloc_vmemmap_page_list,
     roll_back,
     vmemmap_remap_pte,
     vmemmap_remap_ptes,
     vmemmap_remap_range,
-    vmemmap_restore_pte,
-    vmemmap_restore_ptes,
 )
+from sim_backend.kernel.vmemmap_frames import LIST_ADD, alloc_vmemmap_page, alloc_vmemmap_page_list
 
 
 def alloc_vmemmap_head(m: Machine, nid: int, pages: FrameList) -> Page | None:
@@ -42,7 +41,7 @@ def vmemmap_remap_pte_and_head(m: Machine, pte: PteSlot, addr: int, walk: Vmemma
     m.clock.spend_each(REMAP_PTE)
     walk.vmemmap_pages.remove(walk.vmemmap_head.pfn)
     pfn = pte_pfn(pte.get())
-    walk.vmemmap_pages.add(range(pfn, pfn + 1))
+    LIST_ADD[m.generation.remapped](walk.vmemmap_pages, range(pfn, pfn + 1))
     pte.set(mk_pte(walk.vmemmap_head.pfn, PAGE_KERNEL))
 
 
@@ -88,7 +87,10 @@ def vmemmap_remap_free_sharing_tail(
     pages: FrameList,
     flush: bool,
 ) -> int:
-    """vmemmap_remap_free of 7.1: [start, end) to ``head`` and, from the second page, ``tail``."""
+    """vmemmap_remap_free of 7.1: [start, end) to ``head`` and, from the second page, ``tail``.
+
+    The two are one in 6.12.114.
+    """
     walk = VmemmapRemapWalk(
         vmemmap_remap_pte_and_head,
         pages,
@@ -99,31 +101,65 @@ def vmemmap_remap_free_sharing_tail(
     )
     ret = vmemmap_remap_range(m, start, end, walk)
     if ret and walk.nr_walked:
-        # vmemmap_restore_pte passes over the head, which keeps its new frame (7.3).
         end = start + walk.nr_walked * m.geometry.page_size
         undo = VmemmapRemapWalk(
-            vmemmap_restore_pte, pages, reuse_page=tail, remap_ptes=vmemmap_restore_ptes
+            vmemmap_restore_pte_to_src,
+            pages,
+            vmemmap_tail=tail,
+            remap_ptes=vmemmap_restore_ptes_to_src,
+            lost=m.lost_heads,
         )
-        vmemmap_remap_range(m, start + m.geometry.page_size, end, undo)
+        vmemmap_remap_range(m, start, end, undo)
     return ret
+
+
+def vmemmap_restore_pte_to_src(m: Machine, pte: PteSlot, addr: int, walk: VmemmapRemapWalk) -> None:
+    """vmemmap_restore_pte of 7.1 and 6.12.114: copy whatever ``addr`` is mapped to.
+
+    A rollback leaves alone what is not mapped to ``vmemmap_tail``: the head, unless tails share
+    its frame (6.12.114). Then no list has that frame any more.
+    """
+    m.trace.vmemmap_restore_pte(addr)
+    m.clock.spend_each(RESTORE_PTE)
+    src = pte.get()
+    if walk.vmemmap_tail is not None and walk.vmemmap_tail.pfn != pte_pfn(src):
+        return
+    (pfns,) = walk.vmemmap_pages.take(1)
+    pte.set(mk_pte(pfns[0], PAGE_KERNEL))
+    if pte_write(src) and walk.lost is not None:
+        walk.lost.append(pte_pfn(src))
+
+
+def vmemmap_restore_ptes_to_src(
+    m: Machine, pte: PteSlot, addr: int, most: int, walk: VmemmapRemapWalk
+) -> int:
+    """``vmemmap_restore_pte_to_src`` for PTEs that share a frame in the same way."""
+    count = pte.equal(most)
+    if count == 1 or pte_write(pte.get()):
+        return 0
+    m.trace.vmemmap_restore_ptes(addr, count, m.clock.each_ns(RESTORE_PTE))
+    m.clock.spend_each(RESTORE_PTE, count)
+    entries = array("Q")
+    for pfns in walk.vmemmap_pages.take(count):
+        entries += mk_ptes(pfns, PAGE_KERNEL)
+    pte.set_run(entries)
+    return count
 
 
 def vmemmap_remap_split(m: Machine, start: int, end: int) -> int:
     """Only split the huge PMDs of [start, end) (from 6.7)."""
-    walk = VmemmapRemapWalk(None, FrameList(), flush=False)
+    walk = VmemmapRemapWalk(None, FrameList(), flush_split=False)
     return vmemmap_remap_range(m, start, end, walk)
 
 
-def vmemmap_remap_alloc_from_tail(
-    m: Machine, start: int, end: int, tail: Page, *, flush: bool
-) -> int:
-    """vmemmap_remap_alloc of 7.1: [start, end) shares ``tail``, the frame of its zone."""
+def vmemmap_remap_alloc_to_src(m: Machine, start: int, end: int, *, flush: bool) -> int:
+    """vmemmap_remap_alloc of 7.1 and 6.12.114: the walk does not look for a shared frame."""
     walk = VmemmapRemapWalk(
-        vmemmap_restore_pte,
+        vmemmap_restore_pte_to_src,
         FrameList(),
-        reuse_page=tail,
-        remap_ptes=vmemmap_restore_ptes,
+        remap_ptes=vmemmap_restore_ptes_to_src,
         flush=flush,
+        lost=m.lost_frames,
     )
     if ret := alloc_vmemmap_page_list(m, start, end, walk.vmemmap_pages):
         return ret

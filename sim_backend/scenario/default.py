@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from probes.geometry import GIB, MIB
 from probes.operations import SWITCH_VERB, Operation
+from sim_backend.kernel.generation import NEWEST
 from sim_backend.kernel.sim_kernel import SimKernel
 from sim_backend.scenario.actions import Step
 
@@ -25,7 +26,7 @@ _WAVE = 18.0
 _OVERCOMMIT_MOST = 17
 
 
-def default_kernel(generation: str = "v17-enabled", seed: int = 0) -> SimKernel:
+def default_kernel(generation: str = NEWEST, seed: int = 0) -> SimKernel:
     """The machine for ``default_scenario``: two nodes of 16 GB, 2 MB and 1 GB pages."""
     return SimKernel(generation, nodes=2, memory_per_node=16 * GIB, seed=seed)
 

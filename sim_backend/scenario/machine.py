@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from probes.geometry import ARCHITECTURES, GIB, KIB, Geometry, parse_size, size_label
 from probes.operations import Operation, parse_operation
 from sim_backend.kernel.errors import OperationError
-from sim_backend.kernel.generation import find_generation
+from sim_backend.kernel.generation import NEWEST
+from sim_backend.kernel.release import find_generation
 from sim_backend.kernel.sim_kernel import MEMORY_BLOCK, SimKernel
 from sim_backend.scenario.toml_table import Table
 
 LARGEST = 4096 * GIB
 """Most memory of a machine, in bytes: booting it takes seconds."""
 
-_KERNEL, _ARCHITECTURE, _PAGE_SIZE, _MEMORY = "7.1", "x86-64", 4 * KIB, 16 * GIB
+_KERNEL, _ARCHITECTURE, _PAGE_SIZE, _MEMORY = NEWEST, "x86-64", 4 * KIB, 16 * GIB
 
 
 def huge_page_sizes(architecture: str, page_size: int) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.metrics.registry import make_registry
 from probes.operations import parse_operation
 from sim_backend.backend import SimBackend
+from sim_backend.kernel.generation import NEWEST
 from sim_backend.kernel.sim_kernel import SimKernel
 
 GOLDEN = Path(__file__).parents[1] / "data/scrape.prom"
@@ -63,7 +64,7 @@ def shape(scrape: str) -> dict[str, frozenset[str]]:
 
 def simulated_scrape() -> str:
     """Return the scrape of a kernel of the newest generation after ``OPERATIONS``."""
-    backend = SimBackend(SimKernel("7.1", nodes=2, seed=3), stream=True)
+    backend = SimBackend(SimKernel(NEWEST, nodes=2, seed=3), stream=True)
     backend.start()
     for text in OPERATIONS:
         backend.operate(parse_operation(text))

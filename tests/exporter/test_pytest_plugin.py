@@ -35,7 +35,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return pytest's output in another project's folder, with warnings as errors."""
     folder = tmp_path_factory.mktemp("stranger")
     (folder / "test_0_no_fixture.py").write_text(NO_FIXTURE)
-    (folder / "test_1_wrong.py").write_text(EXAMPLES[0].replace("138", "139"))
+    (folder / "test_1_wrong.py").write_text(EXAMPLES[0].replace("184", "185"))
     for number, example in enumerate(EXAMPLES):
         (folder / f"test_example_{number}.py").write_text(example)
     ran = subprocess.run(
@@ -57,7 +57,7 @@ def test_the_examples_of_the_page(output: str) -> None:
 
 
 def test_a_wrong_example_fails(output: str) -> None:
-    assert "assert 138 == 139" in output, output
+    assert "assert 184 == 185" in output, output
 
 
 def test_a_run_without_fixtures_loads_nothing(output: str) -> None:

@@ -28,7 +28,8 @@ RECORDED = ("v17", "patched", "debian-6.1", "debian-6.12", "debian-sid")
 
 NOT_SIMULATED = {
     # This kernel restores a 1 GB page with its head's flag copied to the 512 parts, takes 511 of
-    # them for optimised already, and later restores what never was: a bug, not a generation.
+    # them for optimised already, and later restores what never was. The simulator's 6.12.114 does
+    # the same by the source; a recording with these operations would prove it.
     "debian-6.12": ("demote 1GB 1", "shrink 2MB 512"),
 }
 """Operations that a leg leaves out of its trace."""

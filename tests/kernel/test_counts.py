@@ -88,8 +88,7 @@ _PATCHED = (
     *("free_huge_page_vmemmap", "vmemmap_remap_free", "alloc_huge_page_vmemmap"),
     "v17-enabled",
 )
-_WALK_6_7 = Expected(8, 4096, 1, *FOLIO, "6.7")
-_WALK_7_1 = Expected(8, 4096, 1, *FOLIO, "7.1")
+_HEADS = (8, 4096, 1, *FOLIO)
 EXPECTED = {
     # Two reserved vmemmap pages of 8 and of 4096.
     "v17": Expected(
@@ -109,18 +108,18 @@ EXPECTED = {
         "6.0",
     ),
     # One reserved, which is a new page.
-    "debian-6.12-113": _WALK_6_7,
+    "debian-6.12-113": Expected(*_HEADS, "6.11"),
     # From 6.12.114 on 6.12 has the walk of 7.1 (vmemmap_head).
-    "debian-6.12": _WALK_7_1,
-    "debian-6.12-stock": _WALK_7_1,
-    "debian-6.16": _WALK_6_7,
-    "debian-6.17": _WALK_6_7,
-    "debian-6.18": _WALK_6_7,
-    "debian-6.19": _WALK_6_7,
-    "debian-7.0": _WALK_6_7,
-    "debian-7.1": _WALK_7_1,
-    "debian-sid": _WALK_7_1,
-    "debian-newest": _WALK_7_1,
+    "debian-6.12": Expected(*_HEADS, "6.12.114"),
+    "debian-6.12-stock": Expected(*_HEADS, "6.12.114"),
+    "debian-6.16": Expected(*_HEADS, "6.15"),
+    "debian-6.17": Expected(*_HEADS, "6.15"),
+    "debian-6.18": Expected(*_HEADS, "6.15"),
+    "debian-6.19": Expected(*_HEADS, "6.15"),
+    "debian-7.0": Expected(*_HEADS, "6.15"),
+    "debian-7.1": Expected(*_HEADS, "7.1"),
+    "debian-sid": Expected(*_HEADS, "7.1"),
+    "debian-newest": Expected(*_HEADS, "7.3"),
 }
 
 

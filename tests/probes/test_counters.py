@@ -1,8 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
+from errno import EIO, ENOMEM
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.counters import BUCKETS_NS, SLOTS, Counters, PageKey, Slot, bucket_of, reduce
+from probes.counters import (
+    BUCKETS_NS,
+    DURATIONS,
+    SLOTS,
+    Counters,
+    PageKey,
+    Slot,
+    bucket_of,
+    reduce,
+)
 from probes.events import Event, Kind, Reason
 
 
@@ -102,6 +113,39 @@ def test_total_sums_sizes_and_nodes_of_one_detail() -> None:
         }
     )
     assert counters.total("frames_allocated", "head") == 7
+
+
+def test_two_pages_add_up() -> None:
+    leave = Event(kind=Kind.RESTORE_EXIT, order=9, ptes=7, frames_allocated=7, duration_ns=5_000)
+    counters = reduce([leave, leave._replace(ptes=5, frames_allocated=5, duration_ns=30_000)])
+    assert counters.total("ptes_restored") == counters.total("frames_allocated", "restore") == 12
+    assert counters.total("hugepages_restored") == 2
+    histogram = counters.durations["restore", 9]
+    assert (sum(histogram.counts), histogram.sum_ns) == (2, 35_000)
+
+
+def test_failures_of_a_restore_by_errno() -> None:
+    failed = Event(kind=Kind.RESTORE_EXIT, order=9, ret=-ENOMEM)
+    assert nonzero(reduce([failed, failed, failed._replace(ret=-EIO)])) == {
+        ("restore_failures", "ENOMEM", 9, 0): 2,
+        ("restore_failures", "other", 9, 0): 1,
+    }
+
+
+def test_batches_are_timed_if_they_did_anything() -> None:
+    leave = Event(kind=Kind.BATCH_EXIT, order=9, node=-1, ptes=184, duration_ns=700_000)
+    nothing = leave._replace(ptes=0)
+    counters = reduce([leave, nothing, leave], durations=DURATIONS)
+    histogram = counters.durations["batch", 9]
+    assert (sum(histogram.counts), histogram.sum_ns) == (2, 1_400_000)
+    assert nonzero(counters) == {}
+    remapped = leave._replace(kind=Kind.REMAP_PTE)
+    assert reduce([remapped], durations=DURATIONS).durations == {}
+
+
+def test_durations_that_a_kernel_has_are_zero_from_the_start() -> None:
+    counters = reduce([], [PageKey(9, 0)], durations=DURATIONS)
+    assert set(counters.durations) == {("optimize", 9), ("restore", 9), ("batch", 9)}
 
 
 @given(st.integers(0, 2**63))

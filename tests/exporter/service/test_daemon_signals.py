@@ -125,7 +125,7 @@ def test_notifications_to_the_service_manager(tmp_path: Path) -> None:
         manager.settimeout(60)
         env = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
         with daemon(*SIM, env=env) as (process, _, _):
-            ready = b"STATUS=ready: 5 probes, simulated"
+            ready = b"STATUS=ready: 6 probes, simulated"
             assert manager.recv(4096) == b"READY=1\n" + ready
             assert manager.recv(4096) == b"WATCHDOG=1\n" + ready
             process.send_signal(signal.SIGHUP)

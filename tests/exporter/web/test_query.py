@@ -122,7 +122,7 @@ def test_names_of_samples_and_of_families(exporter: RunningExporter) -> None:
         *("hvo_frames_freed_total", "hvo_enabled"),
         *(f"hvo_optimize_duration_seconds_{part}" for part in ("bucket", "count", "sum")),
     }
-    assert 'hvo_frames_freed_total{node="0",size="2MB"} 138.0' in scraped.body
+    assert 'hvo_frames_freed_total{node="0",size="2MB"} 184.0' in scraped.body
 
 
 def test_names_and_collectors_together(exporter: RunningExporter) -> None:

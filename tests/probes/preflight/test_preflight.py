@@ -242,9 +242,19 @@ def test_a_kernel_of_riscv_without_hvo_is_told_what_has_it(tmp_path: Path) -> No
     assert diagnosis.fix == "use a kernel with CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP"
 
 
-@pytest.mark.parametrize("kind", ["x86_64", "riscv64", "loongarch64"])
-def test_an_architecture_with_hvo(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("x86_64", "x86-64: Linux has HVO here since 5.14"),
+        # riscv-for-linus-6.4-mw1 has it.
+        ("riscv64", "riscv: Linux has HVO here since 6.4"),
+        ("loongarch64", "loongarch: Linux has HVO here"),
+    ],
+)
+def test_an_architecture_with_hvo_is_told_since_when(tmp_path: Path, kind: str, said: str) -> None:
     assert amiss(tmp_path, {}, kind) == []
+    found = examine(machine(tmp_path, {}, kind), tmp_path / "dist")
+    assert found[0] == Finding("architecture", Verdict.OK, said)
 
 
 def test_a_machine_that_shows_nothing_is_told_in_unknowns_and_problems(tmp_path: Path) -> None:

@@ -5,9 +5,7 @@ import pytest
 
 from probes.counters import BUCKETS_NS
 from probes.events import Kind
-from tests.sim_backend.harness import ALL, Traced, big
-
-LISTS = ("6.7", "7.1")
+from tests.sim_backend.harness import ALL, LISTS, Traced
 
 
 @pytest.mark.parametrize("generation", LISTS)
@@ -40,12 +38,6 @@ def test_a_page_fault_is_no_batch(generation: str) -> None:
 def test_each_list_counts_for_itself(generation: str) -> None:
     traced = Traced(generation).run("grow 2MB 3", "shrink 2MB 1", "hvo off", "grow 2MB 5")
     assert [event.ptes for event in traced.of(Kind.BATCH_EXIT)] == [24, 0]
-
-
-@pytest.mark.parametrize("generation", LISTS)
-def test_the_parts_of_a_demoted_page_are_a_list(generation: str) -> None:
-    traced = big(generation).run("grow 1GB 1", "demote 1GB 1")
-    assert [(e.order, e.ptes) for e in traced.of(Kind.BATCH_EXIT)] == [(18, 4096), (9, 4096)]
 
 
 @pytest.mark.parametrize("generation", LISTS)

@@ -4,7 +4,7 @@
 import pytest
 
 from probes.events import CanonicalEvent, Kind, Reason, canonical
-from tests.sim_backend.harness import ALL, OPTIMIZING, Traced
+from tests.sim_backend.harness import ALL, LISTS, OPTIMIZING, Traced, since
 
 PAGE = 4096
 STRUCTS = 32768  # of a 2 MB page, in bytes
@@ -12,17 +12,17 @@ ORDER = 9
 BATCH = (Kind.BATCH_ENTER, Kind.BATCH_EXIT)
 
 # (start, end, reuse) of REMAP_RANGE from the head's struct page on; None: not an argument.
-RANGES: dict[str, tuple[int, int, int | None]] = {
-    "v17-enabled": (2 * PAGE, 8 * PAGE, 1 * PAGE),
-    "5.14": (2 * PAGE, 8 * PAGE, 1 * PAGE),
-    "5.18": (1 * PAGE, 8 * PAGE, 0),
-    "6.0": (0, 8 * PAGE, 0),
-    "6.2": (0, 8 * PAGE, 0),
-    "6.7": (0, 8 * PAGE, 0),
-    "7.1": (0, 8 * PAGE, None),
-}
-FIRST_REMAPPED = {"v17-enabled": 2, "5.14": 2, "5.18": 1, "6.0": 1, "6.2": 0, "6.7": 0, "7.1": 0}
-FIRST_RESTORED = {"v17-enabled": 2, "5.14": 2, "5.18": 1, "6.0": 1, "6.2": 1, "6.7": 1, "7.1": 1}
+RANGES = since(
+    {
+        "v17-enabled": (2 * PAGE, 8 * PAGE, 1 * PAGE),
+        "5.18": (1 * PAGE, 8 * PAGE, 0),
+        "6.0": (0, 8 * PAGE, 0),
+        "7.1": (0, 8 * PAGE, None),
+    },
+    but={"6.12.114": (0, 8 * PAGE, None), "6.18.51": (0, 8 * PAGE, None)},
+)
+FIRST_REMAPPED = since({"v17-enabled": 2, "5.18": 1, "6.2": 0})
+FIRST_RESTORED = since({"v17-enabled": 2, "5.18": 1})
 
 
 def step(kind: Kind, start: int, end: int, reuse: int | None = None) -> CanonicalEvent:
@@ -77,7 +77,7 @@ def test_a_page_that_was_never_optimised_passes_through_restore(generation: str)
     assert (leave.ptes, leave.ret) == (0, 0)
 
 
-@pytest.mark.parametrize("generation", ["6.7", "7.1"])
+@pytest.mark.parametrize("generation", LISTS)
 def test_later_kernels_restore_only_what_is_optimised(generation: str) -> None:
     traced = Traced(generation, hvo=False).run("grow 2MB 1", "shrink 2MB 1")
     assert traced.of(Kind.RESTORE_ENTER, Kind.RESTORE_EXIT) == []

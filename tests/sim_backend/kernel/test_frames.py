@@ -12,7 +12,7 @@ from sim_backend.kernel.frames import (
     SECTION_INFO,
     free_bootmem_page,
 )
-from tests.sim_backend.harness import Traced
+from tests.sim_backend.harness import LISTS, Traced
 
 
 def test_frames_of_vmemmap_are_memblocks_at_boot() -> None:
@@ -58,7 +58,7 @@ def test_a_freed_memblock_frame_does_not_look_like_one_any_more() -> None:
     assert (page.reserved, page.refcount, page.freelist) == (False, 0, 0)
 
 
-@pytest.mark.parametrize("generation", ["6.2", "6.7", "7.1"])
+@pytest.mark.parametrize("generation", ["6.2", *LISTS])
 def test_a_new_head_counts_as_runtime_memmap(generation: str) -> None:
     traced = Traced(generation)
     before = traced.kernel.memmap_pages()

@@ -4,7 +4,7 @@
 import pytest
 
 from probes.geometry import MIB
-from tests.sim_backend.harness import OPTIMIZING, Traced
+from tests.sim_backend.harness import OPTIMIZING, Traced, since
 
 RESERVED = {"v17-enabled": 2, "5.14": 2, "5.18": 1, "6.0": 1, "6.2": 1, "6.7": 1}
 
@@ -57,7 +57,7 @@ def test_the_frames_they_had_are_free(generation: str) -> None:
     had = [mapping.pfn for mapping in before.vmemmap(page)]
     has = {mapping.pfn for mapping in after.vmemmap(page)}
     gone = [pfn for pfn in had if pfn not in has]
-    assert len(gone) == {"v17-enabled": 6, "5.14": 6, "5.18": 7, "6.0": 7}.get(generation, 8)
+    assert len(gone) == since({"v17-enabled": 6, "5.18": 7, "6.2": 8})[generation]
     assert not any(before.is_free(pfn) for pfn in gone)
     assert all(after.is_free(pfn) for pfn in gone)
 

@@ -7,7 +7,7 @@ from probes.counters import PageKey, Slot
 from probes.events import Kind
 from probes.geometry import MIB
 from probes.observation import Pool
-from tests.sim_backend.harness import ALL, Traced
+from tests.sim_backend.harness import ALL, LISTS, Traced
 
 
 def totals(traced: Traced) -> list[int]:
@@ -25,7 +25,7 @@ def test_growing_goes_round() -> None:
     assert totals(traced) == [2, 2, 1]
 
 
-@pytest.mark.parametrize("generation", ["6.7", "7.1"])
+@pytest.mark.parametrize("generation", LISTS)
 def test_lists_are_worked_off_from_the_last(generation: str) -> None:
     traced = Traced(generation, nodes=3).run("grow 2MB 4")
     assert order_of(traced, Kind.OPTIMIZE_ENTER) == [0, 2, 1, 0]
@@ -98,3 +98,15 @@ def test_a_pinned_task_faults_in_pages_of_its_node() -> None:
     assert len(optimized) == 10
     with pytest.raises(ValueError, match="there is no CPU 4: the machine has 4"):
         traced.kernel.pin(4)
+
+
+@pytest.mark.parametrize("generation", ["6.2", *LISTS])
+def test_a_new_head_frame_is_of_the_pages_node_not_of_the_cpus(generation: str) -> None:
+    """11aad2631bf7: page_to_nid of the struct page. Tables are of the node of the CPU."""
+    traced = Traced(generation, nodes=2)
+    traced.kernel.pin(3)  # of node 1
+    traced.run("grow 2MB 23")
+    memory = traced.kernel.machine.memory
+    heads = [(page.nid, traced.vmemmap(page)[0].pfn) for page in traced.pages()]
+    assert len(heads) == 23
+    assert all(memory.node_of(pfn).nid == nid for nid, pfn in heads)

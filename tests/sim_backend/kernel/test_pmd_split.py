@@ -7,10 +7,11 @@ import pytest
 
 from probes.events import Kind
 from probes.geometry import GIB
+from sim_backend.kernel.durations import FLUSH_TLB, SPLIT_PMD
 from sim_backend.kernel.hugetlb_vmemmap_folios import hugetlb_vmemmap_optimize_folio
-from tests.sim_backend.harness import Traced, big
+from tests.sim_backend.harness import ALL, LISTS, CountingClock, Traced, big
 
-SPLITTING = ("5.14", "5.18", "6.0", "6.2", "6.7", "7.1")
+SPLITTING = ALL[ALL.index("5.14") :]
 
 
 def test_the_seed_has_base_pages_and_splits_nothing() -> None:
@@ -126,3 +127,24 @@ def test_lists_free_what_they_have_and_try_again(
     assert traced.total("optimize_calls") == 70 + failures
     assert traced.total("optimize_failures", "ENOMEM") == failures
     assert traced.total("hugepages_optimized") == 70
+
+
+@pytest.mark.parametrize("generation", ["6.7", "6.8", "6.11", "6.15"])
+def test_a_split_in_the_remap_pass_flushes_the_tlb(generation: str) -> None:
+    """VMEMMAP_SPLIT_NO_TLB_FLUSH is a flag of the split pass only (c5ad3233)."""
+    clock = CountingClock(0)
+    traced = Traced(generation, clock=clock)
+    traced.kernel.hold_memory(0, leave=70 * 512 + 1)
+    traced.run("grow 2MB 70")
+    # After the split pass, which had a frame for one of two tables; before frames are freed for
+    # the other table; of its split; and after the remap pass.
+    assert clock.spent[FLUSH_TLB] == 4
+
+
+@pytest.mark.parametrize("generation", LISTS)
+def test_the_split_pass_flushes_the_tlb_once_for_all_tables(generation: str) -> None:
+    clock = CountingClock(0)
+    traced = Traced(generation, clock=clock).run("grow 2MB 70")
+    assert len({page.pfn // 32768 for page in traced.pages()}) == 2
+    assert clock.spent[SPLIT_PMD] == 2
+    assert clock.spent[FLUSH_TLB] == 2

@@ -4,6 +4,7 @@
 import pytest
 
 from probes.events import Event, Kind
+from probes.geometry import MIB
 from sim_backend.kernel.hugetlb import free_hpage_workfn
 from sim_backend.kernel.hugetlb_surplus import alloc_surplus_huge_page, exit_mmap, map_huge_pages
 from tests.sim_backend.harness import ALL, OPTIMIZING, Traced, big
@@ -88,3 +89,22 @@ def test_gigantic_pages_are_refused() -> None:
     with pytest.raises(ValueError, match="gigantic"):
         traced.run("overcommit 1GB 1")
     assert traced.events == []
+
+
+@pytest.mark.parametrize("generation", OPTIMIZING)
+def test_the_kworker_restores_the_page_that_was_freed_last_first(generation: str) -> None:
+    """hpage_freelist is an llist: llist_add puts a page first, llist_del_all keeps the order."""
+    traced = Traced(generation)
+    traced.kernel.take(2 * MIB, 23)
+    mapped = [event.start for event in traced.of(Kind.OPTIMIZE_ENTER)]
+    traced.kernel.give(2 * MIB, 23)
+    assert [event.start for event in traced.of(Kind.RESTORE_ENTER)] == mapped[::-1]
+
+
+@pytest.mark.parametrize("generation", OPTIMIZING)
+def test_every_operation_ends_with_an_empty_list_of_the_kworker(generation: str) -> None:
+    traced = big(generation)
+    traced.kernel.take(2 * MIB, 5)
+    for text in ("grow 1GB 1", "demote 1GB 1", "grow 2MB 3", "shrink 2MB 7", "overcommit 2MB 2"):
+        traced.run(text)
+        assert not traced.kernel.machine.hpage_freelist

@@ -60,7 +60,10 @@ def test_the_smallest_machine() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"generation": "4.19"}, "no kernel generation '4.19' .there are v17, v17-enabled, 5.14"),
+        ({"generation": "4.19"}, "kernel 4.19 has no HVO .expected 5.14 or newer"),
+        ({"generation": "5.14", "self_hosted": [0]}, "5.14 has no memmap_on_memory beside HVO"),
+        ({"generation": "6.8", "self_hosted": [1]}, "on nodes .1. of 1"),
+        ({"hugepages": {3 << 20: 1}}, "hugepages= of sizes that this machine does not have"),
         ({"nodes": 0}, "at least one node"),
         ({"cpus_per_node": 0}, "a CPU on each"),
         ({"memory_per_node": 100 * MIB}, "multiple of 128MB"),

@@ -15,7 +15,6 @@ from probes.counters import ENOTSUPP
 from probes.events import Event, Kind, Reason
 from probes.geometry import GIB, MIB
 from probes.operations import parse_operation
-from sim_backend.kernel.errors import OperationError
 from sim_backend.kernel.generation import GENERATIONS, HeadFrame, PoolInterface
 from sim_backend.kernel.hugetlb_vmemmap import free_huge_page_vmemmap
 from sim_backend.kernel.hugetlb_vmemmap_folios import hugetlb_vmemmap_optimize_folio
@@ -31,7 +30,7 @@ from tests.probes.bpf.userspace.run import (
     program_for,
     variants,
 )
-from tests.sim_backend.strategies import NODES, SIZES, Workload, press, workloads
+from tests.sim_backend.strategies import NODES, SIZES, Workload, attempt, workloads
 
 OPERATIONS = (
     "grow 2MB 7",
@@ -108,13 +107,7 @@ def test_any_workload(kernel: Kernel, lab: Lab, workload: Workload, errnos: list
     cpus = wandering(seed, LAYOUT.cpus)
     recorder = record(kernel, sim, lab.arena, errnos=cycle(errnos), cpus=cpus)
     for step in todo:
-        if isinstance(step, int | None):
-            press(sim, step)
-            continue
-        try:
-            sim.operate(step)
-        except OperationError:
-            continue
+        attempt(step, sim)
     check_all(kernel, lab, recorder.calls, recorder)
 
 

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Huge pages of the command line: optimised before any probe, or never given struct pages."""
+
+import pytest
+
+from probes.geometry import GIB, KIB, MIB
+from sim_backend.kernel.generation import GENERATIONS, HeadFrame
+from tests.sim_backend.harness import ALL, OPTIMIZING, Traced, big, since
+
+PRE_HVO = [name for name, g in GENERATIONS.items() if g.pre_hvo]
+
+
+@pytest.mark.parametrize("generation", ALL)
+@pytest.mark.parametrize(("size", "pages"), [(2 * MIB, 23), (GIB, 3)])
+def test_pages_of_the_command_line_are_in_the_pool_unseen(
+    generation: str, size: int, pages: int
+) -> None:
+    traced = big(generation, nodes=2, hugepages={size: pages})
+    assert traced.events == []
+    pools = {(p.node, p.state): p.pages for p in traced.kernel.pools().by_node if p.size == size}
+    assert [pools[0, "total"], pools[1, "total"]] == [(pages + 1) // 2, pages // 2]
+    assert [pools[0, "free"], pools[1, "free"]] == [(pages + 1) // 2, pages // 2]
+    traced.kernel.check_conservation()
+
+
+def saved(traced: Traced) -> int:
+    """Bytes, by the kernel's own memmap."""
+    return traced.kernel.saved_bytes(traced.kernel.memmap_pages())
+
+
+@pytest.mark.parametrize("generation", OPTIMIZING)
+def test_booted_pages_save_as_much_as_grown_ones(generation: str) -> None:
+    booted, grown = big(generation, hugepages={GIB: 2}), big(generation).run("grow 1GB 2")
+    assert saved(booted) == saved(grown)
+
+
+@pytest.mark.parametrize("generation", PRE_HVO)
+def test_pre_hvo_never_allocates_4095_frames_of_a_page(generation: str) -> None:
+    plain, booted = big(generation), big(generation, hugepages={GIB: 1})
+    shared = int(GENERATIONS[generation].head is HeadFrame.REQUIRED)
+    before, after = plain.kernel.books(), booted.kernel.books()
+    assert before.nr_memmap_boot_pages - after.nr_memmap_boot_pages == 4095
+    assert after.nr_memmap_pages == 0
+    assert after.vmemmap_tails == shared
+    # They were never memblock's, so that they are managed from the start; but not the tables.
+    tables = after.page_tables - before.page_tables
+    assert (tables, after.mem_total - before.mem_total) == (8, 4095 - 8 - shared)
+
+
+@pytest.mark.parametrize("generation", [n for n in OPTIMIZING if n not in PRE_HVO])
+def test_before_615_the_frames_of_booted_pages_are_freed(generation: str) -> None:
+    booted = big(generation, hugepages={GIB: 1})
+    head = since({"v17-enabled": 0, "6.2": 1})[generation]
+    assert booted.kernel.memmap_pages()["runtime"] == head
+
+
+@pytest.mark.parametrize("generation", PRE_HVO)
+def test_pre_hvo_maps_tails_read_only_to_one_frame(generation: str) -> None:
+    booted = big(generation, hugepages={GIB: 1})
+    (page,) = booted.pages(GIB)
+    head, *tails = booted.vmemmap(page, 4096)
+    (tail,) = {mapping.pfn for mapping in tails}
+    assert (tail == head.pfn) == (GENERATIONS[generation].head is not HeadFrame.REQUIRED)
+    assert head.writable
+    assert not any(mapping.writable for mapping in tails)
+
+
+@pytest.mark.parametrize("generation", PRE_HVO)
+def test_a_pre_hvo_page_that_is_given_back_gets_4095_frames(generation: str) -> None:
+    traced = big(generation, hugepages={GIB: 2}).run("shrink 1GB 1")
+    assert traced.total("hugepages_restored") == 1
+    assert traced.total("ptes_restored") == traced.total("frames_allocated", "restore") == 4095
+    traced.run("shrink 1GB 1", "grow 1GB 2")
+    assert traced.total("hugepages_optimized") == 2
+    assert traced.total("frames_freed") == 2 * 4096
+
+
+@pytest.mark.parametrize("generation", PRE_HVO)
+def test_with_the_switch_off_at_boot_nothing_is_left_out(generation: str) -> None:
+    plain = Traced(generation, sizes=(GIB,), memory=4 * GIB)
+    off = Traced(generation, sizes=(GIB,), memory=4 * GIB, hvo=False, hugepages={GIB: 1})
+    assert off.kernel.books().memmap == plain.kernel.books().memmap
+    assert not off.pages(GIB)[0].vmemmap_optimized
+
+
+@pytest.mark.parametrize("generation", PRE_HVO)
+def test_pages_smaller_than_a_section_are_not_pre_hvo(generation: str) -> None:
+    """32 MB pages of 4 KB base pages are gigantic here, and no whole section of 128 MB."""
+    traced = Traced(generation, sizes=(64 * KIB, 32 * MIB), hugepages={32 * MIB: 3})
+    heads = 3
+    assert traced.kernel.memmap_pages()["runtime"] == heads
+    assert all(page.vmemmap_optimized for page in traced.pages(32 * MIB))
+
+
+def test_more_pages_than_memory_are_refused() -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        big("7.3", hugepages={GIB: 4})
