@@ -61,11 +61,11 @@ def _boot() -> str:
 
 
 def _switch_of(facts: Facts) -> tuple[str, ...]:
-    keep = () if facts.on_from_boot else (_KEEP,)
+    keep = () if facts.enabled_at_boot else (_KEEP,)
     if facts.sysctl == "1":
         return ("HVO is on already", *keep)
-    if facts.is_before_sysctl:
-        return ("HVO is on already",) if facts.on_from_boot else (_boot(),)
+    if facts.predates_sysctl:
+        return ("HVO is on already",) if facts.enabled_at_boot else (_boot(),)
     return _now(), *keep
 
 
@@ -98,7 +98,7 @@ def _warnings(subject: Subject, largest: Saving) -> Iterator[str]:
     yield (
         "huge pages made on the fly (nr_overcommit_hugepages) take longer at each fault: weigh it"
     )
-    if subject.facts and subject.facts.may_leave_heads:
+    if subject.facts and subject.facts.may_leave_stale_heads:
         yield (
             "this kernel may hang after huge pages were given back, as Debian's 6.12.118 does: "
             "hvoscope check says more"
@@ -111,12 +111,12 @@ def _warnings(subject: Subject, largest: Saving) -> Iterator[str]:
 
 def _on_arm64(facts: Facts | None) -> Iterator[str]:
     """What this kernel has decides; only where that is not known, what Linux has had so far."""
-    if facts is None or not facts.has_hvo or facts.gives_live_ptes_frames is None:
+    if facts is None or not facts.has_hvo or facts.remaps_live_ptes_unsafely is None:
         yield (
             "Linux took HVO out of arm64 in 6.3 and in stable updates before it (commit "
             f"060a2c92d1b6): a kernel after that has it only where its configuration has {_OPTION}"
         )
-    elif facts.gives_live_ptes_frames:
+    elif facts.remaps_live_ptes_unsafely:
         yield (
             "this kernel gives live PTEs other frames, which arm64 forbids (taken out by commit "
             "060a2c92d1b6): update it, and leave HVO off until then"

@@ -155,7 +155,7 @@ def _reserved(facts: Facts, given: Given) -> tuple[int, tuple[str, ...]]:
             f"{SEED_RESERVED} vmemmap pages of each huge page are taken to stay, as in Linux 5.14 "
             "to 5.17; in 5.18 it is one (--reserved 1)",
         )
-    if isinstance(facts.symbols, OSError) and not facts.shows_switch:
+    if isinstance(facts.symbols, OSError) and not facts.has_sysctl_file:
         return USUAL_RESERVED, (
             f"{USUAL_RESERVED} vmemmap page of each huge page is taken to stay, as from Linux 5.18 "
             f"on: {facts.symbols.filename} can't be read (--reserved)",

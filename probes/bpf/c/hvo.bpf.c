@@ -3,7 +3,7 @@
  * The kernel side of hvoscope: what every probe does, whichever function it
  * sits on and however it is attached.
  *
- * An operation (optimise or restore one huge page) runs in one task from enter
+ * An operation (optimize or restore one huge page) runs in one task from enter
  * to exit. Between the two, its state lives at the task's place; the totals are
  * committed at the exit, so a rolled-back attempt never looks like a saving. Of
  * an exit that the kernel will not tell of, the last PTE takes the place, or the
@@ -212,7 +212,7 @@ on_range_enter(u64 start, u64 end, u64 reuse, u64 walk, int typed, int dropped)
 		return;
 	if (dropped)
 		COUNT_DIAG(HVO_DIAG_MISSED_REMAP_RANGE);
-	/* A second range in one optimisation is the roll-back of the first. */
+	/* A second range in one optimization is the roll-back of the first. */
 	if (op->ranges++) {
 		op->rolled_back = !op->restoring;
 		return;
@@ -278,7 +278,7 @@ static __always_inline void on_range_exit(int knows, int ret, u64 walk, int type
 /*
  * Nothing can fail after the last PTE of a walk (vmemmap_remap_free and
  * vmemmap_remap_alloc, v17 to 7.3), and a PTE that is restored in an
- * optimisation belongs to its roll-back: either is an end, where the return is
+ * optimization belongs to its roll-back: either is an end, where the return is
  * not seen.
  */
 static __always_inline void on_pte(u64 address, u8 kind)

@@ -49,7 +49,7 @@ static __always_inline int node_of(u64 page, int typed)
 /*
  * More than one frame of struct pages, none of them across two (hugetlb_vmemmap.h,
  * hugetlb_vmemmap_optimizable_size). Of the sizes that there are the same can be
- * optimised where two frames are reserved, before Linux 5.18.
+ * optimized where two frames are reserved, before Linux 5.18.
  */
 static __always_inline int can_be_optimized(u32 order)
 {

@@ -122,7 +122,7 @@ class Kernel:
 
     @property
     def optimize(self) -> str:
-        """The function that optimises one huge page."""
+        """The function that optimizes one huge page."""
         return GENERATIONS[self.generation].symbols["optimize"]
 
     @property
@@ -132,7 +132,7 @@ class Kernel:
 
     @property
     def remaps_head(self) -> bool:
-        """A walk that optimises is given a page for the head, if there is memory for one."""
+        """A walk that optimizes is given a page for the head, if there is memory for one."""
         return GENERATIONS[self.generation].head is not HeadFrame.KEPT
 
     @property
@@ -182,7 +182,7 @@ KERNELS: Mapping[str, Kernel] = {
         Kernel("6.2", "6.2", _PAGES, _REUSING),
         Kernel("6.7", "6.7", _FOLIOS, _REUSING),
         Kernel("7.1", "7.1", _FOLIOS, _HEADED),
-        # Debian's Linux 7.2 (GCC): the optimisation's head is inlined into its second caller.
+        # Debian's Linux 7.2 (GCC): the optimization's head is inlined into its second caller.
         Kernel("7.2", "7.1", _SPLIT, _HEADED),
         Kernel("7.2-nested", "7.1", _SPLIT, _HEADED, goes_past=False),
     )

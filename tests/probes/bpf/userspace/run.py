@@ -14,13 +14,13 @@ from probes.bpf.program import (
     EntryPoint,
     Setting,
     entry_points,
-    ranges_entered,
+    needs_range_entry,
     source,
     task_exit,
 )
 from probes.counters import DURATIONS, PAGE_DURATIONS, Counters, PageKey, reduce
 from probes.events import Event, Kind, unpack_all
-from probes.kernel.hooks import make_plan
+from probes.kernel.hooks import select_hooks
 from probes.live.numbering import Numbering
 from probes.observed import observed_durations, observed_slots
 from tests.probes.bpf.userspace.kernels import Kernel
@@ -87,11 +87,11 @@ def program_for(kernel: Kernel, variant: Variant) -> Program:
     """Choose hooks and write the text, as ``probes.live.loader`` does."""
     mode, stream, fentry = variant
     btf = kernel.btf
-    plan = make_plan(kernel.functions, mode, stream=stream, btf=btf)
+    plan = select_hooks(kernel.functions, mode, stream=stream, btf=btf)
     assert all(step.hooks for step in plan)
     facts = from_btf(btf, mode)
     points = {step.step: entry_points(step, btf, fentry) for step in plan}
-    ranges = ranges_entered(mode, stream, facts, points.get("remap_range", ()))
+    ranges = needs_range_entry(mode, stream, facts, points.get("remap_range", ()))
     if "remap_range" in points and not ranges:
         points["remap_range"] = tuple(p for p in points["remap_range"] if p.at_return)
     at_exit = task_exit(btf, fentry)

@@ -73,7 +73,7 @@ class Script:
     def optimize(
         self, page: Page, *, fails_after: int | None = None, head: bool = True, each_ns: int = 500
     ) -> "Script":
-        """Optimise ``page``.
+        """Optimize ``page``.
 
         ``fails_after`` so many PTEs all is undone; ``head``: there is a frame for a new head.
         """
@@ -97,7 +97,7 @@ class Script:
         return self
 
     def skip(self, page: Page, reason: Reason) -> "Script":
-        """Optimise nothing, for a reason."""
+        """Optimize nothing, for a reason."""
         self.recorder.optimize_enter(self._task, page.target, reason)
         self._clock.now_ns += 200
         self.recorder.optimize_exit(0)
@@ -117,14 +117,14 @@ class Script:
         return self
 
     def pass_through(self, page: Page) -> "Script":
-        """Restore a page that was never optimised."""
+        """Restore a page that was never optimized."""
         self.recorder.restore_enter(self._task, page.target)
         self._clock.now_ns += 200
         self.recorder.restore_exit(0)
         return self
 
     def batch(self, order: int, *pages: Page) -> "Script":
-        """Optimise a list of huge pages, where there are lists."""
+        """Optimize a list of huge pages, where there are lists."""
         self.recorder.batch_enter(self._task, order)
         for page in pages:
             self.optimize(page)

@@ -67,7 +67,9 @@ def hooked_and_dropped(program: Program, script: Script) -> int:
 
 @EVERY
 @pytest.mark.parametrize("stream", [False, True], ids=["counters", "stream"])
-def test_every_page_counts_although_no_return_comes(kernel: Kernel, stream: bool, lab: Lab) -> None:
+def test_every_page_is_counted_if_all_returns_are_dropped(
+    kernel: Kernel, stream: bool, lab: Lab
+) -> None:
     script = Script(kernel, lab.arena, drops=lambda: True, cpus=wandering(5, LAYOUT.cpus))
     for page in (Page(0, 9, 1), Page(1, 9, 2), Page(0, 13, 0)):
         script.optimize(page).restore(page).optimize(page, fails_after=4).optimize(page)
@@ -88,7 +90,7 @@ def test_every_page_counts_although_no_return_comes(kernel: Kernel, stream: bool
 
 
 @pytest.mark.parametrize("name", ["5.14", "7.1"])
-def test_every_page_counts_where_drops_are_not_seen(name: str, lab: Lab) -> None:
+def test_every_page_is_counted_if_drops_can_not_be_detected(name: str, lab: Lab) -> None:
     """The kernel does not show the address that it puts in a return address's place."""
     kernel, page = KERNELS[name], Page(0, 9, 1)
     script = Script(kernel, lab.arena, drops=lambda: True)
@@ -111,7 +113,9 @@ def test_every_page_counts_where_drops_are_not_seen(name: str, lab: Lab) -> None
     seed=st.integers(0, 2**16),
     stream=st.booleans(),
 )
-def test_any_return_may_be_dropped(name: str, seed: int, stream: bool, lab: Lab) -> None:
+def test_randomly_dropped_returns_lose_no_page(
+    name: str, seed: int, stream: bool, lab: Lab
+) -> None:
     """Tasks at one place; each return that was waited for in vain is told, once."""
     kernel, random = KERNELS[name], Random(seed)  # noqa: S311 - drawn by hypothesis
     scripts = [
@@ -150,7 +154,7 @@ RANGED = pytest.mark.parametrize(
 
 
 @RANGED
-def test_a_walk_that_is_seen_to_end_takes_the_place_of_a_dropped_return(
+def test_the_return_of_a_walk_replaces_the_dropped_return_of_its_page(
     kernel: Kernel, lab: Lab
 ) -> None:
     """In range mode: the page's own return is dropped, that of its walk is not."""
@@ -170,7 +174,7 @@ def test_a_walk_that_is_seen_to_end_takes_the_place_of_a_dropped_return(
 
 
 @RANGED
-def test_a_walk_whose_return_is_dropped_is_not_guessed(kernel: Kernel, lab: Lab) -> None:
+def test_a_page_whose_walk_return_is_dropped_is_counted_as_missed(kernel: Kernel, lab: Lab) -> None:
     """In range mode the count is read at a return: without it the page is missed, and told so."""
     page = Page(0, 9, 1)
     drop: Iterator[bool] = iter(())
@@ -193,7 +197,7 @@ def test_a_walk_whose_return_is_dropped_is_not_guessed(kernel: Kernel, lab: Lab)
 @pytest.mark.parametrize(
     "kernel", [kernel for kernel in KERNELS.values() if not kernel.parted], ids=str
 )
-def test_trampolines_drop_nothing(kernel: Kernel, lab: Lab) -> None:
+def test_trampolines_drop_no_returns(kernel: Kernel, lab: Lab) -> None:
     """What GCC split off has no trampoline: it is left out."""
     script = Script(kernel, lab.arena, drops=lambda: True)
     script.optimize(Page(0, 9, 1)).restore(Page(0, 9, 1))
@@ -205,7 +209,7 @@ def test_trampolines_drop_nothing(kernel: Kernel, lab: Lab) -> None:
 
 
 @EVERY
-def test_the_register_of_a_void_function_is_not_read(kernel: Kernel, lab: Lab) -> None:
+def test_the_return_register_of_a_void_function_is_not_read(kernel: Kernel, lab: Lab) -> None:
     """It holds what looks like -ENOMEM at the return of each, and nothing fails."""
     page = Page(0, 9, 1)
     script = Script(kernel, lab.arena)
@@ -223,7 +227,7 @@ def test_the_register_of_a_void_function_is_not_read(kernel: Kernel, lab: Lab) -
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_an_operation_that_began_before_all_was_attached(variant: Variant, lab: Lab) -> None:
+def test_an_operation_that_began_before_arming_is_ignored(variant: Variant, lab: Lab) -> None:
     """It is not followed; what comes once all is attached is."""
     kernel, page = KERNELS["6.7"], Page(0, 9, 1)
     script = Script(kernel, lab.arena).optimize(page)
@@ -240,7 +244,7 @@ def test_an_operation_that_began_before_all_was_attached(variant: Variant, lab: 
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_a_task_that_ends_in_the_middle_leaves_nothing(variant: Variant, lab: Lab) -> None:
+def test_a_task_that_ends_during_an_operation_releases_its_slot(variant: Variant, lab: Lab) -> None:
     """Its place and its room in the hash are the next task's; what it left is told."""
     kernel, page = KERNELS["6.7"], Page(0, 9, 1)
     killed = [Script(kernel, lab.arena, pid=7000 + 1024 * n, part=n) for n in range(3)]

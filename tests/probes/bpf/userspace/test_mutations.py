@@ -184,7 +184,7 @@ def told(scripts: Sequence[Script], variant: Variant) -> list[Event]:
     sorted({(mutation.kernel, mutation.variant) for mutation in MUTATIONS}),
     ids=str,
 )
-def test_the_program_as_it_is_passes(name: str, variant: Variant, lab: Lab) -> None:
+def test_the_unchanged_program_passes(name: str, variant: Variant, lab: Lab) -> None:
     kernel = KERNELS[name]
     calls, scripts = story(kernel, lab)
     program = program_for(kernel, variant)
@@ -192,7 +192,7 @@ def test_the_program_as_it_is_passes(name: str, variant: Variant, lab: Lab) -> N
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.fault)
-def test_a_fault_is_found(mutation: Mutation, lab: Lab) -> None:
+def test_each_mutation_is_detected(mutation: Mutation, lab: Lab) -> None:
     kernel = KERNELS[mutation.kernel]
     calls, scripts = story(kernel, lab)
     program = program_for(kernel, mutation.variant)

@@ -64,7 +64,7 @@ _DEEDS = st.lists(
     errnos=st.lists(_ERRNOS, min_size=1, max_size=8),
     tasks=st.tuples(st.sampled_from((1, 1024)), st.integers(0, 99)),
 )
-def test_operations_that_fail_anywhere(
+def test_operations_that_fail_at_any_pte_are_counted_correctly(
     lab: Lab,
     name: str,
     deeds: list[list[tuple[object, ...]]],
@@ -95,7 +95,7 @@ def test_operations_that_fail_anywhere(
 
 
 @pytest.mark.parametrize("name", ["6.2", "7.1"])
-def test_a_gigantic_page_that_fails_late(name: str, lab: Lab) -> None:
+def test_a_gigantic_page_that_fails_at_pte_3001_is_one_failure(name: str, lab: Lab) -> None:
     kernel, page = KERNELS[name], Page(0, 18, 2)
     script = Script(kernel, lab.arena, errnos=(ENOTSUPP,)).optimize(page, fails_after=3001)
     script.optimize(page).restore(page)
@@ -106,7 +106,7 @@ def test_a_gigantic_page_that_fails_late(name: str, lab: Lab) -> None:
         assert found.counters.total("optimize_failures", "ENOTSUPP") == 1
 
 
-def test_the_two_kinds_of_order_agree(lab: Lab) -> None:
+def test_canonical_events_of_program_and_simulator_are_equal(lab: Lab) -> None:
     """Canonical records, as traces of different kernels are compared by them."""
     kernel = KERNELS["6.7"]
     script = Script(kernel, lab.arena).optimize(Page(0, 9, 1)).restore(Page(0, 9, 1))
@@ -117,7 +117,9 @@ def test_the_two_kinds_of_order_agree(lab: Lab) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 @pytest.mark.parametrize("page", [Page(0, 10, 0), Page(0, 9, 3)], ids=["size", "node"])
-def test_a_size_or_node_without_a_counter(page: Page, variant: Variant, lab: Lab) -> None:
+def test_a_size_or_node_without_counter_is_one_map_error(
+    page: Page, variant: Variant, lab: Lab
+) -> None:
     """It is counted as such, and hides nothing of what comes after."""
     kernel = KERNELS["6.7"]
     script = Script(kernel, lab.arena)
@@ -132,7 +134,7 @@ def test_a_size_or_node_without_a_counter(page: Page, variant: Variant, lab: Lab
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_an_operation_without_room_is_counted_as_such(variant: Variant, lab: Lab) -> None:
+def test_operations_beyond_the_map_size_are_map_errors(variant: Variant, lab: Lab) -> None:
     """Six tasks at one place at the same time: it has one, and the hash has room for three."""
     kernel = KERNELS["6.7"]
     scripts = [Script(kernel, lab.arena, pid=5000 + 1024 * n, part=n) for n in range(6)]
@@ -150,7 +152,7 @@ def test_an_operation_without_room_is_counted_as_such(variant: Variant, lab: Lab
     assert found.counters.total("frames_freed") == 4 * 8
 
 
-def test_a_ring_without_room_loses_records_but_no_counts(lab: Lab) -> None:
+def test_a_full_ring_loses_records_but_no_counts(lab: Lab) -> None:
     kernel = KERNELS["6.7"]
     script = Script(kernel, lab.arena)
     for _ in range(9):
@@ -167,7 +169,7 @@ def test_a_ring_without_room_loses_records_but_no_counts(lab: Lab) -> None:
     assert found.counters.total("ptes_restored") == 9 * 7
 
 
-def test_a_reader_is_woken_once_much_has_come(lab: Lab) -> None:
+def test_the_reader_is_woken_once_per_256_records(lab: Lab) -> None:
     kernel = KERNELS["6.7"]
     script = Script(kernel, lab.arena)
     for _ in range(9):

@@ -77,7 +77,7 @@ def check_all(
 
 
 @EVERY
-def test_every_operation(kernel: Kernel, lab: Lab) -> None:
+def test_every_pool_operation_is_counted_correctly(kernel: Kernel, lab: Lab) -> None:
     sim = machine(kernel)
     recorder = record(kernel, sim, lab.arena, cpus=wandering(1, LAYOUT.cpus))
     operate(sim, *OPERATIONS)
@@ -87,7 +87,7 @@ def test_every_operation(kernel: Kernel, lab: Lab) -> None:
     check_all(kernel, lab, recorder.calls, recorder)
 
 
-def test_operations_without_places(lab: Lab) -> None:
+def test_operations_in_the_hash_are_counted_correctly(lab: Lab) -> None:
     """On arm64 every operation goes by the hash."""
     kernel = KERNELS["6.7"]
     sim = machine(kernel)
@@ -102,7 +102,9 @@ def test_operations_without_places(lab: Lab) -> None:
     workload=workloads,
     errnos=st.lists(st.sampled_from([ENOMEM, ENOTSUPP, 1, 22]), min_size=1, max_size=5),
 )
-def test_any_workload(kernel: Kernel, lab: Lab, workload: Workload, errnos: list[int]) -> None:
+def test_random_workloads_are_counted_correctly(
+    kernel: Kernel, lab: Lab, workload: Workload, errnos: list[int]
+) -> None:
     _, seed, todo = workload
     sim = machine(kernel, seed)
     cpus = wandering(seed, LAYOUT.cpus)
@@ -120,7 +122,7 @@ def test_any_workload(kernel: Kernel, lab: Lab, workload: Workload, errnos: list
 
 @EVERY
 @pytest.mark.parametrize("apart", [100, 1024], ids=["places", "one place"])
-def test_tasks_side_by_side(kernel: Kernel, lab: Lab, apart: int) -> None:
+def test_interleaved_tasks_are_counted_correctly(kernel: Kernel, lab: Lab, apart: int) -> None:
     """Three kernels' calls by their times: as many tasks of one kernel, with pages of their own.
 
     Tasks whose numbers are 1024 apart share a place.
@@ -140,7 +142,7 @@ def test_tasks_side_by_side(kernel: Kernel, lab: Lab, apart: int) -> None:
 
 
 @pytest.mark.parametrize("generation", ["5.14", "6.2", "7.1"])
-def test_a_gigantic_page_that_runs_out_of_memory_in_the_middle(generation: str, lab: Lab) -> None:
+def test_a_gigantic_page_that_runs_out_of_memory_is_rolled_back(generation: str, lab: Lab) -> None:
     """Its vmemmap hangs on eight huge PMDs: some are split and remapped, then all is undone."""
     kernel = KERNELS[generation]
     sim = SimKernel(generation, huge_page_sizes=(GIB,), memory_per_node=3 * GIB, hvo=False)
@@ -165,7 +167,7 @@ def test_a_gigantic_page_that_runs_out_of_memory_in_the_middle(generation: str, 
     check_all(kernel, lab, recorder.calls, recorder)
 
 
-def test_62_without_memory_for_a_head(lab: Lab) -> None:
+def test_linux_6_2_without_memory_for_a_head_allocates_none(lab: Lab) -> None:
     kernel = KERNELS["6.2"]
     assert GENERATIONS["6.2"].head is HeadFrame.COPIED
     sim = SimKernel("6.2", huge_page_sizes=(2 * MIB,), memory_per_node=128 * MIB)
@@ -179,7 +181,7 @@ def test_62_without_memory_for_a_head(lab: Lab) -> None:
 
 
 @EVERY
-def test_a_switch_that_is_not_shown(kernel: Kernel, lab: Lab) -> None:
+def test_skips_have_an_unknown_reason_if_the_switch_is_hidden(kernel: Kernel, lab: Lab) -> None:
     """Then the reason is unknown, unless the size alone is one."""
     sim = machine(kernel)
     recorder = record(kernel, sim, lab.arena)

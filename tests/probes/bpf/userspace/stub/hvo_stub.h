@@ -13,8 +13,6 @@ typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
-typedef signed char s8;
-typedef short s16;
 typedef int s32;
 typedef long long s64;
 typedef _Bool bool;
@@ -34,18 +32,12 @@ struct pt_regs {
 #define PT_REGS_PARM1(ctx) ((ctx)->di)
 #define PT_REGS_PARM2(ctx) ((ctx)->si)
 #define PT_REGS_PARM3(ctx) ((ctx)->dx)
-#define PT_REGS_PARM4(ctx) ((ctx)->cx)
-#define PT_REGS_PARM5(ctx) ((ctx)->r8)
-#define PT_REGS_PARM6(ctx) ((ctx)->r9)
 #define PT_REGS_RC(ctx) ((ctx)->ax)
 #ifdef CONFIG_X86
 #define PT_REGS_RET(ctx) ((ctx)->sp)	/* BCC's: where the return address is */
 #else
 #define PT_REGS_RET(ctx) ((ctx)->bp)	/* elsewhere the address itself, in a register */
 #endif
-#define PT_REGS_SP(ctx) ((ctx)->sp)
-#define PT_REGS_FP(ctx) ((ctx)->bp)
-#define PT_REGS_IP(ctx) ((ctx)->ip)
 
 /* include/uapi/linux/bpf.h */
 #define BPF_ANY 0
