@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program's text as a library of this process: compiled with the stub, played, looked at."""
+"""The program compiled with the stub and loaded as a library: plays calls, returns map contents."""
 
 import ctypes
 import hashlib
@@ -16,7 +16,7 @@ from tests.tools import need
 
 _STUB = Path(__file__).with_name("stub")
 STUB_FLAGS = ("-DCONFIG_X86", "-include", str(_STUB / "hvo_stub.h"), "-I", str(_STUB))
-"""What makes a compiler see the stub before the text."""
+"""Compiler flags that include the stub before the source."""
 TRAMPOLINE = 0xFFFFFFFF81C0FFEE
 """Address of the kernel's arch_rethook_trampoline or kretprobe_trampoline."""
 
@@ -30,12 +30,12 @@ _FLAGS = (
     "-Wall",
     "-Werror",
     "-Wno-pointer-sign",
-    "-Wno-unused",  # what the stub offers is not all used
+    "-Wno-unused",  # not every source uses all of the stub
 )
 _RING_BYTES = 64 << 20
 
 What = tuple[str, bool]
-"""A kernel function, and whether its return."""
+"""A kernel function, and whether it is its return."""
 
 
 class _Map(ctypes.Structure):
@@ -81,25 +81,25 @@ class _Point(ctypes.Structure):
 
 
 class Point(NamedTuple):
-    """A function of the library, and where it is attached."""
+    """A function of the library, and the kernel function that it is attached to."""
 
     name: str
     what: What
     fentry: bool
     hooked_return: bool
-    """A kretprobe sits on the same function."""
+    """A kretprobe is attached to the same function."""
     parameters: int
 
 
 class Steps(NamedTuple):
-    """Calls as ``stub_play`` takes them, and the numbers of the functions and their returns."""
+    """Calls encoded for ``stub_play``, and the numbers of the functions and their returns."""
 
     encoded: bytes
     numbers: Mapping[What, int]
 
 
 class Library:
-    """One text, compiled and loaded; the maps are as new after every ``reset``."""
+    """One source, compiled and loaded; ``reset`` clears the maps."""
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
@@ -110,31 +110,31 @@ class Library:
         self.world.ring = ctypes.addressof(self._ring)
 
     def reset(self, arena: Arena) -> None:
-        """Empty maps and ring; ``arena`` is all that can be read."""
+        """Clear maps and ring; ``arena`` is the only readable kernel memory."""
         self._library.stub_reset()
         self.world.memory, self.world.memory_size = arena.address, arena.SIZE
         self.world.ring_size = _RING_BYTES
 
     def has_map(self, name: str) -> bool:
-        """Whether the text declares a map of this name."""
+        """Whether the source declares a map of this name."""
         return bool(self._library.stub_map(name.encode()))
 
     def memory(self, name: str) -> memoryview:
-        """All values of a map, back to back."""
+        """Return all values of a map, concatenated."""
         found = self._map(name)
         size = found.max_entries * found.value_size
         return memoryview((ctypes.c_char * size).from_address(found.values)).cast("B")
 
     def limit(self, name: str, entries: int) -> None:
-        """Give a hash less room."""
+        """Reduce the maximum number of entries of a hash."""
         self._map(name).max_entries = entries
 
     def records(self) -> bytes:
-        """What came through the ring."""
+        """Return the contents of the ring."""
         return ctypes.string_at(self.world.ring, self.world.ring_used)
 
     def play(self, steps: Steps, points: Sequence[Point]) -> None:
-        """Hit ``points`` with the calls of ``steps``."""
+        """Run ``points`` for the calls of ``steps``."""
         table = (_Point * len(points))(
             *(
                 _Point(
@@ -159,7 +159,7 @@ class Library:
 
 
 def encode(calls: Iterable[Call]) -> Steps:
-    """Make ``calls`` ready to be played."""
+    """Encode ``calls`` for ``Library.play``."""
     numbers: dict[What, int] = {}
     steps = []
     for call in calls:
@@ -183,24 +183,24 @@ def encode(calls: Iterable[Call]) -> Steps:
 
 
 class Compiler:
-    """Compiles each text once, also where several processes run tests at the same time."""
+    """Compiles each source once, even if several processes run tests in parallel."""
 
     def __init__(self, folder: Path) -> None:
-        """``folder`` is the same for all of them."""
+        """Use ``folder``, which all processes share, for libraries."""
         self._folder = folder
         self._loaded: dict[Path, Library] = {}
 
     def library(self, text: str, *flags: str) -> Library:
-        """Return ``text`` compiled; skips the test where there is no compiler."""
+        """Compile and load ``text``; skips the test if there is no compiler."""
         compiler = need("gcc", "gcc")
         key = hashlib.sha256(repr((text, flags)).encode()).hexdigest()[:32]
         path = self._folder / f"{key}.so"
         if path not in self._loaded:
             if not path.exists():
-                made = path.with_suffix(f".{os.getpid()}")
-                command = [compiler, *_FLAGS, *STUB_FLAGS, *flags, "-o", str(made), "-x", "c", "-"]
+                new = path.with_suffix(f".{os.getpid()}")
+                command = [compiler, *_FLAGS, *STUB_FLAGS, *flags, "-o", str(new), "-x", "c", "-"]
                 subprocess.run(command, input=text, text=True, check=True)
-                made.rename(path)
+                new.rename(path)
             self._loaded[path] = Library(path)
         return self._loaded[path]
 

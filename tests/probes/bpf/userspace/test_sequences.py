@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever the simulated kernel does, the BPF program counts and shows the same as the reducer."""
+"""The BPF program counts and reports the same as the reducer, for simulated kernel activity."""
 
 from collections.abc import Iterable, Sequence
 from errno import ENOMEM
@@ -45,7 +45,7 @@ OPERATIONS = (
     "shrink 2MB 5",
 )
 _UNSHRUNK = (Phase.explicit, Phase.generate)
-"""A failure is shown as it was drawn: to make it smaller would take minutes."""
+"""Shrinking a failing example would take minutes, so it is disabled."""
 EVERY = pytest.mark.parametrize("kernel", KERNELS.values(), ids=str)
 
 
@@ -68,7 +68,7 @@ def operate(sim: SimKernel, *operations: str) -> None:
 def check_all(
     kernel: Kernel, lab: Lab, calls: Iterable[Call], *recorders: Recorder, flags: Sequence[str] = ()
 ) -> None:
-    """In every way of watching: the same counters, durations and records."""
+    """Compare counters, durations and records in every variant."""
     steps = encode(calls)
     for variant in variants(kernel):
         program = program_for(kernel, variant)
@@ -88,7 +88,7 @@ def test_every_pool_operation_is_counted_correctly(kernel: Kernel, lab: Lab) -> 
 
 
 def test_operations_in_the_hash_are_counted_correctly(lab: Lab) -> None:
-    """On arm64 every operation goes by the hash."""
+    """On arm64 every operation uses the hash instead of a task slot."""
     kernel = KERNELS["6.7"]
     sim = machine(kernel)
     recorder = record(kernel, sim, lab.arena)
@@ -105,27 +105,27 @@ def test_operations_in_the_hash_are_counted_correctly(lab: Lab) -> None:
 def test_random_workloads_are_counted_correctly(
     kernel: Kernel, lab: Lab, workload: Workload, errnos: list[int]
 ) -> None:
-    _, seed, todo = workload
+    _, seed, actions = workload
     sim = machine(kernel, seed)
     cpus = wandering(seed, LAYOUT.cpus)
     recorder = record(kernel, sim, lab.arena, errnos=cycle(errnos), cpus=cpus)
-    for step in todo:
-        if isinstance(step, int | None):
-            press(sim, step)
+    for action in actions:
+        if isinstance(action, int | None):
+            press(sim, action)
             continue
         try:
-            sim.operate(step)
+            sim.operate(action)
         except OperationError:
             continue
     check_all(kernel, lab, recorder.calls, recorder)
 
 
 @EVERY
-@pytest.mark.parametrize("apart", [100, 1024], ids=["places", "one place"])
+@pytest.mark.parametrize("apart", [100, 1024], ids=["separate slots", "shared slot"])
 def test_interleaved_tasks_are_counted_correctly(kernel: Kernel, lab: Lab, apart: int) -> None:
-    """Three kernels' calls by their times: as many tasks of one kernel, with pages of their own.
+    """The calls of three kernels, merged by time, act as three tasks of one kernel.
 
-    Tasks whose numbers are 1024 apart share a place.
+    Tasks whose thread ids differ by 1024 share a slot.
     """
     recorders = []
     for part in range(3):
@@ -143,7 +143,7 @@ def test_interleaved_tasks_are_counted_correctly(kernel: Kernel, lab: Lab, apart
 
 @pytest.mark.parametrize("generation", ["5.14", "6.2", "7.1"])
 def test_a_gigantic_page_that_runs_out_of_memory_is_rolled_back(generation: str, lab: Lab) -> None:
-    """Its vmemmap hangs on eight huge PMDs: some are split and remapped, then all is undone."""
+    """Its vmemmap is mapped by eight huge PMDs; some are split and remapped, then rolled back."""
     kernel = KERNELS[generation]
     sim = SimKernel(generation, huge_page_sizes=(GIB,), memory_per_node=3 * GIB, hvo=False)
     recorder = record(kernel, sim, lab.arena)
@@ -182,7 +182,7 @@ def test_linux_6_2_without_memory_for_a_head_allocates_none(lab: Lab) -> None:
 
 @EVERY
 def test_skips_have_an_unknown_reason_if_the_switch_is_hidden(kernel: Kernel, lab: Lab) -> None:
-    """Then the reason is unknown, unless the size alone is one."""
+    """Skips because of the size keep their reason."""
     sim = machine(kernel)
     recorder = record(kernel, sim, lab.arena)
     operate(sim, "hvo off", "grow 2MB 2", "hvo on", "grow 64KB 2", "grow 2MB 1")

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What BCC and the kernel give the BPF program, for two other compilers:
- *   - gcc, for user space: maps and helpers work, on a world that a test sets up
- *     (struct stub_world), and stub_play() calls the entry points as a kernel would;
+ * Replacement of BCC and the kernel for the BPF program, for two compilers:
+ *   - gcc, for user space: maps and helpers work on the state in struct stub_world,
+ *     and stub_play() calls the entry points as a kernel would;
  *   - clang -target bpf (make lint): maps and helpers are only declared, by number.
- * It comes before the program's text (-include).
+ * Included before the program's source (-include).
  */
 #ifndef HVO_STUB_H
 #define HVO_STUB_H
@@ -24,7 +24,7 @@ typedef _Bool bool;
 #define __always_inline inline	/* not always: gcc takes ten times as long */
 #endif
 
-/* x86-64, as a probe sees them (arch/x86/include/asm/ptrace.h); only the names matter here. */
+/* x86-64 (arch/x86/include/asm/ptrace.h); only the names matter here. */
 struct pt_regs {
 	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8;
 	unsigned long ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
@@ -34,9 +34,9 @@ struct pt_regs {
 #define PT_REGS_PARM3(ctx) ((ctx)->dx)
 #define PT_REGS_RC(ctx) ((ctx)->ax)
 #ifdef CONFIG_X86
-#define PT_REGS_RET(ctx) ((ctx)->sp)	/* BCC's: where the return address is */
+#define PT_REGS_RET(ctx) ((ctx)->sp)	/* as in BCC: location of the return address */
 #else
-#define PT_REGS_RET(ctx) ((ctx)->bp)	/* elsewhere the address itself, in a register */
+#define PT_REGS_RET(ctx) ((ctx)->bp)	/* the return address itself, in a register */
 #endif
 
 /* include/uapi/linux/bpf.h */
@@ -53,10 +53,10 @@ struct stub_map {
 	u32 key_size;
 	u32 value_size;
 	u32 max_entries;
-	u32 high;	/* entries from here on were never used */
+	u32 high;	/* first entry that was never used */
 	u8 *keys;
 	u8 *values;
-	u64 *used;	/* 0: free; else when it was used last */
+	u64 *used;	/* 0: free; else the time of the last use */
 	struct stub_map *next;
 };
 
@@ -76,7 +76,7 @@ STUB_HELPER(int, stub_ring_output, 130, struct stub_map *, void *, u64, u64);
 
 #else
 
-/* Not from libc's headers: they have names that the program uses (on_exit). */
+/* Declared here, because libc's headers define a name that the program uses (on_exit). */
 typedef __SIZE_TYPE__ size_t;
 void *calloc(size_t count, size_t size);
 void *memcpy(void *to, const void *from, size_t size);
@@ -85,20 +85,20 @@ int memcmp(const void *one, const void *other, size_t size);
 int strcmp(const char *one, const char *other);
 char *strstr(const char *text, const char *part);
 
-/* A step of what is played: a call of a kernel function, its return, or a write to memory. */
+/* One action to play: entry or return of a kernel function, or a write to memory. */
 struct stub_step {
-	u32 what;	/* which function, and which of its ends; STUB_WRITE */
+	u32 what;	/* number of a function's entry or return, or STUB_WRITE */
 	u16 cpu;
 	u16 dropped;	/* STUB_DROPPED, STUB_TAIL */
 	u64 now;
-	u64 task;	/* thread below, process above */
+	u64 task;	/* thread id in the lower half, process id in the upper */
 	u64 argument[4];	/* STUB_WRITE: address, value, bytes */
 	u64 result;
 	char comm[16];
 };
 #define STUB_WRITE 0xffffffffU
-#define STUB_DROPPED 1	/* the kernel had no return probe to spare for this call */
-#define STUB_TAIL 2	/* jumped to by a function whose return is seen: so is its trampoline */
+#define STUB_DROPPED 1	/* all return probes were in use at this call */
+#define STUB_TAIL 2	/* tail call from a function with a return probe: returns to its trampoline */
 
 /* One BPF function, attached. */
 struct stub_point {
@@ -106,7 +106,7 @@ struct stub_point {
 	u32 what;
 	u8 fentry;
 	u8 at_return;
-	u8 hooked_return;	/* a kretprobe sits on the same function */
+	u8 hooked_return;	/* a kretprobe is attached to the same function */
 	u8 parameters;	/* of the kernel function */
 };
 
@@ -114,8 +114,8 @@ struct stub_world {
 	u64 now, task;
 	u32 cpu;
 	char comm[16];
-	u64 memory, memory_size;	/* what the kernel may read */
-	u64 trampoline;	/* where a function returns to that a kretprobe has a hold of */
+	u64 memory, memory_size;	/* readable kernel memory */
+	u64 trampoline;	/* return address of a function with a kretprobe */
 	u8 *ring;
 	u64 ring_size, ring_used;
 	u64 wakeups;
@@ -163,7 +163,7 @@ static void *stub_lookup(struct stub_map *map, const void *key)
 	return map->values + i * map->value_size;
 }
 
-/* A free entry; a full LRU map gives up the one that was used longest ago. */
+/* Find a free entry; a full LRU map evicts the least recently used one. */
 static long stub_free(struct stub_map *map)
 {
 	long oldest = 0;
@@ -262,7 +262,7 @@ struct stub_map *stub_map(const char *name)
 	return 0;
 }
 
-/* All maps are as new. */
+/* Clear all maps. */
 void stub_reset(void)
 {
 	for (struct stub_map *map = stub_maps; map; map = map->next) {
@@ -274,7 +274,7 @@ void stub_reset(void)
 	stub_world.ring_used = stub_world.wakeups = 0;
 }
 
-#define STUB_POISON 0xdeadbeefdeadbeefULL	/* of a register that says nothing */
+#define STUB_POISON 0xdeadbeefdeadbeefULL	/* value of an undefined register */
 
 static void stub_kprobe(const struct stub_point *point, const struct stub_step *step)
 {
@@ -347,7 +347,7 @@ void stub_play(const struct stub_step *step, u64 steps, const struct stub_point 
 
 #endif
 
-/* A map, with the methods that BCC's rewriter makes of calls of helpers. */
+/* A map, with the methods that BCC's rewriter replaces by helper calls. */
 #define STUB_MAP(map_kind, key_type, leaf_type, map, entries)				\
 	static struct stub_map map##_state = {						\
 		#map, map_kind, sizeof(key_type), sizeof(leaf_type), entries,		\
@@ -393,7 +393,7 @@ void stub_play(const struct stub_step *step, u64 steps, const struct stub_point 
 	} map = { map##_output };							\
 	STUB_REGISTER(map)
 
-/* BCC's names; the parameters come as they are, not in an array of u64. */
+/* BCC's names; parameters are passed directly, not in an array of u64. */
 #define KFUNC_PROBE(symbol, ...) int kfunc__##symbol(__VA_ARGS__)
 #define KRETFUNC_PROBE(symbol, ...) int kretfunc__##symbol(__VA_ARGS__)
 
