@@ -242,7 +242,7 @@ def _hooks_of(candidate: Candidate, symbols: Collection[str]) -> tuple[tuple[Hoo
     rewritten = [v for v in variants if v not in parts]
     if rewritten:
         # .isra and .constprop change or drop arguments, so arguments can't be read there. A plain
-        # function besides them gets only some of the calls.
+        # function next to them gets only some of the calls.
         return (), f"the compiler rewrote {name} as {', '.join(rewritten)}"
     if name not in symbols:
         return (), f"only {parts[0]} is left of {name}" if parts else ""

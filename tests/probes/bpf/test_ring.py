@@ -130,11 +130,11 @@ def test_all_records_before_the_first_uncommitted_one_are_read_at_once(
 
 
 @given(st.lists(st.tuples(st.sampled_from(("put", "pack", "discard", "read")), st.integers(1, 12))))
-def test_every_committed_record_is_read_exactly_once(steps: list[tuple[str, int]]) -> None:
+def test_every_committed_record_is_read_exactly_once(actions: list[tuple[str, int]]) -> None:
     ring = Ring()
     reader = RingReader(ring.fd, SIZE)
     put, got = 0, b""
-    for what, number in steps:
+    for what, number in actions:
         if what == "put":
             for _ in range(min(number, (SIZE - ring.produced + ring.consumed) // 104)):
                 ring.put(record(put))

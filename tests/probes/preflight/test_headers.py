@@ -21,7 +21,7 @@ INSTALL = f"apt install linux-headers-{RELEASE} (Fedora: dnf install kernel-deve
 NO_CAPABILITY = "CapEff:\t0000000000000000\n"
 
 
-def look(
+def headers_finding(
     root: Path, changes: Mapping[str, str | bytes | None], environ: Mapping[str, str] | None = None
 ) -> Finding:
     host = machine(root, {**NONE, **changes})
@@ -29,25 +29,27 @@ def look(
 
 
 def test_headers_in_the_build_folder_are_found(tmp_path: Path) -> None:
-    found = look(tmp_path, {f"{MODULES}/build/{KCONFIG}": ""})
+    found = headers_finding(tmp_path, {f"{MODULES}/build/{KCONFIG}": ""})
     assert found == Finding("headers", OK, f"{tmp_path}/{MODULES}/build")
 
 
 def test_split_headers_are_found_in_the_source_folder(tmp_path: Path) -> None:
     split = {f"{MODULES}/build/Makefile": "", f"{MODULES}/source/{KCONFIG}": ""}
-    assert look(tmp_path, split) == Finding("headers", OK, f"{tmp_path}/{MODULES}/source")
+    assert headers_finding(tmp_path, split) == Finding(
+        "headers", OK, f"{tmp_path}/{MODULES}/source"
+    )
 
 
 def test_the_build_folder_is_ignored_if_there_is_a_source_folder(tmp_path: Path) -> None:
     files = {f"{MODULES}/build/{KCONFIG}": "", f"{MODULES}/source/Makefile": ""}
-    found = look(tmp_path, files)
+    found = headers_finding(tmp_path, files)
     assert found.verdict is PROBLEM
     assert found.what.endswith(f"{MODULES}/source has no {KCONFIG}")
 
 
 @pytest.mark.parametrize("left", ["build/scripts/basic/x", "build/include/generated/x", "build"])
 def test_leftovers_of_an_uninstalled_package_are_not_headers(tmp_path: Path, left: str) -> None:
-    assert look(tmp_path, {f"{MODULES}/{left}": ""}) == Finding(
+    assert headers_finding(tmp_path, {f"{MODULES}/{left}": ""}) == Finding(
         "headers",
         PROBLEM,
         f"no kernel headers for {RELEASE}: {tmp_path}/{MODULES}/build has no {KCONFIG}",
@@ -58,7 +60,7 @@ def test_leftovers_of_an_uninstalled_package_are_not_headers(tmp_path: Path, lef
 def test_a_dangling_link_is_reported_as_missing_headers(tmp_path: Path) -> None:
     (tmp_path / MODULES).mkdir(parents=True)
     (tmp_path / MODULES / "build").symlink_to(tmp_path / "usr/src/gone")
-    assert look(tmp_path, {}) == Finding(
+    assert headers_finding(tmp_path, {}) == Finding(
         "headers", PROBLEM, f"no kernel headers for {RELEASE}", INSTALL
     )
     findings = examine(machine(tmp_path, NONE), tmp_path / "dist")
@@ -66,61 +68,65 @@ def test_a_dangling_link_is_reported_as_missing_headers(tmp_path: Path) -> None:
 
 
 def test_the_archive_in_sysfs_is_found(tmp_path: Path) -> None:
-    assert look(tmp_path, {ARCHIVE: "x"}) == Finding("headers", OK, f"{tmp_path}/{ARCHIVE}")
+    assert headers_finding(tmp_path, {ARCHIVE: "x"}) == Finding(
+        "headers", OK, f"{tmp_path}/{ARCHIVE}"
+    )
     leftover = {ARCHIVE: "x", f"{MODULES}/build/Makefile": ""}
-    assert look(tmp_path, leftover).verdict is OK
+    assert headers_finding(tmp_path, leftover).verdict is OK
 
 
 def test_an_archive_unpacked_by_bcc_is_found_if_root_owns_it(tmp_path: Path) -> None:
-    found = look(tmp_path, {f"kheaders-{RELEASE}/{KCONFIG}": ""})
+    found = headers_finding(tmp_path, {f"kheaders-{RELEASE}/{KCONFIG}": ""})
     assert found.verdict is (OK if os.getuid() == 0 else PROBLEM)  # BCC accepts only root's
 
 
 @pytest.mark.parametrize("name", ["kheaders.ko", "kheaders.ko.zst", "kheaders.ko.xz"])
 def test_the_kheaders_module_is_found(tmp_path: Path, name: str) -> None:
     depends = {f"{MODULES}/modules.dep": f"kernel/fs/ext4.ko:\nkernel/kernel/{name}:\n"}
-    found = look(tmp_path, depends)
+    found = headers_finding(tmp_path, depends)
     assert found == Finding("headers", OK, "in the module kheaders, which BCC loads")
-    assert look(tmp_path, {**depends, "proc/self/status": NO_CAPABILITY}) == Finding(
+    assert headers_finding(tmp_path, {**depends, "proc/self/status": NO_CAPABILITY}) == Finding(
         "headers",
         WARNING,
         "in the module kheaders, which needs CAP_SYS_MODULE to be loaded",
         "modprobe kheaders",
     )
     disabled = {**depends, "proc/sys/kernel/modules_disabled": "1\n"}
-    assert look(tmp_path, disabled).verdict is PROBLEM
+    assert headers_finding(tmp_path, disabled).verdict is PROBLEM
 
 
 def test_a_module_with_a_similar_name_is_not_kheaders(tmp_path: Path) -> None:
     depends = {f"{MODULES}/modules.dep": "kernel/x/not_kheaders.ko: kernel/kernel/kheaders.ko\n"}
-    assert look(tmp_path, depends).verdict is PROBLEM
+    assert headers_finding(tmp_path, depends).verdict is PROBLEM
 
 
 def test_bcc_kernel_source_overrides_the_build_folder(tmp_path: Path) -> None:
     (tmp_path / "src" / KCONFIG).parent.mkdir(parents=True)
     (tmp_path / "src" / KCONFIG).touch()
     environ = {"BCC_KERNEL_SOURCE": str(tmp_path / "src")}
-    assert look(tmp_path, {}, environ) == Finding("headers", OK, f"{tmp_path}/src")
+    assert headers_finding(tmp_path, {}, environ) == Finding("headers", OK, f"{tmp_path}/src")
     environ = {"BCC_KERNEL_SOURCE": str(tmp_path / "elsewhere")}
-    found = look(tmp_path, {f"{MODULES}/build/{KCONFIG}": ""}, environ)
+    found = headers_finding(tmp_path, {f"{MODULES}/build/{KCONFIG}": ""}, environ)
     assert found.verdict is PROBLEM
     assert found.what.endswith(f"BCC_KERNEL_SOURCE={tmp_path}/elsewhere has no {KCONFIG}")
     assert found.fix.startswith("unset BCC_KERNEL_SOURCE, and apt install ")
-    assert look(tmp_path, {ARCHIVE: "x"}, environ).verdict is OK  # the archive is still searched
+    assert (
+        headers_finding(tmp_path, {ARCHIVE: "x"}, environ).verdict is OK
+    )  # the archive is still searched
 
 
 def test_bcc_kernel_modules_suffix_renames_the_build_folder(tmp_path: Path) -> None:
     environ = {"BCC_KERNEL_MODULES_SUFFIX": "kernel-devel"}
     files = {f"{MODULES}/kernel-devel/{KCONFIG}": ""}
-    assert look(tmp_path, files, environ).verdict is OK
-    assert look(tmp_path, files).verdict is PROBLEM
+    assert headers_finding(tmp_path, files, environ).verdict is OK
+    assert headers_finding(tmp_path, files).verdict is PROBLEM
 
 
 def test_unreadable_headers_are_unknown(tmp_path: Path) -> None:
     (tmp_path / MODULES).mkdir(parents=True)
     build = tmp_path / MODULES / "build"
     build.symlink_to(build)
-    assert look(tmp_path, {}) == Finding(
+    assert headers_finding(tmp_path, {}) == Finding(
         "headers", UNKNOWN, f"{build} can't be read (Too many levels of symbolic links)"
     )
 
@@ -136,7 +142,7 @@ def test_without_headers_cached_programs_reduce_the_problem_to_a_warning(tmp_pat
 
 
 def test_the_fix_is_the_command_of_this_distribution(tmp_path: Path) -> None:
-    assert look(tmp_path, {"etc/os-release": "ID=fedora\n"}).fix == (
+    assert headers_finding(tmp_path, {"etc/os-release": "ID=fedora\n"}).fix == (
         f"dnf install kernel-devel-{RELEASE}"
     )
 

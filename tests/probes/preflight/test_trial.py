@@ -87,7 +87,7 @@ def descriptors() -> list[str]:
     return sorted(path.name for path in Path("/proc/self/fd").iterdir())
 
 
-def look(root: Path, name: str, changes: Changes, trial_load: Trial | None = None) -> Finding:
+def finding_of(root: Path, name: str, changes: Changes, trial_load: Trial | None = None) -> Finding:
     found = examine(machine(root, changes), root / "dist", environ={}, try_load=trial_load)
     return next(finding for finding in found if finding.name == name)
 
@@ -110,12 +110,12 @@ def test_a_kernel_without_kprobes_is_ready_with_fentry(tmp_path: Path) -> None:
     ],
 )
 def test_a_kernel_without_kprobes_and_fentry_is_a_problem(tmp_path: Path, lacking: Changes) -> None:
-    found = look(tmp_path, "kprobes", {**NO_KPROBES, **lacking})
+    found = finding_of(tmp_path, "kprobes", {**NO_KPROBES, **lacking})
     assert (found.verdict, found.what) == (PROBLEM, "this kernel has no kprobes")
 
 
 def test_fentry_is_assumed_without_a_config(tmp_path: Path) -> None:
-    assert look(tmp_path, "kprobes", {**NO_KPROBES, CONFIG: None}).verdict is OK
+    assert finding_of(tmp_path, "kprobes", {**NO_KPROBES, CONFIG: None}).verdict is OK
 
 
 def test_fentry_is_used_only_on_x86_64(tmp_path: Path) -> None:
@@ -126,17 +126,17 @@ def test_fentry_is_used_only_on_x86_64(tmp_path: Path) -> None:
 
 def test_fentry_without_bpf_events_is_a_problem(tmp_path: Path) -> None:
     text = config("KPROBES", "KPROBE_EVENTS", "BPF_EVENTS") + DIRECT_CALLS
-    found = look(tmp_path, "config", {**NO_KPROBES, CONFIG: text})
+    found = finding_of(tmp_path, "config", {**NO_KPROBES, CONFIG: text})
     assert (found.verdict, found.fix) == (PROBLEM, "use a kernel with CONFIG_BPF_EVENTS")
 
 
 def test_switched_off_kprobes_are_ok_with_fentry(tmp_path: Path) -> None:
-    found = look(tmp_path, "kprobes", {**FENTRY, ENABLED: "0\n"})
+    found = finding_of(tmp_path, "kprobes", {**FENTRY, ENABLED: "0\n"})
     assert (found.verdict, found.what) == (OK, "switched off; fentry does not need them")
 
 
 def test_fentry_needs_ftrace_enabled(tmp_path: Path) -> None:
-    found = look(tmp_path, "kprobes", {**NO_KPROBES, "proc/sys/kernel/ftrace_enabled": "0\n"})
+    found = finding_of(tmp_path, "kprobes", {**NO_KPROBES, "proc/sys/kernel/ftrace_enabled": "0\n"})
     assert (found.verdict, found.fix) == (PROBLEM, "sysctl kernel.ftrace_enabled=1")
 
 
@@ -206,14 +206,14 @@ def test_fentry_needs_ftrace_enabled(tmp_path: Path) -> None:
 def test_the_verdict_on_privileges_from_trial_loads(
     tmp_path: Path, changes: Changes, kernel: Trial, verdict: Verdict, what: str
 ) -> None:
-    found = look(tmp_path, "privileges", changes, kernel)
+    found = finding_of(tmp_path, "privileges", changes, kernel)
     assert (found.verdict, found.what) == (verdict, what)
     assert bool(found.fix) is (verdict in (PROBLEM, WARNING))
 
 
 def test_the_fentry_trial_uses_a_function_to_hook(tmp_path: Path) -> None:
     functions: list[int | None] = []
-    look(tmp_path, "privileges", FENTRY, functions.append)
+    finding_of(tmp_path, "privileges", FENTRY, functions.append)
     assert len(functions) == 2
     btf = Btf(described(*FUNCTIONS))
     assert functions[0] in {btf.function_id(name) for name in FUNCTIONS}
@@ -222,7 +222,7 @@ def test_the_fentry_trial_uses_a_function_to_hook(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [None, "Name:\tx\n", "CapEff:\t\n", "CapEff:\tlots\n"])
 def test_unreadable_capabilities_are_unknown(tmp_path: Path, status: str | None) -> None:
-    assert look(tmp_path, "privileges", {STATUS: status}) == Finding(
+    assert finding_of(tmp_path, "privileges", {STATUS: status}) == Finding(
         "privileges",
         UNKNOWN,
         f"the capabilities of this process can't be read from {tmp_path}/proc/self/status",

@@ -94,9 +94,9 @@ def test_records_arrive_at_their_recorded_times(
 ) -> None:
     backend, time = streaming(trace, speed)
     backend.start()
-    came = [(block, time.now - 7) for block in backend.records() if block]
-    assert [block for block, _ in came] == [records(23)]
-    assert came[0][1] == pytest.approx(at)
+    arrived = [(block, time.now - 7) for block in backend.records() if block]
+    assert [block for block, _ in arrived] == [records(23)]
+    assert arrived[0][1] == pytest.approx(at)
     assert time.now - 7 == pytest.approx(end)
     backend.stop()
 

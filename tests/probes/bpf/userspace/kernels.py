@@ -117,7 +117,7 @@ class Kernel:
 
     @property
     def steps(self) -> frozenset[str]:
-        """Steps of this kernel, by their names in ``probes.backend.STEPS``."""
+        """EncodedCalls of this kernel, by their names in ``probes.backend.STEPS``."""
         return frozenset(GENERATIONS[self.generation].symbols)
 
     @property

@@ -20,7 +20,7 @@ STUB_FLAGS = ("-DCONFIG_X86", "-include", str(_STUB / "hvo_stub.h"), "-I", str(_
 TRAMPOLINE = 0xFFFFFFFF81C0FFEE
 """Address of the kernel's arch_rethook_trampoline or kretprobe_trampoline."""
 
-_STEP = struct.Struct("<IHHQQ4QQ16s")
+_ACTION = struct.Struct("<IHHQQ4QQ16s")
 _WRITE = 0xFFFFFFFF
 _FLAGS = (
     "-shared",
@@ -91,7 +91,7 @@ class Point(NamedTuple):
     parameters: int
 
 
-class Steps(NamedTuple):
+class EncodedCalls(NamedTuple):
     """Calls encoded for ``stub_play``, and the numbers of the functions and their returns."""
 
     encoded: bytes
@@ -133,13 +133,13 @@ class Library:
         """Return the contents of the ring."""
         return ctypes.string_at(self.world.ring, self.world.ring_used)
 
-    def play(self, steps: Steps, points: Sequence[Point]) -> None:
-        """Run ``points`` for the calls of ``steps``."""
+    def play(self, calls: EncodedCalls, points: Sequence[Point]) -> None:
+        """Run ``points`` for the actions of ``calls``."""
         table = (_Point * len(points))(
             *(
                 _Point(
                     ctypes.cast(getattr(self._library, point.name), ctypes.c_void_p).value,
-                    steps.numbers.get(point.what, _WRITE - 1),
+                    calls.numbers.get(point.what, _WRITE - 1),
                     point.fentry,
                     point.what[1],
                     point.hooked_return,
@@ -148,8 +148,8 @@ class Library:
                 for point in points
             )
         )
-        count = ctypes.c_uint64(len(steps.encoded) // _STEP.size)
-        self._library.stub_play(steps.encoded, count, table, ctypes.c_uint64(len(points)))
+        count = ctypes.c_uint64(len(calls.encoded) // _ACTION.size)
+        self._library.stub_play(calls.encoded, count, table, ctypes.c_uint64(len(points)))
 
     def _map(self, name: str) -> _Map:
         found = self._library.stub_map(name.encode())
@@ -158,17 +158,17 @@ class Library:
         return contents
 
 
-def encode(calls: Iterable[Call]) -> Steps:
+def encode(calls: Iterable[Call]) -> EncodedCalls:
     """Encode ``calls`` for ``Library.play``."""
     numbers: dict[What, int] = {}
-    steps = []
+    actions = []
     for call in calls:
         for write in call.writes:
-            steps.append(_STEP.pack(_WRITE, 0, 0, 0, 0, *write, 0, 0, b""))
+            actions.append(_ACTION.pack(_WRITE, 0, 0, 0, 0, *write, 0, 0, b""))
         what = numbers.setdefault((call.symbol, call.at_return), len(numbers))
         task = call.task
-        steps.append(
-            _STEP.pack(
+        actions.append(
+            _ACTION.pack(
                 what,
                 task.cpu,
                 call.dropped | call.tail << 1,
@@ -179,7 +179,7 @@ def encode(calls: Iterable[Call]) -> Steps:
                 task.comm,
             )
         )
-    return Steps(b"".join(steps), numbers)
+    return EncodedCalls(b"".join(actions), numbers)
 
 
 class Compiler:

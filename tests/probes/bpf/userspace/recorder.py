@@ -182,7 +182,7 @@ class Recorder(FaultyTracer):
 
     def batch_exit(self) -> None:
         """Record the end of a list of huge pages."""
-        self._step()
+        self._next_cpu()
         self._leave(BATCH, 0)
         self._in_batch = False
         for observer in self._observers.values():
@@ -203,7 +203,7 @@ class Recorder(FaultyTracer):
 
     def optimize_exit(self, ret: int) -> None:
         """Record its return, preceded by that of ``.part`` if it was called."""
-        self._step()
+        self._next_cpu()
         ret = -self._error if ret else 0
         self._leave_range(ret)
         if self._open[-1].symbol == REMAP_FREE:
@@ -231,7 +231,7 @@ class Recorder(FaultyTracer):
 
     def restore_exit(self, ret: int) -> None:
         """Record its return."""
-        self._step()
+        self._next_cpu()
         ret = -self._error if ret else 0
         self._leave_range(ret)
         self._leave(self._kernel.restore, ret).writes += self._dead_walks()
@@ -241,7 +241,7 @@ class Recorder(FaultyTracer):
     def vmemmap_remap_free(self, start: int, end: int, reuse: int) -> None:
         """Record its entry if the kernel has the function; since 6.0 it is inlined."""
         start, end, reuse = map(self._at, (start, end, reuse))
-        self._step()
+        self._next_cpu()
         for observer in self._observers.values():
             observer.vmemmap_remap_free(start, end, reuse)
         if REMAP_FREE in self._kernel.functions:
@@ -251,7 +251,7 @@ class Recorder(FaultyTracer):
         """Record a walk: of an operation's range, of its roll-back, or to split PMDs."""
         start, end = self._at(start), self._at(end)
         reuse_addr = self._at(reuse_addr) if reuse_addr else 0
-        self._step()
+        self._next_cpu()
         for observer in self._observers.values():
             observer.vmemmap_remap_range(start, end, reuse_addr)
         self._leave_range(-self._error)  # a walk followed by another one has failed
@@ -269,7 +269,7 @@ class Recorder(FaultyTracer):
     def vmemmap_remap_pte(self, addr: int) -> None:
         """Record one PTE of a walk."""
         addr = self._at(addr)
-        self._step()
+        self._next_cpu()
         for observer in self._observers.values():
             observer.vmemmap_remap_pte(addr)
         self._one_pte(REMAP_PTE, addr)
@@ -277,7 +277,7 @@ class Recorder(FaultyTracer):
     def vmemmap_restore_pte(self, addr: int) -> None:
         """Record one PTE of a restore or a roll-back."""
         addr = self._at(addr)
-        self._step()
+        self._next_cpu()
         for observer in self._observers.values():
             observer.vmemmap_restore_pte(addr)
         self._one_pte(RESTORE_PTE, addr)
@@ -291,9 +291,9 @@ class Recorder(FaultyTracer):
             self._walks = 0
         pid = task.pid + self._first_pid
         self._task = task._replace(pid=pid, tgid=pid - pid % 7)
-        self._step()
+        self._next_cpu()
 
-    def _step(self) -> None:
+    def _next_cpu(self) -> None:
         """Select the CPU of the next call."""
         self._cpu = self._cpus(self._task.cpu)
 

@@ -24,7 +24,7 @@ from probes.kernel.hooks import select_hooks
 from probes.live.numbering import Numbering
 from probes.observed import observed_durations, observed_slots
 from tests.probes.bpf.userspace.kernels import Kernel
-from tests.probes.bpf.userspace.library import TRAMPOLINE, Compiler, Library, Point, Steps
+from tests.probes.bpf.userspace.library import TRAMPOLINE, Compiler, EncodedCalls, Library, Point
 from tests.probes.bpf.userspace.recorder import Arena
 
 LAYOUT = Layout(orders=(4, 9, 13, 18), nodes=3, cpus=8)
@@ -111,18 +111,18 @@ def program_for(kernel: Kernel, variant: Variant) -> Program:
 
 def play(
     program: Program,
-    steps: Steps,
+    calls: EncodedCalls,
     lab: Lab,
     *,
     text: str = "",
     flags: Sequence[str] = (),
     switch_shown: bool = True,
 ) -> Seen:
-    """Play ``steps`` to ``program``, or to the source ``text`` instead of the program's."""
+    """Play ``calls`` to ``program``, or to the source ``text`` instead of the program's."""
     library = ready(lab, text or program.text, *flags)
     if not switch_shown:
         settings_of(library)[Setting.SWITCH] = 0
-    library.play(steps, attached(program))
+    library.play(calls, attached(program))
     return seen(program, library)
 
 

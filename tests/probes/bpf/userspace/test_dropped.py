@@ -34,7 +34,7 @@ from tests.probes.bpf.userspace.run import (
 from tests.probes.bpf.userspace.script import Page, Script, interleaved
 
 KPROBES = Variant(FULL, stream=False, fentry=False)
-_WORKED = frozenset(
+_PAGE_SLOTS = frozenset(
     {
         Slot("optimize_calls"),
         Slot("hugepages_optimized"),
@@ -50,8 +50,8 @@ _WORKED = frozenset(
 EVERY = pytest.mark.parametrize("kernel", KERNELS.values(), ids=str)
 
 
-def worked(counters: Counters) -> dict[object, int]:
-    return {key: n for key, n in counters.totals.items() if key[0] in _WORKED}
+def page_totals(counters: Counters) -> dict[object, int]:
+    return {key: n for key, n in counters.totals.items() if key[0] in _PAGE_SLOTS}
 
 
 def failed(counters: Counters) -> int:
@@ -77,7 +77,7 @@ def test_every_page_is_counted_if_all_returns_are_dropped(
     program = program_for(kernel, Variant(FULL, stream, fentry=False))
     found = play(program, encode(script.recorder.calls), lab)
     truth = expected_counters(program, script.recorder.events[FULL])
-    assert worked(found.counters) == worked(truth)
+    assert page_totals(found.counters) == page_totals(truth)
     assert found.counters.total("hugepages_optimized") == 6
     assert found.counters.total("optimize_failures", "unknown") == failed(truth) == 3
     missed = Counter(found.diagnostics)
@@ -102,7 +102,7 @@ def test_every_page_is_counted_if_drops_can_not_be_detected(name: str, lab: Lab)
     library.play(encode(script.recorder.calls), attached(program))
     found = seen(program, library)
     truth = expected_counters(program, script.recorder.events[FULL])
-    assert worked(found.counters) == worked(truth)
+    assert page_totals(found.counters) == page_totals(truth)
     assert found.diagnostics["missed_optimize"] == 2
     assert found.diagnostics["missed_restore"] == 1
 
@@ -139,7 +139,7 @@ def test_randomly_dropped_returns_lose_no_page(
     found = play(program, encode(interleaved(*scripts)), lab)
     events = [e for script in scripts for e in script.recorder.events[FULL]]
     truth = expected_counters(program, events)
-    assert worked(found.counters) == worked(truth)
+    assert page_totals(found.counters) == page_totals(truth)
     assert failed(found.counters) == failed(truth)
     counted = sum(n for name, n in found.diagnostics.items() if name.startswith("missed_"))
     dropped = sum(hooked_and_dropped(program, script) for script in scripts)
@@ -170,7 +170,7 @@ def test_the_return_of_a_walk_replaces_the_dropped_return_of_its_page(
     assert found.counters.total("hugepages_optimized") == 1
     assert found.counters.total("hugepages_restored") == 1
     truth = expected_counters(program, script.recorder.events[RANGE])
-    assert worked(found.counters) == worked(truth)
+    assert page_totals(found.counters) == page_totals(truth)
 
 
 @RANGED

@@ -87,11 +87,11 @@ def test_operations_that_fail_at_any_pte_are_counted_correctly(
         for do, *arguments in script_operations:
             do(script, *arguments)  # type: ignore[operator]
         scripts.append(script)
-    steps = encode(interleaved(*scripts))
+    encoded = encode(interleaved(*scripts))
     for variant in variants(kernel):
         program = program_for(kernel, variant)
         events = [e for script in scripts for e in script.recorder.events[variant.mode]]
-        check(program, play(program, steps, lab), events)
+        check(program, play(program, encoded, lab), events)
 
 
 @pytest.mark.parametrize("name", ["6.2", "7.1"])

@@ -69,11 +69,11 @@ def check_all(
     kernel: Kernel, lab: Lab, calls: Iterable[Call], *recorders: Recorder, flags: Sequence[str] = ()
 ) -> None:
     """Compare counters, durations and records in every variant."""
-    steps = encode(calls)
+    encoded = encode(calls)
     for variant in variants(kernel):
         program = program_for(kernel, variant)
         events = list(chain(*(recorder.events[variant.mode] for recorder in recorders)))
-        check(program, play(program, steps, lab, flags=flags), events)
+        check(program, play(program, encoded, lab, flags=flags), events)
 
 
 @EVERY

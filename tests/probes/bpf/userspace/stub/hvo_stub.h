@@ -13,8 +13,6 @@ typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
-typedef int s32;
-typedef long long s64;
 typedef _Bool bool;
 
 #undef __always_inline
@@ -42,7 +40,6 @@ struct pt_regs {
 /* include/uapi/linux/bpf.h */
 #define BPF_ANY 0
 #define BPF_NOEXIST 1
-#define BPF_EXIST 2
 #define BPF_F_MMAPABLE (1U << 10)
 #define BPF_RB_NO_WAKEUP 1
 #define BPF_RB_FORCE_WAKEUP 2
@@ -86,7 +83,7 @@ int strcmp(const char *one, const char *other);
 char *strstr(const char *text, const char *part);
 
 /* One action to play: entry or return of a kernel function, or a write to memory. */
-struct stub_step {
+struct stub_action {
 	u32 what;	/* number of a function's entry or return, or STUB_WRITE */
 	u16 cpu;
 	u16 dropped;	/* STUB_DROPPED, STUB_TAIL */
@@ -276,24 +273,24 @@ void stub_reset(void)
 
 #define STUB_POISON 0xdeadbeefdeadbeefULL	/* value of an undefined register */
 
-static void stub_kprobe(const struct stub_point *point, const struct stub_step *step)
+static void stub_kprobe(const struct stub_point *point, const struct stub_action *action)
 {
 	int (*function)(struct pt_regs *) = point->function;
 	struct pt_regs regs;
-	int held = (point->hooked_return && !(step->dropped & STUB_DROPPED)) ||
-		   step->dropped & STUB_TAIL;
+	int held = (point->hooked_return && !(action->dropped & STUB_DROPPED)) ||
+		   action->dropped & STUB_TAIL;
 
 	for (size_t i = 0; i < sizeof(regs) / sizeof(unsigned long); i++)
 		((unsigned long *)&regs)[i] = STUB_POISON;
 	if (point->at_return) {
-		if (step->dropped & STUB_DROPPED)
+		if (action->dropped & STUB_DROPPED)
 			return;
-		regs.ax = step->result;
+		regs.ax = action->result;
 	} else {
-		regs.di = step->argument[0];
-		regs.si = step->argument[1];
-		regs.dx = step->argument[2];
-		regs.cx = step->argument[3];
+		regs.di = action->argument[0];
+		regs.si = action->argument[1];
+		regs.dx = action->argument[2];
+		regs.cx = action->argument[3];
 	}
 	stub_stack[0] = held ? stub_world.trampoline : 0xffffffff81000000ULL;
 	regs.sp = (u64)stub_stack;
@@ -301,40 +298,41 @@ static void stub_kprobe(const struct stub_point *point, const struct stub_step *
 	function(&regs);
 }
 
-static void stub_trampoline(const struct stub_point *point, const struct stub_step *step)
+static void stub_trampoline(const struct stub_point *point, const struct stub_action *action)
 {
 	int (*function)(u64, u64, u64, u64, u64) = point->function;
-	u64 argument[5] = { step->argument[0], step->argument[1], step->argument[2],
-			    step->argument[3], STUB_POISON };
+	u64 argument[5] = { action->argument[0], action->argument[1], action->argument[2],
+			    action->argument[3], STUB_POISON };
 
 	if (point->at_return)
-		argument[point->parameters] = step->result;
+		argument[point->parameters] = action->result;
 	function(argument[0], argument[1], argument[2], argument[3], argument[4]);
 }
 
-static void stub_write(const struct stub_step *step)
+static void stub_write(const struct stub_action *action)
 {
-	memcpy((void *)step->argument[0], &step->argument[1], step->argument[2]);
+	memcpy((void *)action->argument[0], &action->argument[1], action->argument[2]);
 }
 
-void stub_play(const struct stub_step *step, u64 steps, const struct stub_point *points, u64 count)
+void stub_play(const struct stub_action *action, u64 actions,
+	       const struct stub_point *points, u64 count)
 {
-	for (const struct stub_step *end = step + steps; step < end; step++) {
-		if (step->what == STUB_WRITE) {
-			stub_write(step);
+	for (const struct stub_action *end = action + actions; action < end; action++) {
+		if (action->what == STUB_WRITE) {
+			stub_write(action);
 			continue;
 		}
-		stub_world.now = step->now;
-		stub_world.task = step->task;
-		stub_world.cpu = step->cpu;
-		memcpy(stub_world.comm, step->comm, sizeof(stub_world.comm));
+		stub_world.now = action->now;
+		stub_world.task = action->task;
+		stub_world.cpu = action->cpu;
+		memcpy(stub_world.comm, action->comm, sizeof(stub_world.comm));
 		for (u64 i = 0; i < count; i++) {
-			if (points[i].what != step->what)
+			if (points[i].what != action->what)
 				continue;
 			if (points[i].fentry)
-				stub_trampoline(&points[i], step);
+				stub_trampoline(&points[i], action);
 			else
-				stub_kprobe(&points[i], step);
+				stub_kprobe(&points[i], action);
 		}
 	}
 }
