@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract (events, counters, geometry, backend), the kernel probes and the kernel's state."""
+"""The backend contract, the kernel probes, and the readers of the kernel's own state."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every source of events looks like from downstream: live kernel, simulation, replay."""
+"""The interface of every source of events: live kernel, simulation, replay."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -15,26 +15,26 @@ STEPS: tuple[str, ...] = (
     "restore",
     "restore_pte",
 )
-"""The semantic steps, from the outside in."""
+"""Steps of the kernel's HVO code path, outermost first; what each kernel calls them differs."""
 
 FULL, RANGE = MODES = ("full", "range")
-"""``full`` sees every PTE; ``range`` takes the count from the range walk, several times cheaper."""
+"""``full`` probes every PTE; ``range`` reads the count of the range walk, several times cheaper."""
 
 
 @dataclass(frozen=True)
 class Info:
-    """Which source this is; constant while it runs."""
+    """Identity of a source; constant while it runs."""
 
     backend: str
     kernel: str
     mode: str
     page_size: int
     about: str = ""
-    """One line for people about a source that is not the running kernel; empty otherwise."""
+    """One line about a source that is not the running kernel; empty for a live one."""
 
 
 class BackendError(Exception):
-    """A backend can't do what was asked; the message is one line that names the fix."""
+    """A backend failed; the message is one line that names the problem and the fix."""
 
 
 class Backend(Protocol):
@@ -45,24 +45,24 @@ class Backend(Protocol):
         """Name, kernel and mode, for labels and logs."""
 
     def prepare(self) -> None:
-        """Take what needs a privilege; the process may then give up all it has."""
+        """Acquire what needs privileges; the process may drop all of them afterwards."""
 
     def start(self) -> None:
-        """Begin to observe. Raises ``BackendError``; nothing is then left half attached."""
+        """Start observing. Raises ``BackendError`` and leaves nothing attached in that case."""
 
     def stop(self) -> None:
-        """End observing and give everything back; safe to call twice and without ``start``."""
+        """Stop observing and release all resources; safe to call twice and without ``start``."""
 
     def observe(self, parts: Collection[str] = PARTS) -> Observation:
-        """Everything that there is to see now, or these parts of it. From any thread.
+        """Return the current observation, or these parts of it. Callable from any thread.
 
-        Raises nothing, started or not: what can't be read is absent or failed.
+        Never raises, even before ``start``: a part that can't be read is ``Absent`` or ``Failed``.
         """
 
     def records(self) -> Iterator[bytes]:
         """Stream event records as they happen, in blocks of whole records, until ``stop``.
 
-        Read them with ``probes.events.unpack_all``. One consumer; an empty block means that
-        nothing happened for a while (so that a consumer can look at its own clock).
-        Raises ``BackendError`` where the backend was made without a stream.
+        Decode them with ``probes.events.unpack_all``. Supports one consumer. An empty block means
+        that nothing happened for a while, so that the consumer can check its own deadlines.
+        Raises ``BackendError`` if the backend was created without a stream.
         """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the exporter reads: totals and duration histograms, and how events reduce to them.
+"""Counter totals and duration histograms, and the reduction of events to them.
 
-The live backend keeps the same slots in per-CPU BPF arrays (the C enumerators are made from
-``SLOTS``); simulation and replay use ``reduce``. Both must agree: reduce(all events) == counters.
+The live backend keeps the same slots in per-CPU BPF arrays (the C enumerators are generated from
+``SLOTS``); simulation and replay use ``reduce``. Invariant: reduce(all events) == counters.
 A total that can't be observed is absent from the mapping, never 0.
 """
 
@@ -16,10 +16,10 @@ from typing import NamedTuple
 from probes.events import Event, Kind, Reason
 
 ENOTSUPP = 524
-"""The kernel's own errno for 'not supported' (include/linux/errno.h); unknown to user space."""
+"""The kernel's internal errno for 'not supported' (include/linux/errno.h), not in user space."""
 
 ERRNO_UNKNOWN = 4095
-"""A failure whose errno was not read: MAX_ERRNO (include/linux/err.h), which no error has."""
+"""Marks a failure whose errno was not read: MAX_ERRNO (include/linux/err.h), used by no error."""
 
 ERROR_NAMES: Mapping[int, str] = {
     ENOMEM: "ENOMEM",
@@ -29,7 +29,7 @@ ERROR_NAMES: Mapping[int, str] = {
 
 
 class Slot(NamedTuple):
-    """One counted thing: a family, and which of its kinds (an errno, a reason, a cause)."""
+    """One counter: a family, and a detail within it (an errno, a reason or a cause)."""
 
     family: str
     detail: str = ""
@@ -55,19 +55,19 @@ SLOTS: tuple[Slot, ...] = (
     Slot("restore_failures", "ENOMEM"),
     Slot("restore_failures", "other"),
 )
-"""Counted per huge page size and NUMA node. The order is the order of the BPF array."""
+"""Counters per huge page size and NUMA node, in the order of the BPF array."""
 
 PAGE_DURATIONS: tuple[str, ...] = ("optimize", "restore")
 DURATIONS: tuple[str, ...] = (*PAGE_DURATIONS, "batch")
-"""Timed per huge page size: calls that did or tried something. A call that found nothing to do
-(skipped, or a page that was never optimised) returns at once and would only dilute the figure."""
+"""Histograms per huge page size. Only calls that did some work, or failed, are timed: a call with
+nothing to do (a skip, or a page that was never optimized) returns at once and would bias them."""
 
 BUCKETS_NS: tuple[int, ...] = (
     *(digit * 10**power for power in range(3, 9) for digit in (1, 2, 5)),
     10**9,
 )
-"""Upper bounds in ns: 1 us to 1 s in steps 1-2-5. One page takes 4 to 32 us (v17's cover letter);
-a 1 GB page, 512 times as many PTEs. Counted values beyond the last fall into +Inf."""
+"""Upper bounds in ns: 1 us to 1 s, as 1-2-5 per decade. A 2 MB page takes 4 to 32 us (cover letter
+of patch v17); a 1 GB page has 512 times as many PTEs. Longer durations are counted in +Inf."""
 
 
 class PageKey(NamedTuple):
@@ -79,7 +79,7 @@ class PageKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts per bucket, not cumulative; the last is +Inf, beyond ``BUCKETS_NS``."""
+    """Counts per bucket, not cumulative; the last bucket is +Inf."""
 
     counts: tuple[int, ...] = (0,) * (len(BUCKETS_NS) + 1)
     sum_ns: int = 0
@@ -87,20 +87,20 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Counters:
-    """A snapshot since the backend started; absent keys were not observable."""
+    """Counts since the backend started; keys that can't be observed are absent."""
 
     totals: Mapping[tuple[Slot, PageKey], int] = field(default_factory=dict)
     durations: Mapping[tuple[str, int], Histogram] = field(default_factory=dict)
-    """By (one of ``DURATIONS``, page order)."""
+    """Keyed by one of ``DURATIONS`` and the page order."""
     epoch: int = field(default=0, compare=False)
-    """Changes when a backend began to count from 0 anew, because its probes were attached again."""
+    """Changes when the counters are reset to 0 because the probes were attached again."""
 
     def total(self, family: str, detail: str = "") -> int | None:
-        """Sum over sizes and nodes; None when nothing of it is observed."""
+        """Sum over sizes and nodes; None if the counter is not observed."""
         return self._by_slot.get(Slot(family, detail))
 
     def sum(self, slots: Iterable[Slot], key: PageKey | None = None) -> int | None:
-        """Sum of ``slots``, over every page key or for one; None unless each is observed."""
+        """Sum of ``slots``, for ``key`` or over all keys; None if any of them is not observed."""
         values = [
             self._by_slot.get(slot) if key is None else self.totals.get((slot, key))
             for slot in slots
@@ -110,7 +110,7 @@ class Counters:
 
     @cached_property
     def _by_slot(self) -> Mapping[Slot, int]:
-        """Each slot over every page key."""
+        """Sum of each slot over all page keys."""
         sums: dict[Slot, int] = {}
         for (slot, _), value in self.totals.items():
             sums[slot] = sums.get(slot, 0) + value
@@ -118,7 +118,7 @@ class Counters:
 
 
 def bucket_of(duration_ns: int) -> int:
-    """Index into ``Histogram.counts``: the first bound not below the duration (``le``)."""
+    """Index into ``Histogram.counts`` of the first bound that is >= the duration (``le``)."""
     return bisect_left(BUCKETS_NS, duration_ns)
 
 
@@ -127,28 +127,28 @@ def reduce(
     keys: Iterable[PageKey] = (),
     durations: Iterable[str] = PAGE_DURATIONS,
 ) -> Counters:
-    """Count ``events``. ``keys`` and ``durations`` get zeros even where no event names them."""
+    """Count ``events``. ``keys`` and ``durations`` are present as zeros even without events."""
     reducer = Reducer(keys, durations)
     reducer.add(events)
     return reducer.snapshot()
 
 
 class Reducer:
-    """``reduce`` in instalments, for a stream that goes on."""
+    """Incremental ``reduce``, for a stream of events."""
 
     def __init__(
         self, keys: Iterable[PageKey] = (), durations: Iterable[str] = PAGE_DURATIONS
     ) -> None:
-        """``durations`` has ``batch`` for a kernel that hands over lists (Linux 6.7)."""
+        """Include ``batch`` in ``durations`` for kernels that optimize lists (Linux 6.7)."""
         self._durations = tuple(durations)
         self._totals: dict[tuple[Slot, PageKey], int] = {}
         self._buckets: dict[tuple[str, int], list[int]] = {}
         self._sums: dict[tuple[str, int], int] = {}
         for key in keys:
-            self._know(key)
+            self._add_key(key)
 
     def add(self, events: Iterable[Event]) -> None:
-        """Count more events; only enters and exits carry totals."""
+        """Count more events; only enter and exit events affect the totals."""
         for event in events:
             if event.kind == Kind.OPTIMIZE_ENTER:
                 self._count(event, "optimize_calls", "", 1)
@@ -160,7 +160,7 @@ class Reducer:
                 self._time(event, "batch")
 
     def snapshot(self) -> Counters:
-        """Return the counters as they stand."""
+        """Return the current counters."""
         return Counters(
             dict(self._totals),
             {k: Histogram(tuple(v), self._sums[k]) for k, v in self._buckets.items()},
@@ -192,23 +192,23 @@ class Reducer:
             self._count(event, "frames_allocated", "restore", event.frames_allocated)
             self._time(event, "restore")
 
-    def _know(self, key: PageKey) -> None:
+    def _add_key(self, key: PageKey) -> None:
         for slot in SLOTS:
             self._totals.setdefault((slot, key), 0)
         for direction in self._durations:
-            self._know_duration(direction, key.order)
+            self._add_duration(direction, key.order)
 
-    def _know_duration(self, direction: str, order: int) -> None:
+    def _add_duration(self, direction: str, order: int) -> None:
         self._buckets.setdefault((direction, order), [0] * (len(BUCKETS_NS) + 1))
         self._sums.setdefault((direction, order), 0)
 
     def _count(self, event: Event, family: str, detail: str, amount: int) -> None:
         key = PageKey(event.order, event.node)
         if (Slot(family, detail), key) not in self._totals:
-            self._know(key)
+            self._add_key(key)
         self._totals[Slot(family, detail), key] += amount
 
     def _time(self, event: Event, direction: str) -> None:
-        self._know_duration(direction, event.order)
+        self._add_duration(direction, event.order)
         self._buckets[direction, event.order][bucket_of(event.duration_ns)] += 1
         self._sums[direction, event.order] += event.duration_ns

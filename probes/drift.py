@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The probes' count held against the kernel's own accounting.
+"""Accounting drift: the difference between the probes' counts and the kernel's memmap counters.
 
-A frame that HVO frees leaves the memmap. So net frames freed plus memmap frames is constant, unless
-a probe missed something or something else changes the memmap (memory hotplug, device memory).
+A frame that HVO frees leaves the memmap, so net frames freed plus memmap frames is constant. The
+sum changes only if a probe missed an event, or if memory hotplug or device memory changes the
+memmap.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,9 @@ from typing import NamedTuple
 from probes.counters import Counters
 from probes.observation import Absent
 
-MOVING = Absent("the counters change faster than they can be compared with the kernel's")
+COUNTERS_CHANGING = Absent(
+    "the counters changed during every attempt to read them together with the kernel's"
+)
 _NO_COUNTS = Absent("the probes do not count frames freed and allocated")
 _NO_MEMMAP = Absent("the kernel does not count memmap frames (nr_memmap_pages, Linux 6.11)")
 
@@ -24,18 +27,18 @@ class _Sum(NamedTuple):
 
 
 class Drift:
-    """The change of that constant since it was first seen."""
+    """Change of that sum since the baseline."""
 
     def __init__(self) -> None:
-        """The first call of ``frames`` with values is the baseline."""
+        """Start without a baseline; the first call of ``frames`` that has values sets it."""
         self._baseline: _Sum | None = None
 
     def frames(self, counters: Counters, memmap: Mapping[str, int]) -> int | Absent:
-        """Net frames freed that the kernel does not account for; 0 is right.
+        """Net frames freed that the kernel does not account for; 0 if both agree.
 
-        ``counters`` and ``memmap`` (frames by allocator) are of the same moment. Not 0 during a
-        batch, whose frames are freed at its end (Linux 6.7). Where the counters began again at 0
-        (another epoch), so does the drift.
+        ``counters`` and ``memmap`` (frames by allocator) must be of the same moment. The drift is
+        not 0 during a batch, because its frames are freed at its end (Linux 6.7). A new epoch of
+        the counters sets a new baseline.
         """
         freed = net_freed(counters)
         if freed is None:
@@ -49,7 +52,7 @@ class Drift:
 
 
 def net_freed(counters: Counters) -> int | None:
-    """Frames freed less frames allocated; None unless all of them are counted."""
+    """Frames freed minus frames allocated; None if any of these is not counted."""
     freed = counters.total("frames_freed")
     head = counters.total("frames_allocated", "head")
     restored = counters.total("frames_allocated", "restore")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The event record: one step of the kernel's HugeTLB vmemmap optimisation, as 96 bytes.
+"""The event record: one step of the kernel's HugeTLB vmemmap optimization, in 96 bytes.
 
-The C twin is ``probes/bpf/c/hvo_event.h``; a test compiles it and compares size and offsets.
-Every backend emits exactly this record, so nothing downstream can tell where it came from.
+The C definition is ``probes/bpf/c/hvo_event.h``; a test compiles it and compares size and offsets.
+Every backend emits this record, so consumers work with any of them.
 """
 
 import struct
@@ -11,11 +11,11 @@ from enum import IntEnum
 from typing import NamedTuple, Self
 
 VERSION = 1
-"""Bumped when a field changes; readers refuse records of another version."""
+"""Incremented when a field changes; readers reject records of another version."""
 
 
 class Kind(IntEnum):
-    """The semantic step, whatever a given kernel calls the function."""
+    """The step that an event reports, independent of the kernel's function name."""
 
     OPTIMIZE_ENTER = 1
     OPTIMIZE_EXIT = 2
@@ -29,17 +29,17 @@ class Kind(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why a successful OPTIMIZE_EXIT remapped nothing."""
+    """Why a successful OPTIMIZE_EXIT remapped no PTE."""
 
     NONE = 0
     OFF = 1
     """The switch (boot parameter or sysctl) was off."""
     UNSUPPORTED = 2
-    """The size has no frame to spare, or struct page is no power of two."""
+    """The huge page size has no frame to free, or struct page is not a power of two in size."""
     OTHER = 3
-    """Switched on and possible, yet nothing done: already optimised, or a self-hosted memmap."""
+    """HVO was on and the size supported: already optimized, or a self-hosted memmap."""
     UNKNOWN = 4
-    """The kernel does not show its switch to a probe."""
+    """The address of the kernel's switch is not known."""
 
 
 FIELDS: tuple[tuple[str, str], ...] = (
@@ -63,36 +63,36 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("version", "B"),
     ("comm", "16s"),
 )
-"""Field names and their ``struct`` codes, in memory order; little endian, no padding."""
+"""Field names and ``struct`` codes in memory order; little endian, no padding."""
 
 RECORD = struct.Struct("<" + "".join(code for _, code in FIELDS))
 
 
 def offset_of(field: str) -> int:
-    """Where a field begins in the record, in bytes. Raises ``ValueError`` for an unknown one."""
+    """Byte offset of a field in the record. Raises ``ValueError`` for an unknown field."""
     names = [name for name, _ in FIELDS]
     return struct.calcsize("<" + "".join(code for _, code in FIELDS[: names.index(field)]))
 
 
 class Event(NamedTuple):
-    """One record. Which fields carry meaning depends on ``kind``.
+    """One record. Which fields are set depends on ``kind``.
 
     ================ ===================================================================
     field            meaning
     ================ ===================================================================
-    timestamp_ns     CLOCK_MONOTONIC, at the step
-    sequence         per CPU, from 0, without gaps unless records were lost
+    timestamp_ns     CLOCK_MONOTONIC at the step
+    sequence         number per CPU, from 0; a gap means that records were lost
     start, end       vmemmap addresses: of the whole huge page (OPTIMIZE_*, RESTORE_*), of the
-                     range handed to the range function (REMAP_RANGE), of one page (*_PTE)
-    reuse            the address whose frame is shared (REMAP_RANGE); 0 where not an argument
+                     range given to the range function (REMAP_RANGE), of one page (*_PTE)
+    reuse            address whose frame is shared (REMAP_RANGE); 0 if it is not an argument
     duration_ns      time inside the function (*_EXIT)
-    ret              the function's return value, a negative errno on failure; -4095 for a failure
-                     whose errno was not read (*_EXIT)
+    ret              return value, a negative errno on failure; -4095 for a failure whose errno
+                     was not read (*_EXIT)
     pid, tgid, comm  the task (pid is the thread's id, as in the kernel)
     ptes             PTEs remapped or restored by a successful operation, or by all of a batch
                      (*_EXIT)
-    frames_freed     frames given back (OPTIMIZE_EXIT)
-    frames_allocated frames taken: a new head page or the restored frames (*_EXIT)
+    frames_freed     frames freed (OPTIMIZE_EXIT)
+    frames_allocated frames allocated: a new head page or the restored frames (*_EXIT)
     cpu, node        CPU that ran the step; NUMA node of the huge page, -1 for a BATCH_*
     order            huge page size as a power of two of base pages
     reason           a ``Reason`` (OPTIMIZE_EXIT)
@@ -125,33 +125,37 @@ class Event(NamedTuple):
 
     @classmethod
     def unpack(cls, record: bytes | memoryview) -> Self:
-        """Read one record; ``comm`` comes back without its padding.
+        """Decode one record and remove the padding of ``comm``.
 
-        Raises ``ValueError`` on a wrong size, another version or an unknown kind.
+        Raises ``ValueError`` for a wrong size, another version or an unknown kind.
         """
         if len(record) != RECORD.size:
-            raise ValueError(f"an event record has {RECORD.size} bytes, not {len(record)}")
+            raise ValueError(f"invalid event record: {len(record)} bytes (expected {RECORD.size})")
         event = cls._make(RECORD.unpack(record))
         if event.version != VERSION:
-            raise ValueError(f"event record version {event.version}; this build reads {VERSION}")
+            raise ValueError(
+                f"unsupported event record version {event.version} (expected {VERSION})"
+            )
         Kind(event.kind)
         return event._replace(comm=event.comm.split(b"\0", 1)[0])
 
 
 def unpack_all(data: bytes | memoryview) -> Iterator[Event]:
-    """Read back-to-back records. Raises ``ValueError`` as ``Event.unpack`` does."""
+    """Decode back-to-back records. Raises ``ValueError`` as ``Event.unpack`` does."""
     if len(data) % RECORD.size:
-        raise ValueError(f"{len(data)} bytes are no whole number of {RECORD.size}-byte records")
+        raise ValueError(
+            f"invalid event records: {len(data)} bytes (expected a multiple of {RECORD.size})"
+        )
     for offset in range(0, len(data), RECORD.size):
         yield Event.unpack(data[offset : offset + RECORD.size])
 
 
 class CanonicalEvent(NamedTuple):
-    """What two kernels (or a kernel and its simulation) must agree on, event by event.
+    """The part of an event that must be equal on two kernels, or on a kernel and its simulation.
 
-    Left out, because they can't be equal: time, duration, sequence, CPU and task (scheduling);
-    absolute addresses (which frames the allocator handed out): they are made relative to the first
-    byte of the huge page's own vmemmap.
+    Excluded because they depend on scheduling: time, duration, sequence, CPU and task. Addresses
+    are relative to the first byte of the huge page's vmemmap, because absolute ones depend on the
+    page allocator.
     """
 
     kind: Kind
@@ -168,7 +172,7 @@ class CanonicalEvent(NamedTuple):
 
 
 def canonical(events: Iterable[Event]) -> Iterator[CanonicalEvent]:
-    """Make ``events`` comparable. Steps outside any operation of their task are passed over."""
+    """Convert ``events`` for comparison. Events outside an operation of their task are skipped."""
     base: dict[int, int] = {}
     for event in events:
         if event.kind in (Kind.OPTIMIZE_ENTER, Kind.RESTORE_ENTER):

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arithmetic of HVO: how many frames a huge page's struct pages fill, and how many can go.
+"""Arithmetic of HVO: how many frames the struct pages of a huge page fill, and how many are freed.
 
-From the seed (patch v17 3/9, mm/hugetlb_vmemmap.c), where the comment derives::
+From patch v17 3/9 (mm/hugetlb_vmemmap.c), whose comment derives::
 
     struct_size = HugeTLB_Size / PAGE_SIZE * sizeof(struct page) / PAGE_SIZE
 
-and ``free_vmemmap_pages_per_hpage`` keeps RESERVE_VMEMMAP_NR of them (2; from 5.18 on, 1).
+``free_vmemmap_pages_per_hpage`` reserves RESERVE_VMEMMAP_NR of these pages (2; since 5.18, 1).
 """
 
 import functools
@@ -25,16 +25,16 @@ _SIZE = re.compile(r"(\d+)\s*([KMG])(?:i?B)?", re.IGNORECASE)
 
 
 def parse_size(text: str) -> int:
-    """Read ``4K``, ``64KB``, ``2MB``, ``16GB`` (binary units) as bytes; ``ValueError`` if not."""
+    """Parse ``4K``, ``64KB``, ``2MB``, ``16GB`` (binary units) into bytes; or ``ValueError``."""
     match = _SIZE.fullmatch(text.strip())
     if not match or int(match[1]) == 0:
-        raise ValueError(f"not a size: {text!r} (write it like 4K, 64KB, 2MB or 1GB)")
+        raise ValueError(f"invalid size {text!r} (expected 4K, 64KB, 2MB, 1GB)")
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
 @functools.cache
 def size_label(size: int) -> str:
-    """Spell ``size`` bytes as the kernel's documentation does: ``64KB``, ``2MB``, ``1GB``."""
+    """Format ``size`` bytes as the kernel's documentation does: ``64KB``, ``2MB``, ``1GB``."""
     for unit, name in ((GIB, "GB"), (MIB, "MB"), (KIB, "KB")):
         if size % unit == 0:
             return f"{size // unit}{name}"
@@ -42,27 +42,30 @@ def size_label(size: int) -> str:
 
 
 def is_power_of_two(number: int) -> bool:
-    """Tell whether ``number`` is 1, 2, 4, ..."""
+    """Whether ``number`` is 1, 2, 4, ..."""
     return number > 0 and number & (number - 1) == 0
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Base page and struct page of a kernel; all sizes in bytes."""
+    """Base page size and struct page size of a kernel, in bytes."""
 
     page_size: int = 4 * KIB
     struct_page_size: int = 64
     reserved_pages: int = 2
-    """vmemmap pages that stay mapped to frames of their own: 2 in the seed, 1 from 5.18 on."""
+    """vmemmap pages that keep their own frames: 2 in patch v17, 1 since Linux 5.18."""
     vmemmap_by_pmds: bool | None = None
-    """Whether boot maps struct pages by huge pmds; None: with 4 KB pages only."""
+    """Whether boot maps struct pages with huge PMDs; None: only if base pages are 4 KB."""
 
     def __post_init__(self) -> None:
-        """Refuse what no kernel has: ``ValueError``."""
+        """Validate the fields. Raises ``ValueError``."""
         if not is_power_of_two(self.page_size):
-            raise ValueError(f"page size {self.page_size} is no power of two")
+            raise ValueError(f"invalid page size {self.page_size} (expected a power of two)")
         if self.struct_page_size <= 0 or self.reserved_pages < 1:
-            raise ValueError("struct page size and reserved pages must be positive")
+            raise ValueError(
+                f"invalid struct page size {self.struct_page_size} or reserved pages "
+                f"{self.reserved_pages} (expected positive numbers)"
+            )
 
     @property
     def page_shift(self) -> int:
@@ -71,49 +74,49 @@ class Geometry:
 
     @property
     def ptes_per_table(self) -> int:
-        """PTRS_PER_PTE: entries in one page of page table, at every level."""
+        """PTRS_PER_PTE: entries in one page table page, at every level."""
         return self.page_size // PTE_SIZE
 
     @property
     def maps_vmemmap_with_pmds(self) -> bool:
-        """Whether boot maps struct pages by huge pmds, which the first HVO page in each splits.
+        """Whether boot maps struct pages with huge PMDs; HVO splits a PMD at its first page.
 
-        On larger pages arm64 goes through vmemmap_populate_basepages, so that there is nothing to
+        With larger base pages arm64 uses vmemmap_populate_basepages, which creates no PMDs to
         split (arch/arm64/mm/mmu.c, vmemmap_populate).
         """
         return self.page_size == 4 * KIB if self.vmemmap_by_pmds is None else self.vmemmap_by_pmds
 
     @property
     def pmd_size(self) -> int:
-        """Bytes that one pmd entry maps, and so one page of page table."""
+        """Bytes that one PMD entry, or one page table page, maps."""
         return self.ptes_per_table * self.page_size
 
     def order(self, huge_page_size: int) -> int:
-        """Page order of a huge page: log2 of its base pages. ``ValueError`` if it has none."""
+        """Page order of a huge page: log2 of its number of base pages. Raises ``ValueError``."""
         pages, rest = divmod(huge_page_size, self.page_size)
         if rest or not is_power_of_two(pages):
             raise ValueError(
-                f"{size_label(huge_page_size)} is no power-of-two multiple of the "
-                f"{size_label(self.page_size)} page"
+                f"invalid huge page size {size_label(huge_page_size)} (expected a power-of-two "
+                f"multiple of the {size_label(self.page_size)} page)"
             )
         return pages.bit_length() - 1
 
     def huge_page_size(self, order: int) -> int:
-        """Bytes of a huge page of ``order``."""
+        """Size in bytes of a huge page of ``order``."""
         return self.page_size << order
 
     def struct_bytes(self, huge_page_size: int) -> int:
-        """Bytes that the struct pages of one huge page take."""
+        """Bytes of the struct pages of one huge page."""
         return (1 << self.order(huge_page_size)) * self.struct_page_size
 
     def vmemmap_pages(self, huge_page_size: int) -> int:
-        """struct_size: whole vmemmap pages of one huge page (0 where it has a part of one)."""
+        """struct_size: whole vmemmap pages of one huge page; 0 if they fill less than one."""
         return self.struct_bytes(huge_page_size) // self.page_size
 
     def free_vmemmap_pages_per_hpage(self, huge_page_size: int) -> int:
-        """Frames one optimised huge page gives back, net; 0 where it can't be optimised.
+        """Net frames that HVO frees for one huge page; 0 if the size can't be optimized.
 
-        The name is the seed's (mm/hugetlb_vmemmap.c).
+        The name is that of patch v17 (mm/hugetlb_vmemmap.c).
         """
         if not is_power_of_two(self.struct_page_size):
             return 0
@@ -128,22 +131,23 @@ ARCHITECTURES: Mapping[str, Mapping[int, tuple[int, ...]]] = {
         64 * KIB: (2 * MIB, 512 * MIB, 16 * GIB),
     },
 }
-"""The seed's table: architecture -> base page size -> huge page sizes, in bytes."""
+"""The table of patch v17: architecture -> base page size -> huge page sizes, in bytes."""
 
 LATER_ARCHITECTURES: Mapping[str, Mapping[int, tuple[int, ...]]] = {
     # arch/riscv/mm/hugetlbpage.c; 64 KB with the Svnapot extension
     "riscv64": {4 * KIB: (64 * KIB, 2 * MIB, 1 * GIB)},
-    # HPAGE_SIZE of arch/loongarch/include/asm/page.h; 16 KB pages are the usual ones
+    # HPAGE_SIZE of arch/loongarch/include/asm/page.h; 16 KB is the default page size
     "loongarch64": {16 * KIB: (32 * MIB,), 4 * KIB: (2 * MIB,), 64 * KIB: (512 * MIB,)},
 }
-"""Architectures that got HVO after the seed: the usual base page first."""
+"""Architectures that got HVO after patch v17; the default base page size comes first."""
 
 EVERY_ARCHITECTURE = {**ARCHITECTURES, **LATER_ARCHITECTURES}
 
 
 def vmemmap_by_pmds(architecture: str) -> bool | None:
-    """``Geometry.vmemmap_by_pmds``: loongarch has them with every page (arch/loongarch/mm/init.c).
+    """Value of ``Geometry.vmemmap_by_pmds`` for an architecture.
 
-    There it takes a kernel of three levels of page tables or more, as the usual ones are.
+    loongarch uses huge PMDs with every base page size (arch/loongarch/mm/init.c), if the kernel
+    has at least three levels of page tables, as default configurations do.
     """
     return True if architecture == "loongarch64" else None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``Observation``: everything that there is to see of a kernel's HVO at one moment.
+"""``Observation``: the state of a kernel's HVO at one moment.
 
-A backend makes it (``probes.backend.Backend.observe``); scrape, ``top``, recording and replay are
-functions of it. Each part is a value, ``Absent`` or ``Failed``; what is not known is never 0.
+A backend creates it (``probes.backend.Backend.observe``); scrape, ``top``, recording and replay are
+functions of it. Each part is a value, ``Absent`` or ``Failed``; an unknown value is never 0.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,12 +14,12 @@ from probes.counters import Counters
 T = TypeVar("T")
 
 PROBES, POOLS, SWITCH, MEMMAP, DRIFT = PARTS = ("probes", "pools", "switch", "memmap", "drift")
-"""Names of an observation's parts."""
+"""Names of the parts of an observation."""
 
 
 @dataclass(frozen=True)
 class Absent:
-    """There is no such value here."""
+    """The value does not exist on this kernel or backend."""
 
     reason: str
     """One line."""
@@ -27,57 +27,57 @@ class Absent:
 
 @dataclass(frozen=True)
 class Failed:
-    """There may be a value, but reading it raised an error."""
+    """Reading the value raised an error."""
 
     error: str
     """One line: the error's type and message."""
 
 
 def known(part: T | Absent | Failed) -> T | None:
-    """The value, or None."""
+    """Return the value; None if it is absent or failed."""
     return None if isinstance(part, Absent | Failed) else part
 
 
 @dataclass(frozen=True)
 class ProbeStatus:
-    """The probe of one step: where it is attached, or why it is not."""
+    """Status of the probe of one step."""
 
     step: str
     attached: bool
     symbol: str = ""
-    """The kernel function; empty when the kernel has none for this step."""
+    """The kernel function; empty if the kernel has none for this step."""
     attach: str = ""
-    """How: ``kprobe``, ``fentry``, ``simulated``; empty when not attached."""
+    """Attach type: ``kprobe``, ``fentry``, ``simulated``; empty if not attached."""
     reason: str = ""
-    """Why it is not attached, one line; empty when attached."""
+    """Why the probe is not attached, one line; empty if attached."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """How completely the probes see. Mappings lack what is not known."""
+    """Completeness of the probes. Unknown values are absent from the mappings."""
 
     ready: bool
     probes: tuple[ProbeStatus, ...] = ()
     problem: str = ""
-    """Why it is not ready, one line with the fix."""
+    """Why the backend is not ready, one line with the fix; empty if ready."""
     missed: Mapping[str, int] = field(default_factory=dict)
-    """Hits that the kernel dropped, by step."""
+    """Probe hits that the kernel dropped, by step."""
     lost: Mapping[str, int] = field(default_factory=dict)
-    """Records lost, by where they were lost."""
+    """Lost event records, by buffer."""
     map_errors: Mapping[str, int] = field(default_factory=dict)
-    """Operations for which a BPF map had no room, by map."""
+    """Operations not counted because a BPF map was full, by map."""
 
 
 class Probes(NamedTuple):
-    """What the probes counted, and how well they see."""
+    """Counters and status of the probes."""
 
     counters: Counters
-    """Since the start; empty where nothing is attached."""
+    """Counts since the start; empty if nothing is attached."""
     status: Status
 
 
 class Pool(NamedTuple):
-    """One pool count: ``size`` in bytes, ``state`` total, free or surplus, ``pages`` of them."""
+    """Number of huge ``pages`` of ``size`` bytes in one ``state``: total, free or surplus."""
 
     size: int
     node: int
@@ -87,57 +87,57 @@ class Pool(NamedTuple):
 
 @dataclass(frozen=True)
 class Pools:
-    """The pools of huge pages."""
+    """Huge page pools."""
 
     by_node: tuple[Pool, ...] = ()
     reserved: Mapping[int, int] = field(default_factory=dict)
-    """Pages reserved for mappings but not yet allocated, by size; they belong to no node."""
+    """Pages reserved for mappings but not yet allocated, by size; not counted per node."""
     overcommit: Mapping[int, int] = field(default_factory=dict)
-    """Most surplus pages that a pool may have, by size; absent where there is no limit."""
+    """Maximum number of surplus pages, by size; absent if there is no limit."""
 
 
 @dataclass(frozen=True)
 class Memmap:
-    """Memory of struct pages on the whole machine."""
+    """Memory used by struct pages on the whole machine."""
 
     pages: Mapping[str, int]
-    """Frames by allocator, ``boot`` and ``runtime``; empty where the kernel counts none."""
+    """Frames by allocator, ``boot`` and ``runtime``; empty if the kernel does not count them."""
     saved_bytes: int | Absent
-    """What HVO saves of it."""
+    """Bytes of this memory that HVO saves."""
 
 
-NOT_ASKED = Absent("not asked for")
+NOT_ASKED = Absent("not requested")
 
 
 @dataclass(frozen=True)
 class Observation:
-    """All parts. Counters and memmap in ``drift`` are of the same moment."""
+    """All parts. ``drift`` compares counters and memmap of the same moment."""
 
     time_ns: int
-    """CLOCK_MONOTONIC of the machine that observed it."""
+    """CLOCK_MONOTONIC of the observed machine."""
     probes: Probes | Absent | Failed = NOT_ASKED
     pools: Pools | Absent | Failed = NOT_ASKED
     switch: bool | Absent | Failed = NOT_ASKED
     memmap: Memmap | Absent | Failed = NOT_ASKED
     drift: int | Absent | Failed = NOT_ASKED
-    """See ``probes.drift``; in frames."""
+    """Accounting drift in frames; see ``probes.drift``."""
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
-    """How long each part took to read; parts that were not asked for are left out."""
+    """Time it took to read each requested part."""
 
     @property
     def counters(self) -> Counters:
-        """What the probes counted; empty where that is not known."""
+        """Counters of the probes; empty if they are not known."""
         return self.probes.counters if isinstance(self.probes, Probes) else Counters()
 
     @property
     def status(self) -> Status:
-        """How completely the probes see; not ready where they could not be read."""
+        """Status of the probes; not ready if they could not be read."""
         if isinstance(self.probes, Probes):
             return self.probes.status
         problem = self.probes.error if isinstance(self.probes, Failed) else self.probes.reason
         return Status(ready=False, problem=f"the probes can't be read: {problem}")
 
     def only(self, parts: Collection[str]) -> "Observation":
-        """The same without the other parts."""
+        """Return a copy that has only these parts."""
         left_out: dict[str, Any] = {part: NOT_ASKED for part in PARTS if part not in parts}
         return replace(self, **left_out)

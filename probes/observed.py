@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be counted with which probes attached; everything else must stay absent."""
+"""Which counters are valid with which probes attached; all others must be absent."""
 
 from collections.abc import Collection
 
@@ -24,18 +24,18 @@ _RESTORE_SLOTS = frozenset(
 
 
 def observed_slots(
-    attached: Collection[str], mode: str = FULL, planned: Collection[str] = STEPS
+    attached: Collection[str], mode: str = FULL, selected: Collection[str] = STEPS
 ) -> frozenset[Slot]:
-    """What can be counted with these of the planned steps attached; all else must stay absent."""
-    steps, optimized = frozenset(attached), _optimized(mode, planned)
+    """Counters that are valid when these of the ``selected`` steps are attached."""
+    steps, optimized = frozenset(attached), _optimized(mode, selected)
     return frozenset(slot for slot in SLOTS if _needs(slot, mode, optimized) <= steps)
 
 
 def observed_durations(
-    attached: Collection[str], mode: str = FULL, planned: Collection[str] = STEPS
+    attached: Collection[str], mode: str = FULL, selected: Collection[str] = STEPS
 ) -> frozenset[str]:
-    """Which durations are observed with these of the planned steps attached."""
-    optimized = _optimized(mode, planned)
+    """Durations that are valid when these of the ``selected`` steps are attached."""
+    optimized = _optimized(mode, selected)
     needs = {"optimize": optimized, "restore": _RESTORED[mode], "batch": optimized | {"batch"}}
     return frozenset(name for name, steps in needs.items() if steps <= frozenset(attached))
 
@@ -48,5 +48,5 @@ def _needs(slot: Slot, mode: str, optimized: frozenset[str]) -> frozenset[str]:
     return _RESTORED[mode] if slot in _RESTORE_SLOTS else optimized
 
 
-def _optimized(mode: str, planned: Collection[str]) -> frozenset[str]:
-    return _OPTIMIZED[mode] | ({"remap_range"} & set(planned))
+def _optimized(mode: str, selected: Collection[str]) -> frozenset[str]:
+    return _OPTIMIZED[mode] | ({"remap_range"} & set(selected))

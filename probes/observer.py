@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make observations: read each source of the kernel once, and what belongs together at one moment.
+"""Create observations: read each source once, and counters and memmap at the same moment.
 
-A part that can't be read fails by itself and costs no other part.
+A part that can't be read is ``Failed``; the other parts are not affected.
 """
 
 import time
@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from probes.drift import MOVING, Drift
+from probes.drift import COUNTERS_CHANGING, Drift
 from probes.observation import (
     DRIFT,
     MEMMAP,
@@ -25,77 +25,77 @@ from probes.observation import (
     Probes,
 )
 
-_TRIES = 5
-"""Readings of the memmap, until the probes counted nothing meanwhile."""
+_MAX_ATTEMPTS = 5
+"""How often the memmap is read at most, until the counters are equal before and after."""
 
-Taken = TypeVar("Taken")
+Raw = TypeVar("Raw")
 T = TypeVar("T")
 
 MemmapPages = Mapping[str, int]
-"""Frames that hold struct pages by allocator, ``boot`` and ``runtime``; empty: not counted."""
+"""Frames of struct pages by allocator, ``boot`` and ``runtime``; empty if not counted."""
 
 
 class HugetlbState(Protocol):
-    """The kernel's own state: of the running kernel, or of a simulated one."""
+    """The HugeTLB state of the running kernel, or of a simulated one."""
 
     def pools(self) -> Pools:
-        """Every pool count."""
+        """All pool counts."""
 
     def switch(self) -> bool | Absent:
         """Whether HVO is switched on."""
 
     def memmap_pages(self) -> MemmapPages:
-        """Frames that hold struct pages."""
+        """Frames of struct pages."""
 
     def saved_bytes(self, memmap_pages: MemmapPages) -> int | Absent:
-        """What HVO saves on the whole machine while so many frames hold struct pages."""
+        """Bytes that HVO saves on the whole machine, given its frames of struct pages."""
 
 
-class _Moment(NamedTuple):
-    """Copies of the probes' counters and of the kernel's."""
+class _Reading(NamedTuple):
+    """Copies of the probes' counters and of the kernel's memmap counters."""
 
-    taken: Any
-    """What ``take`` returned, or ``Failed``."""
+    raw: Any
+    """What ``copy`` returned, or ``Failed``."""
     pages: MemmapPages | Failed
-    together: bool
+    consistent: bool
     """The probes counted nothing between the two."""
 
 
-class Observer(Generic[Taken]):
-    """Observes one set of probes and one kernel's state; from any thread."""
+class Observer(Generic[Raw]):
+    """Observes one set of probes and one kernel's state; thread-safe."""
 
     def __init__(
         self,
-        take: Callable[[], Taken],
-        read: Callable[[Taken], Probes],
+        copy: Callable[[], Raw],
+        decode: Callable[[Raw], Probes],
         state: HugetlbState,
         *,
         clock: Callable[[], int] = time.monotonic_ns,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Nothing is read yet.
+        """Read nothing yet.
 
-        ``take`` copies the probes' memory: where two copies are equal, nothing was counted between
-        them. ``read`` decodes a copy. ``clock`` is in ns, ``timer`` in seconds.
+        ``copy`` copies the probes' memory; two equal copies mean that nothing was counted between
+        them. ``decode`` decodes a copy. ``clock`` is in ns, ``timer`` in seconds.
         """
-        self._take = take
-        self._read = read
+        self._copy = copy
+        self._decode = decode
         self._state = state
         self._clock = clock
         self._timer = timer
         self._drift = Drift()
 
     def observe(self, parts: Collection[str] = PARTS) -> Observation:
-        """Read these parts now. Raises nothing: a part that can't be read is ``Failed``."""
+        """Read these parts now. Never raises: a part that can't be read is ``Failed``."""
         time_ns = self._clock()
-        moment = cache(self._moment)
-        probes = cache(lambda: _attempt(lambda: self._read(_checked(moment().taken))))
+        reading = cache(self._read)
+        probes = cache(lambda: _attempt(lambda: self._decode(_checked(reading().raw))))
         readers: dict[str, Callable[[], Any]] = {
             PROBES: probes,
             POOLS: self._state.pools,
             SWITCH: self._state.switch,
-            MEMMAP: lambda: self._memmap(_checked(moment().pages)),
-            DRIFT: lambda: self._drifted(_checked(probes()), moment()),
+            MEMMAP: lambda: self._memmap(_checked(reading().pages)),
+            DRIFT: lambda: self._drift_frames(_checked(probes()), reading()),
         }
         found, seconds = {}, {}
         for part in PARTS:
@@ -105,26 +105,28 @@ class Observer(Generic[Taken]):
                 seconds[part] = self._timer() - begin
         return Observation(time_ns, **found, seconds=seconds)
 
-    def _moment(self) -> _Moment:
-        taken = _attempt(self._take)
-        for _ in range(_TRIES):
+    def _read(self) -> _Reading:
+        before = _attempt(self._copy)
+        for _ in range(_MAX_ATTEMPTS):
             pages = _attempt(self._state.memmap_pages)
-            again = _attempt(self._take)
-            if again == taken:
-                return _Moment(taken, pages, together=True)
-            taken = again
-        return _Moment(taken, pages, together=False)
+            after = _attempt(self._copy)
+            if after == before:
+                return _Reading(before, pages, consistent=True)
+            before = after
+        return _Reading(before, pages, consistent=False)
 
     def _memmap(self, pages: MemmapPages) -> Memmap:
         return Memmap(pages, self._state.saved_bytes(pages))
 
-    def _drifted(self, probes: Probes, moment: _Moment) -> int | Absent:
-        pages = _checked(moment.pages)
-        return self._drift.frames(probes.counters, pages) if moment.together else MOVING
+    def _drift_frames(self, probes: Probes, reading: _Reading) -> int | Absent:
+        pages = _checked(reading.pages)
+        if not reading.consistent:
+            return COUNTERS_CHANGING
+        return self._drift.frames(probes.counters, pages)
 
 
 class _ReadError(Exception):
-    """Something that a part needs has failed."""
+    """An input of a part has failed."""
 
     def __init__(self, failed: Failed) -> None:
         super().__init__(failed.error)
@@ -132,7 +134,7 @@ class _ReadError(Exception):
 
 
 def _attempt(read: Callable[[], T]) -> T | Failed:
-    """Read; whatever goes wrong costs this part only."""
+    """Return what ``read`` returns, or ``Failed`` with its error."""
     try:
         return read()
     except _ReadError as error:

@@ -61,11 +61,11 @@ def _boot() -> str:
 
 
 def _switch_of(facts: Facts) -> tuple[str, ...]:
-    keep = () if facts.on_from_boot else (_KEEP,)
+    keep = () if facts.enabled_at_boot else (_KEEP,)
     if facts.sysctl == "1":
         return ("HVO is already on", *keep)
-    if facts.is_before_sysctl:
-        return ("HVO is already on",) if facts.on_from_boot else (_boot(),)
+    if facts.predates_sysctl:
+        return ("HVO is already on",) if facts.enabled_at_boot else (_boot(),)
     return _now(), *keep
 
 
@@ -95,7 +95,7 @@ def _warnings(target: Target, largest: Saving) -> Iterator[str]:
         "they are freed"
     )
     yield "overcommitted huge pages (nr_overcommit_hugepages) take longer to fault in"
-    if target.facts and target.facts.may_leave_heads:
+    if target.facts and target.facts.may_leave_stale_heads:
         yield (
             "this kernel may hang after huge pages are freed, as Debian's 6.12.118 does: see "
             "hvoscope check"
@@ -106,12 +106,12 @@ def _warnings(target: Target, largest: Saving) -> Iterator[str]:
 
 def _on_arm64(facts: Facts | None) -> Iterator[str]:
     """Warn by what this kernel has; if that is unknown, by the history of mainline."""
-    if facts is None or not facts.has_hvo or facts.gives_live_ptes_frames is None:
+    if facts is None or not facts.has_hvo or facts.remaps_live_ptes_unsafely is None:
         yield (
             "Linux 6.3 and earlier stable updates removed HVO from arm64 (commit 060a2c92d1b6): "
             f"a later kernel has it only if its configuration has {_OPTION}"
         )
-    elif facts.gives_live_ptes_frames:
+    elif facts.remaps_live_ptes_unsafely:
         yield (
             "this kernel changes the frames of live PTEs, which arm64 forbids (removed by commit "
             "060a2c92d1b6): leave HVO off until the kernel is updated"

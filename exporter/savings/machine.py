@@ -157,7 +157,7 @@ def _reserved(facts: Facts, options: GeometryOptions) -> tuple[int, tuple[str, .
             f"assuming {V17_RESERVED} reserved vmemmap pages per huge page, as in Linux 5.14 to "
             "5.17; Linux 5.18 has 1 (--reserved 1)",
         )
-    if isinstance(facts.symbols, OSError) and not facts.shows_switch:
+    if isinstance(facts.symbols, OSError) and not facts.has_sysctl_file:
         return DEFAULT_RESERVED, (
             f"assuming {DEFAULT_RESERVED} reserved vmemmap page per huge page, as in Linux 5.18 "
             f"and later: {facts.symbols.filename} can't be read (--reserved)",

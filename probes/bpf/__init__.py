@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The BPF program: composed for a kernel, compiled, loaded, attached, read."""
+"""The BPF program: source generation, compilation, loading, attaching, reading."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attach the entry points of a compiled program, step by step."""
+"""Load the entry points of a compiled program and attach them."""
 
 import os
 from collections.abc import Mapping
@@ -10,21 +10,21 @@ from probes.bpf.handover import FENTRY, KPROBE
 from probes.bpf.libbcc import LibBcc
 from probes.bpf.object_code import ObjectCode
 from probes.bpf.program import TASK_EXIT, EntryPoint
-from probes.kernel.hooks import StepPlan
+from probes.kernel.hooks import StepHooks
 from probes.observation import ProbeStatus
 
 
 class AttachError(Exception):
-    """A trampoline could not be attached."""
+    """A trampoline (fentry) could not be attached."""
 
 
 class Attacher:
-    """Loads and attaches entry points of one compiled program."""
+    """Loads and attaches the entry points of one compiled program."""
 
     def __init__(
         self, library: LibBcc, program: ObjectCode, maps: Mapping[str, int], kprobe_pmu: Path
     ) -> None:
-        """``maps`` are the program's, by name, as descriptors.
+        """Use the descriptors of ``maps`` by name.
 
         ``kprobe_pmu`` is /sys/bus/event_source/devices/kprobe.
         """
@@ -34,12 +34,12 @@ class Attacher:
         self._kprobe_pmu = kprobe_pmu
 
     def attach(
-        self, step: StepPlan, points: tuple[EntryPoint, ...], descriptors: dict[str, int]
+        self, step: StepHooks, points: tuple[EntryPoint, ...], descriptors: dict[str, int]
     ) -> list[ProbeStatus]:
-        """Attach a whole step or nothing of it, a status for each function.
+        """Attach all hooks of a step, or none; return the status of each function.
 
-        Descriptors of links and programs go to ``descriptors``. Raises ``AttachError`` for a
-        trampoline.
+        Adds the descriptors of links and programs to ``descriptors``. Raises ``AttachError`` if a
+        trampoline can't be attached.
         """
         if not step.hooks:
             return [ProbeStatus(step.step, False, reason=step.reason)]
@@ -51,7 +51,7 @@ class Attacher:
         ]
 
     def attach_task_exit(self, point: EntryPoint, descriptors: dict[str, int]) -> str:
-        """Attach the probe at the end of tasks; returns why it can't be, empty when it is."""
+        """Attach the task exit probe; return why it can't be attached, empty if it is."""
         try:
             return self._attach_all(TASK_EXIT, (point,), descriptors)
         except AttachError as error:
@@ -78,7 +78,10 @@ class Attacher:
         return reason
 
     def _attach_point(self, step: str, point: EntryPoint) -> dict[str, int]:
-        """Load and attach; descriptors of the link, which keeps it attached, and the program."""
+        """Load and attach one entry point; return its descriptors.
+
+        The probe stays attached as long as the link's descriptor is open.
+        """
         library = self._library
         if point.fentry:
             name = self._trampoline_name(point)
@@ -104,14 +107,14 @@ class Attacher:
             raise OSError(error.errno, what) from error
 
     def _trampoline_name(self, point: EntryPoint) -> str:
-        """What BCC's macro made of the symbol: later releases put the module's name between."""
+        """Name that BCC's macro generated for the symbol; later releases insert the module name."""
         prefix = "kretfunc__" if point.at_return else "kfunc__"
         for name in (prefix + point.symbol, f"{prefix}vmlinux__{point.symbol}"):
             if name in self._program.functions:
                 return name
-        raise LookupError(f"BCC made no trampoline for {point.symbol}")
+        raise LookupError(f"BCC generated no trampoline for {point.symbol}")
 
 
 def _one_line(error: OSError | LookupError) -> str:
-    said = error.strerror if isinstance(error, OSError) else None
-    return " ".join((said or str(error)).split()) or repr(error)
+    message = error.strerror if isinstance(error, OSError) else None
+    return " ".join((message or str(error)).split()) or repr(error)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find BCC: the distribution's package, from inside a virtual environment too.
+"""Import of BCC from the distribution's package, also from inside a virtual environment.
 
-The package index has an unrelated project named bcc (a lattice library); it is never what is
-wanted, and never what is returned.
+The Python package index has an unrelated project named bcc (a lattice library), which is never
+imported.
 """
 
 import importlib.util
@@ -17,20 +17,20 @@ from probes.kernel.host import OS_RELEASE, read_text
 
 _PYTHON_FOLDER = re.compile(r"python3(?:\.(\d+))?")
 
-_MARK = "libbcc.py"
-"""A module that BCC's package has, and the lattice library has not."""
+_BCC_MODULE = "libbcc.py"
+"""A module of BCC's package that the lattice library does not have."""
 
 
 class BccMissingError(ImportError):
-    """BCC is not installed, or can't be imported; the message is one line with the fix."""
+    """BCC is not installed or can't be imported; the message is one line with the fix."""
 
 
 def distro_folders(root: Path = Path("/")) -> tuple[Path, ...]:
-    """Where distributions put Python packages, best first.
+    """Folders of the distribution's Python packages, preferred ones first.
 
     ``/usr/lib/python3/dist-packages`` (Debian), ``/usr/lib/python3.N/site-packages`` (Fedora, RHEL,
-    openSUSE, Arch, Alpine), ``/usr/lib64`` too. BCC is pure Python, so that any Python 3 can load
-    it; what is this Python's own goes first, then the newest.
+    openSUSE, Arch, Alpine), and the same below ``/usr/lib64``. BCC is pure Python, so any Python 3
+    can load it; folders of the running version come first, then those of the newest.
     """
     found = []
     for folder in root.glob("usr/lib*/python3*/*-packages"):
@@ -42,14 +42,14 @@ def distro_folders(root: Path = Path("/")) -> tuple[Path, ...]:
 
 
 def import_bcc(folder: Path | None = None, os_release: Path = OS_RELEASE) -> ModuleType:
-    """Return the BCC module: the one on ``sys.path``, or else the distribution's.
+    """Import BCC from ``sys.path``, or else from the distribution's packages.
 
-    ``folder`` holds the distribution's packages; without it, all of ``distro_folders`` are tried.
-    Raises ``BccMissingError``, whichever way it fails.
+    ``folder`` has the distribution's packages; None tries all of ``distro_folders``. Raises
+    ``BccMissingError`` for every failure.
     """
     fix = (
-        f"install your distribution's package: {install_bcc(os_release)}; it is not on the Python "
-        "package index"
+        f"install your distribution's package: {install_bcc(os_release)} (the Python package index "
+        "does not have it)"
     )
     problem = "BCC is not installed"
     for number, package in enumerate(_packages(folder)):
@@ -61,12 +61,12 @@ def import_bcc(folder: Path | None = None, os_release: Path = OS_RELEASE) -> Mod
 
 
 def find_bcc(folder: Path | None = None) -> bool:
-    """Tell whether ``import_bcc`` has something to load, without loading it."""
+    """Whether ``import_bcc`` has a package to load; loads nothing."""
     return any(True for _ in _packages(folder))
 
 
 def bcc_version(folder: Path | None = None) -> str:
-    """Version of what ``import_bcc`` loads first, unloaded; empty where it can't be read."""
+    """Version of the package that ``import_bcc`` tries first; empty if it can't be read."""
     for package in _packages(folder):
         text = read_text(package / "version.py") or ""
         match = re.search(r"__version__\s*=\s*['\"](\d+\.\d+(?:\.\d+)*)", text)
@@ -75,36 +75,37 @@ def bcc_version(folder: Path | None = None) -> str:
 
 
 def _packages(folder: Path | None) -> Iterator[Path]:
-    """Packages named bcc that are BCC."""
-    yield from (place for place in _on_path() if _is_file(place / _MARK))
+    """Folders of packages named bcc that are BCC."""
+    yield from (package for package in _on_path() if _is_file(package / _BCC_MODULE))
     if folder is not None:
         if _is_file(folder / "bcc/__init__.py"):
             yield folder / "bcc"
         return
-    yield from (place / "bcc" for place in distro_folders() if _is_file(place / "bcc" / _MARK))
+    packages = (distro / "bcc" for distro in distro_folders())
+    yield from (package for package in packages if _is_file(package / _BCC_MODULE))
 
 
 def _on_path() -> list[Path]:
     try:
         spec = importlib.util.find_spec("bcc")
-    except (ImportError, ValueError):  # ValueError: a module that was made by hand
+    except (ImportError, ValueError):  # ValueError: the module was created without a spec
         return []
-    return [Path(place) for place in (spec.submodule_search_locations if spec else None) or ()]
+    return [Path(name) for name in (spec.submodule_search_locations if spec else None) or ()]
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # in a folder that may not be entered
+    except OSError:  # no permission for the folder
         return False
 
 
 def _load(package: Path) -> ModuleType:
-    """Load the package alone: putting its folder on sys.path would let all of that in."""
+    """Load only this package; adding its folder to sys.path would expose all others there."""
     loaded = sys.modules.get("bcc")
     if loaded is not None and hasattr(loaded, "BPF"):
         return loaded
-    _forget("bcc")
+    _unload("bcc")
     spec = importlib.util.spec_from_file_location(
         "bcc", package / "__init__.py", submodule_search_locations=[str(package)]
     )
@@ -114,28 +115,28 @@ def _load(package: Path) -> ModuleType:
     sys.modules["bcc"] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # its code runs here: it may raise whatever it likes
-        _forget("bcc")
-        raise BccMissingError(_why(package, error)) from error
+    except (Exception, SystemExit) as error:  # the package's code runs here: any error is possible
+        _unload("bcc")
+        raise BccMissingError(_reason(package, error)) from error
     if not hasattr(module, "BPF"):
-        _forget("bcc")
-        raise BccMissingError(f"{package} is not BCC, but another project's (it has no BPF)")
+        _unload("bcc")
+        raise BccMissingError(f"{package} is not BCC, but another project (it has no BPF)")
     return module
 
 
-def _why(package: Path, error: BaseException) -> str:
-    said = " ".join(str(error).split()) or type(error).__name__
-    # ctypes has found no such function in the library; glibc and musl say it differently.
-    if isinstance(error, AttributeError) and "symbol" in said.lower():
+def _reason(package: Path, error: BaseException) -> str:
+    message = " ".join(str(error).split()) or type(error).__name__
+    # ctypes did not find a function in the library; glibc and musl report this differently.
+    if isinstance(error, AttributeError) and "symbol" in message.lower():
         return (
             f"BCC in {package} is broken: its Python code and libbcc.so.0 are of different "
-            f"versions ({said})"
+            f"versions ({message})"
         )
     if not isinstance(error, ImportError | OSError):  # OSError: libbcc.so.0 itself is missing
-        said = f"{type(error).__name__}: {said}"
-    return f"BCC in {package} is broken ({said})"
+        message = f"{type(error).__name__}: {message}"
+    return f"BCC in {package} is broken ({message})"
 
 
-def _forget(package: str) -> None:
+def _unload(package: str) -> None:
     for name in [n for n in sys.modules if n == package or n.startswith(package + ".")]:
         del sys.modules[name]

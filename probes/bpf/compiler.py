@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BCC as a compiler: C text in, bytecode and maps out. Needs kernel headers and loads LLVM."""
+"""Compilation of the BPF program with BCC. Needs kernel headers, and loads LLVM."""
 
 import ctypes
 import os
@@ -12,21 +12,21 @@ from probes.bpf.object_code import Function, MapSpec, ObjectCode
 
 
 class CompileError(Exception):
-    """The text could not be compiled; the compiler's own words are on stderr."""
+    """The source could not be compiled; the compiler's messages are on stderr."""
 
 
 def compile_text(bcc: ModuleType, text: str) -> ObjectCode:
-    """Compile ``text``. The maps that BCC makes on the way go with the process.
+    """Compile ``text``. The maps that BCC creates exist until the process ends.
 
     Raises ``CompileError``.
     """
 
     class Program(bcc.BPF):  # type: ignore[misc, name-defined]  # BCC has no types
         def _trace_autoload(self) -> None:
-            """Attach nothing: the order matters, and is the loader's."""
+            """Attach nothing: the loader attaches, because the order matters."""
 
     try:
-        # Headers newer than BCC make its clang warn; nobody here can act on that.
+        # clang warns about kernel headers newer than BCC; users can't act on these warnings.
         module = Program(text=text.encode(), cflags=["-Wno-everything"]).module
     except Exception as error:  # BCC raises bare Exception
         raise CompileError(f"BCC could not compile the probes ({error})") from error
@@ -38,7 +38,7 @@ def compile_text(bcc: ModuleType, text: str) -> ObjectCode:
 
 
 def _map_descriptors(lib: Any, module: int) -> dict[int, str]:
-    # The two functions that BCC's own binding does not declare.
+    # BCC's binding does not declare these two functions.
     lib.bpf_num_tables.argtypes = [ctypes.c_void_p]
     lib.bpf_table_name.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
     lib.bpf_table_name.restype = ctypes.c_char_p
@@ -47,7 +47,7 @@ def _map_descriptors(lib: Any, module: int) -> dict[int, str]:
 
 
 def _map_spec(descriptor: int) -> MapSpec:
-    """As the kernel has it (kernel/bpf/syscall.c, bpf_map_show_fdinfo)."""
+    """Read a map's attributes from fdinfo (kernel/bpf/syscall.c, bpf_map_show_fdinfo)."""
     lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii").splitlines()
     shown = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     names = ("map_type", "key_size", "value_size", "max_entries", "map_flags")
@@ -60,5 +60,5 @@ def _functions(lib: Any, module: int, descriptors: Mapping[int, str]) -> list[tu
         name: bytes = lib.bpf_function_name(module, number)
         size = lib.bpf_function_size(module, name)
         code = ctypes.string_at(lib.bpf_function_start(module, name), size)
-        found.append((os.fsdecode(name), Function.taken_from(code, descriptors)))
+        found.append((os.fsdecode(name), Function.unbound(code, descriptors)))
     return found

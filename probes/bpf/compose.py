@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a machine's files to the text of its BPF program: nothing is compiled or attached here.
+"""Generation of the BPF program's source from a machine's files; compiles and attaches nothing.
 
-The machine need not be the one that this runs on.
+The machine may be another one than the one that runs this code.
 """
 
 import os
@@ -10,26 +10,26 @@ from dataclasses import dataclass
 
 from probes.bpf.kernel_facts import FactsError, KernelFacts, from_btf, from_headers
 from probes.bpf.layout import Layout
-from probes.bpf.program import EntryPoint, entry_points, ranges_entered, source, task_exit
+from probes.bpf.program import EntryPoint, entry_points, needs_range_entry, source, task_exit
 from probes.geometry import Geometry
 from probes.kernel.btf import Btf
-from probes.kernel.hooks import StepPlan, make_plan
+from probes.kernel.hooks import StepHooks, select_hooks
 from probes.kernel.host import Host, possible_cpus, possible_nodes, read_text
 from probes.kernel.hugetlb_state import huge_page_sizes
 
 
 class ComposeError(Exception):
-    """The machine lacks what the program needs; one line with the fix."""
+    """The machine lacks something that the program needs; one line with the fix."""
 
 
 @dataclass(frozen=True)
 class Composition:
-    """A program's text, and what is to be attached where."""
+    """Source of a program, and the functions that its entry points attach to."""
 
     text: str
-    plan: tuple[StepPlan, ...]
+    steps: tuple[StepHooks, ...]
     points: Mapping[str, tuple[EntryPoint, ...]]
-    """By step."""
+    """Entry points by step."""
     task_exit: EntryPoint
     layout: Layout
     page_size: int
@@ -44,28 +44,28 @@ def compose(
     stream: bool,
     fentry: bool,
 ) -> Composition:
-    """Write the program for a machine. Raises ``ComposeError``."""
+    """Generate the program for a machine. Raises ``ComposeError``."""
     page_size = os.sysconf("SC_PAGE_SIZE")
-    known = _kernel_facts(host, btf, mode)
-    plan = make_plan(symbols, mode, stream=stream, btf=btf)
+    facts = _kernel_facts(host, btf, mode)
+    steps = select_hooks(symbols, mode, stream=stream, btf=btf)
     layout = _layout(host, page_size)
-    points = {step.step: entry_points(step, btf, fentry) for step in plan}
-    of_ranges = points.get("remap_range", ())
-    ranges = ranges_entered(mode, stream, known, of_ranges)
-    if of_ranges and not ranges:
-        points["remap_range"] = tuple(point for point in of_ranges if point.at_return)
-    at_exit = task_exit(btf, fentry)
+    points = {step.step: entry_points(step, btf, fentry) for step in steps}
+    range_points = points.get("remap_range", ())
+    ranges = needs_range_entry(mode, stream, facts, range_points)
+    if range_points and not ranges:
+        points["remap_range"] = tuple(point for point in range_points if point.at_return)
+    exit_point = task_exit(btf, fentry)
     text = source(
-        known,
+        facts,
         layout,
         page_size,
-        [*(point for step in points.values() for point in step), at_exit],
+        [*(point for step in points.values() for point in step), exit_point],
         mode=mode,
         stream=stream,
         ranges=ranges,
         steps=points.keys(),
     )
-    return Composition(text, plan, points, at_exit, layout, page_size)
+    return Composition(text, steps, points, exit_point, layout, page_size)
 
 
 def _kernel_facts(host: Host, btf: Btf | None, mode: str) -> KernelFacts:

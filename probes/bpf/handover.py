@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the loader hands to the daemon over a Unix socket: what it attached, and descriptors.
+"""Messages between daemon and loader over a Unix socket: a request, and a handover of descriptors.
 
-One message each way. Descriptors travel beside the answer (SCM_RIGHTS) in the order it names them.
+One message in each direction. Descriptors are sent with the handover (SCM_RIGHTS), in the order of
+the names in it.
 """
 
 import json
@@ -15,24 +16,24 @@ from probes.kernel.host import Host
 from probes.observation import ProbeStatus
 
 AUTO, KPROBE, FENTRY = ATTACHES = ("auto", "kprobe", "fentry")
-"""How to attach: ``auto`` is fentry where kernel, BTF and BCC can, kprobe elsewhere."""
+"""Attach types: ``auto`` is fentry if kernel, BTF and BCC support it, else kprobe."""
 
 AT_RETURN = "_return"
-"""How the names of BPF functions end that run when a kernel function returns."""
+"""Suffix of BPF functions that run at the return of a kernel function."""
 
-_LARGEST = 1 << 16
+_MAX_BYTES = 1 << 16
 _MAX_DESCRIPTORS = 64
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the loader is asked for, and on which machine (``probes.kernel.host.Host``)."""
+    """Request to the loader: probe options, and the machine (``probes.kernel.host.Host``)."""
 
     mode: str
     attach: str
     stream: bool
     cache: str
-    """Folder of compiled programs; empty for none."""
+    """Folder of the program cache; empty for none."""
     proc: str
     sys: str
     modules: str
@@ -42,67 +43,67 @@ class Request:
     def of(
         cls, host: Host, *, mode: str, attach: str, stream: bool, cache: Path | None
     ) -> "Request":
-        """Make a request; sockets carry no paths, so they go as text."""
+        """Create a request; paths are converted to text for JSON."""
         roots = (str(host.proc), str(host.sys), str(host.modules))
         return cls(mode, attach, stream, str(cache or ""), *roots, host.release)
 
     @property
     def host(self) -> Host:
-        """The machine again."""
+        """The machine as a ``Host``."""
         return Host(Path(self.proc), Path(self.sys), Path(self.modules), self.release)
 
     @property
     def cache_folder(self) -> Path | None:
-        """Folder of compiled programs."""
+        """Folder of the program cache; None for none."""
         return Path(self.cache) if self.cache else None
 
 
 @dataclass
 class Handover:
-    """What the loader attached, or ``problem``: one line why it attached nothing."""
+    """Result of the loader: what it attached, or ``problem``, one line why it attached nothing."""
 
     problem: str = ""
     origin: str = ""
-    """Where the program came from: compiled now or before."""
+    """Whether the program was compiled now or taken from the cache."""
     probes: list[ProbeStatus] = field(default_factory=list)
     orders: tuple[int, ...] = ()
     nodes: int = 0
     cpus: int = 0
     stream_bytes: int = 0
     sees_dropped_returns: bool = False
-    """The program itself counts returns for which the kernel had no return probe left."""
+    """The BPF program itself counts returns that the kernel dropped for lack of return probes."""
     descriptors: dict[str, int] = field(default_factory=dict)
-    """``counters``, ``events`` (with a stream); ``link:STEP:ATTACH:FUNCTION`` and
-    ``program:STEP:ATTACH:FUNCTION`` for each BPF function that is attached."""
+    """``counters``; ``events`` (with a stream); ``link:STEP:ATTACH:FUNCTION`` and
+    ``program:STEP:ATTACH:FUNCTION`` for each attached BPF function."""
 
     def close(self) -> None:
-        """Close every descriptor; the kernel then removes what hung on them."""
+        """Close all descriptors; the kernel then removes the probes and maps."""
         while self.descriptors:
             os.close(self.descriptors.popitem()[1])
 
 
 def send_request(sock: socket.socket, request: Request) -> None:
-    """Ask the loader. Raises ``OSError``."""
+    """Send a request to the loader. Raises ``OSError``."""
     sock.send(json.dumps(asdict(request)).encode())
 
 
 def receive_request(sock: socket.socket) -> Request | None:
-    """Read what the daemon asks for; None when it ended instead. Raises ``OSError``."""
-    data = sock.recv(_LARGEST)
+    """Receive the daemon's request; None if the daemon ended without one. Raises ``OSError``."""
+    data = sock.recv(_MAX_BYTES)
     return Request(**json.loads(data)) if data else None
 
 
 def send_handover(sock: socket.socket, handover: Handover) -> None:
-    """Send the answer and its descriptors. Raises ``OSError``."""
+    """Send the handover and its descriptors. Raises ``OSError``."""
     message = {k: v for k, v in asdict(handover).items() if k != "descriptors"}
     message["names"] = list(handover.descriptors)
     socket.send_fds(sock, [json.dumps(message).encode()], list(handover.descriptors.values()))
 
 
 def receive_handover(sock: socket.socket) -> Handover | None:
-    """Read the answer; None when the loader died without one. Raises ``OSError``."""
-    data, descriptors, _, _ = socket.recv_fds(sock, _LARGEST, _MAX_DESCRIPTORS)
-    for descriptor in descriptors:  # recv_fds passes no MSG_CMSG_CLOEXEC on (Python 3.11)
+    """Receive the handover; None if the loader ended without one. Raises ``OSError``."""
+    data, descriptors, _, _ = socket.recv_fds(sock, _MAX_BYTES, _MAX_DESCRIPTORS)
+    for descriptor in descriptors:  # recv_fds can't set MSG_CMSG_CLOEXEC (Python 3.11)
         os.set_inheritable(descriptor, False)
     if not data:
         return None

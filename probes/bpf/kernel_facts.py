@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the kernel keeps what the program looks at: from its BTF, or from its headers.
+"""Offsets and sizes that the BPF program needs, from the kernel's BTF or from its headers.
 
-BTF is the kernel's own word. A kernel without it still has the headers that BCC compiles against:
-those are then asked by the compiler, for all that they describe.
+BTF is preferred, because it describes the running kernel. Without BTF, the compiler takes them from
+the kernel headers that BCC compiles against, as far as these describe them.
 """
 
 from collections.abc import Mapping
@@ -16,30 +16,31 @@ _UNKNOWN = -1
 
 
 class FactsError(Exception):
-    """The kernel does not describe what is needed; one line that names the member and the fix."""
+    """A needed struct or member is not described; one line that names it and the fix."""
 
 
 @dataclass(frozen=True)
 class KernelFacts:
-    """Numbers, or C expressions that the compiler works out; offsets and sizes in bytes."""
+    """Offsets and sizes in bytes, as numbers or as C expressions that the compiler evaluates."""
 
     hstate_order: int | str
     page_flags: int | str
     struct_page_size: int | str
     nodes_shift: int | str
-    """Bits of the node's number in page->flags."""
+    """Bits of the node number in page->flags."""
     walk_nr_walked: int = _UNKNOWN
-    """-1 where struct vmemmap_remap_walk has no such member, or is not described; so below."""
+    """Offset in struct vmemmap_remap_walk; -1 if it has no such member or is not described."""
     walk_head: int = _UNKNOWN
-    """Of walk->vmemmap_head, or of walk->reuse_page before it (Linux 7.1, stable 6.12)."""
+    """Offset of walk->vmemmap_head (Linux 7.1, stable 6.12) or walk->reuse_page; -1 as above."""
     walk_skips: bool = False
-    """With reuse_page, a walk that has none takes it from its first PTE and skips that."""
+    """The walk has reuse_page: if it is NULL, the walk takes it from its first PTE and skips it."""
     walk_reuse_addr: int = _UNKNOWN
+    """Offset of walk->reuse_addr; -1 as above."""
     includes: str = ""
-    """C text that the expressions need before them."""
+    """C text that must precede the expressions."""
 
     def definitions(self) -> Mapping[str, int | str]:
-        """Name -> value of the macros that the fixed C asks for."""
+        """Macros of the fixed C source, name -> value."""
         return {
             "HVO_STRUCT_PAGE_SIZE": self.struct_page_size,
             "HVO_HSTATE_ORDER": self.hstate_order,
@@ -53,9 +54,9 @@ class KernelFacts:
 
 
 def from_btf(btf: Btf, mode: str) -> KernelFacts:
-    """Read the facts. Raises ``FactsError`` for a struct or member that ``mode`` can't do without.
+    """Read the facts from BTF. Raises ``FactsError`` if a member that ``mode`` needs is missing.
 
-    ``range`` counts by the walk's own numbers, which patch v17 3/9 does not keep.
+    ``range`` mode reads the walk's own count, which patch v17 3/9 does not have.
     """
     skips = btf.has(_WALK, "reuse_page")
     head = "reuse_page" if skips else "vmemmap_head"
@@ -64,12 +65,11 @@ def from_btf(btf: Btf, mode: str) -> KernelFacts:
         for name in ("nr_walked", head):
             if optional[name] == _UNKNOWN:
                 raise FactsError(
-                    f"range mode counts by {_WALK}.{name}, which this kernel's BTF does not "
+                    f"range mode reads {_WALK}.{name}, which this kernel's BTF does not "
                     "describe: use --probe.mode full"
                 )
     try:
-        # BTF has no macros: this array of hstate has MAX_NUMNODES elements
-        # (1 << NODES_SHIFT).
+        # BTF has no macros; this array of hstate has MAX_NUMNODES (1 << NODES_SHIFT) elements.
         max_nodes = btf.length("hstate", "nr_huge_pages_node")
         return KernelFacts(
             hstate_order=btf.offset("hstate", "order"),
@@ -88,15 +88,15 @@ def from_btf(btf: Btf, mode: str) -> KernelFacts:
 
 
 def from_headers(build: str, mode: str) -> KernelFacts:
-    """Have the compiler read them. Raises ``FactsError`` for ``range`` mode.
+    """Return C expressions that use the kernel headers. Raises ``FactsError`` for ``range`` mode.
 
-    struct vmemmap_remap_walk is in no header. ``build`` (release and version, as uname has them)
-    makes the text this kernel's own: another one's headers can have other offsets.
+    No header has struct vmemmap_remap_walk. ``build`` (release and version as of uname) makes the
+    source specific to this kernel, because the offsets in other kernels' headers may differ.
     """
     if mode == RANGE:
         raise FactsError(
-            f"range mode counts by struct {_WALK}, which only BTF describes, and this kernel has "
-            "none: use --probe.mode full"
+            f"range mode reads struct {_WALK}, which only BTF describes, and this kernel has no "
+            "BTF: use --probe.mode full"
         )
     return KernelFacts(
         hstate_order="__builtin_offsetof(struct hstate, order)",

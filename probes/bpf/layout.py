@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The block of counters that each CPU owns in BPF memory: its C declaration and its decoding.
+"""Layout of the per-CPU counter blocks in BPF memory: C declaration and decoding.
 
-Everything in it is a u64, so that Python reads the whole map as one array of numbers.
+All members are u64, so that Python can read the whole map as one array of numbers.
 """
 
 from collections.abc import Mapping
@@ -18,9 +18,14 @@ DIAGNOSTICS: tuple[str, ...] = (
     "stream_lost",
     "stream_sent",
 )
-"""Per CPU, of the program itself: returns that the kernel dropped, by step; operations it could not
-follow, for want of room in its state map or of a counter for their size or node; records that the
-ring had no room for; all records, those among them."""
+"""Counters per CPU about the program itself.
+
+- missed_*: returns that the kernel dropped, by step
+- map_errors: operations not counted, because the operations map was full or their size or node has
+  no counter
+- stream_lost: records lost because the ring buffer was full
+- stream_sent: all records, including the lost ones
+"""
 
 _WORDS_PER_CACHE_LINE = 8
 
@@ -28,13 +33,13 @@ _NR_BUCKETS = len(BUCKETS_NS) + 1
 
 
 def slot_name(slot: Slot) -> str:
-    """C enumerator of a slot."""
+    """C macro name of a slot."""
     return "HVO_SLOT_" + "_".join(part for part in slot if part).upper()
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which blocks there are: ``cpus`` of them, each with room for ``orders`` x ``nodes``."""
+    """Dimensions of the blocks: ``cpus`` blocks, each with ``orders`` x ``nodes`` counter rows."""
 
     orders: tuple[int, ...]
     nodes: int
@@ -44,12 +49,12 @@ class Layout:
 
     @property
     def block_words(self) -> int:
-        """u64 words in one block; a whole number of cache lines, so that no two CPUs share one."""
+        """u64 words in one block; whole cache lines, so that CPUs do not share one."""
         return -(-self._used_words // _WORDS_PER_CACHE_LINE) * _WORDS_PER_CACHE_LINE
 
     @property
     def size(self) -> int:
-        """Bytes of the whole map."""
+        """Size of the whole map in bytes."""
         return self.cpus * self.block_words * 8
 
     @property
@@ -61,7 +66,7 @@ class Layout:
         return len(DIAGNOSTICS) + len(self.orders) * self.nodes * len(SLOTS)
 
     def declare(self) -> str:
-        """C text: ``struct hvo_block`` and the macros that index it."""
+        """Return the C text of ``struct hvo_block`` and the macros that index it."""
         index = "".join(f"(order) == {o} ? {i} : " for i, o in enumerate(self.orders)) + "-1"
         return "\n".join(
             (
@@ -87,14 +92,14 @@ class Layout:
         )
 
     def sum_blocks(self, memory: memoryview) -> list[int]:
-        """Add up the CPUs' blocks of the mapped array, word by word."""
+        """Sum the blocks of all CPUs word by word."""
         words = memory[: self.size].cast("Q").tolist()
         return [sum(words[i :: self.block_words]) for i in range(self.block_words)]
 
     def counters(
         self, block: list[int], observed: frozenset[Slot], durations: frozenset[str]
     ) -> Counters:
-        """Decode a summed block. Slots and durations not observed stay out of the result."""
+        """Decode a summed block; only observed slots and durations are in the result."""
         totals: dict[tuple[Slot, PageKey], int] = {}
         for size_index, order in enumerate(self.orders):
             for node in range(self.nodes):
@@ -105,7 +110,7 @@ class Layout:
         return Counters(totals, self._durations(block, durations))
 
     def diagnostics(self, block: list[int]) -> Mapping[str, int]:
-        """Decode the program's own counters, by name."""
+        """Decode the ``DIAGNOSTICS`` counters, by name."""
         return dict(zip(DIAGNOSTICS, block, strict=False))
 
     def _durations(
@@ -123,9 +128,10 @@ class Layout:
 
 
 def _search(low: int = 0, high: int = len(BUCKETS_NS)) -> str:
-    """C text that returns the number of the first of ``BUCKETS_NS`` that is no less than ``ns``.
+    """Return C text that returns the index of the first of ``BUCKETS_NS`` that is >= ``ns``.
 
-    It halves, as a program for every huge page should; ``probes.counters.bucket_of`` is its twin.
+    A binary search, because it runs for every huge page. Must agree with
+    ``probes.counters.bucket_of``.
     """
     if low == high:
         return f"\treturn {low};\n"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of BCC's C library that makes maps, loads bytecode and attaches trampolines.
+"""Bindings of BCC's C library: create maps, load bytecode, attach trampolines.
 
-Declared in bcc's src/cc/libbpf.h and exported since BCC 0.7 under these names.
+Declared in bcc's src/cc/libbpf.h; exported under these names since BCC 0.7.
 """
 
 import ctypes
@@ -13,20 +13,20 @@ from probes.bpf.object_code import MapSpec, ObjectCode
 PROGRAM_KPROBE, PROGRAM_TRACING = 2, 26
 """BPF_PROG_TYPE_KPROBE, BPF_PROG_TYPE_TRACING (include/uapi/linux/bpf.h)."""
 
-_LICENCE = b"GPL"
+_LICENSE = b"GPL"
 _LOG_SIZE = 1 << 16
 _LOG_TAIL = 300
 
 
 class LibBcc:
-    """Functions of the library; each raises ``OSError`` when the kernel refuses."""
+    """Functions of the library; each raises ``OSError`` if the kernel refuses the call."""
 
     def __init__(self, name: str = "libbcc.so.0") -> None:
-        """Open it; ``OSError`` when it is not installed."""
+        """Open the library. Raises ``OSError`` if it is not installed."""
         self._lib = ctypes.CDLL(name, use_errno=True)
 
     def create_maps(self, specs: Mapping[str, MapSpec]) -> dict[str, int]:
-        """Make the maps; descriptors by name."""
+        """Create the maps; return their descriptors by name."""
         return {name: self._create_map(name, spec) for name, spec in specs.items()}
 
     def _create_map(self, name: str, spec: MapSpec) -> int:
@@ -35,7 +35,7 @@ class LibBcc:
         )
 
     def set_u64(self, map_descriptor: int, index: int, value: int) -> None:
-        """Put ``value`` into an array of u64."""
+        """Write ``value`` into an array of u64."""
         key, element = ctypes.c_int(index), ctypes.c_uint64(value)
         self._checked(
             self._lib.bpf_update_elem(
@@ -47,10 +47,10 @@ class LibBcc:
     def load(
         self, program: ObjectCode, name: str, maps: Mapping[str, int], *, tracing: bool
     ) -> int:
-        """Load one function, bound to ``maps``; the descriptor of the program.
+        """Load one function, bound to ``maps``; return the descriptor of the program.
 
-        A tracing function names its target (``kfunc__X``, ``kretfunc__X``): the library looks it up
-        in BTF.
+        The name of a tracing function contains its target (``kfunc__X``, ``kretfunc__X``), which
+        the library looks up in BTF.
         """
         code = program.functions[name].bound_to(maps)
         log = ctypes.create_string_buffer(_LOG_SIZE)
@@ -59,8 +59,8 @@ class LibBcc:
             name.encode(),
             code,
             len(code),
-            _LICENCE,
-            0,  # the kernel's version: no kernel with HVO looks at it
+            _LICENSE,
+            0,  # kern_version: ignored by all kernels with HVO
             0,
             log,
             _LOG_SIZE,
@@ -68,13 +68,13 @@ class LibBcc:
         return self._checked(descriptor, f"program {name}", log.value.decode(errors="replace"))
 
     def attach_trampoline(self, program: int, symbol: str) -> int:
-        """Attach a tracing program where its name says; the descriptor of the link."""
+        """Attach a tracing program to the target in its name; return the link's descriptor."""
         return self._checked(self._lib.bpf_attach_kfunc(program), f"fentry on {symbol}")
 
     def _checked(self, descriptor: int, what: str, log: str = "") -> int:
         if descriptor < 0:
             number = ctypes.get_errno()
-            said = " ".join(log.split())[-_LOG_TAIL:]
-            reason = ": ".join(filter(None, (os.strerror(number), said)))
+            log_tail = " ".join(log.split())[-_LOG_TAIL:]
+            reason = ": ".join(filter(None, (os.strerror(number), log_tail)))
             raise OSError(number, f"the kernel refused {what} ({reason})")
         return descriptor

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many hits of a step the kernel dropped: each counted once, where it is counted exactly.
+"""Probe hits that the kernel dropped, by step; each is counted exactly once.
 
 ================== =============================================================================
-what is dropped     counted by
+dropped hit         counted by
 ================== =============================================================================
 trampoline          the kernel, per program (recursion_misses, Linux 5.12)
-kprobe, entry       the kernel from 6.7 on: per program, and per link (nmissed); before, by nothing
-kprobe, return      the BPF program, at the entry (return_dropped in hvo.bpf.c), so that each
-                    operation that it costs is counted once; else the kernel from 6.7 on
+kprobe, entry       the kernel since 6.7, per program and per link (nmissed); not counted before
+kprobe, return      the BPF program at the entry (return_dropped in hvo_kernel.h), so that each
+                    lost operation is counted once; otherwise the kernel since 6.7
 ================== =============================================================================
 """
 
@@ -19,17 +19,17 @@ from probes.bpf.handover import AT_RETURN, KPROBE
 from probes.kernel.host import read_text
 
 
-def of_step(
+def missed_hits(
     step: str,
     descriptors: Mapping[str, int],
     own: int | None,
     proc: Path,
     of_link: Callable[[int], int | None] = perf_kprobe.missed,
 ) -> int | None:
-    """Hits of ``step`` that were dropped; None where nothing counts them.
+    """Number of dropped hits of ``step``; None if they can't be counted.
 
-    ``descriptors`` are the handover's; ``own`` are the returns of kprobes that the BPF program saw
-    dropped, None where it can't see that.
+    ``descriptors`` are those of the handover. ``own`` is the number of dropped kprobe returns that
+    the BPF program counted; None if it can't detect them.
     """
     programs = _starting_with(f"program:{step}:", descriptors)
     kprobes = _starting_with(f"link:{step}:{KPROBE}:", descriptors)
@@ -46,7 +46,7 @@ def of_step(
 
 
 def recursion_misses(proc: Path, program: int) -> int | None:
-    """Hits on which the kernel would not run a program; None before Linux 5.12.
+    """Hits at which the kernel did not run a program; None before Linux 5.12.
 
     ``program`` is a descriptor of this process (kernel/bpf/syscall.c, bpf_prog_show_fdinfo).
     """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the compiler made of the BPF program: bytecode and maps, as data that can be kept.
+"""Compiled BPF program as serializable data: bytecode and map definitions.
 
-It holds no descriptor and no address: those differ with every load and every boot.
+Contains no descriptors and no addresses, because these differ on every load and every boot.
 """
 
 import base64
@@ -21,7 +21,7 @@ _SOURCE_IS_MAP = 1
 
 
 class MapSpec(NamedTuple):
-    """A map to be made, in the words of bpf(2); sizes in bytes."""
+    """Attributes of a map as in bpf(2); sizes in bytes."""
 
     kind: int
     key_size: int
@@ -32,17 +32,17 @@ class MapSpec(NamedTuple):
 
 @dataclass(frozen=True)
 class Function:
-    """One BPF function: its instructions, and which of them take which map's descriptor."""
+    """One BPF function: its instructions, and which of them load a map's descriptor."""
 
     code: bytes
     maps: Mapping[int, str]
-    """Number of the instruction -> name of the map."""
+    """Instruction number -> map name."""
 
     @classmethod
-    def taken_from(cls, code: bytes, map_descriptors: Mapping[int, str]) -> Self:
-        """Read a function that is bound to ``map_descriptors`` (descriptor -> name).
+    def unbound(cls, code: bytes, map_descriptors: Mapping[int, str]) -> Self:
+        """Create a function from code that is bound to ``map_descriptors`` (descriptor -> name).
 
-        Raises ``ValueError`` for a descriptor that is none of them.
+        Raises ``ValueError`` if the code uses another descriptor.
         """
         maps: dict[int, str] = {}
         for number in range(len(code) // INSTRUCTION_SIZE):
@@ -50,12 +50,12 @@ class Function:
             if code[at] == _LOAD_IMMEDIATE_64 and code[at + 1] >> 4 == _SOURCE_IS_MAP:
                 descriptor = int.from_bytes(code[at + 4 : at + 8], "little")
                 if descriptor not in map_descriptors:
-                    raise ValueError(f"instruction {number} takes an unknown map")
+                    raise ValueError(f"instruction {number} uses an unknown map descriptor")
                 maps[number] = map_descriptors[descriptor]
         return cls(code, maps)
 
     def bound_to(self, descriptors: Mapping[str, int]) -> bytes:
-        """Return the instructions with the maps' descriptors put in."""
+        """Return the instructions with these map descriptors filled in."""
         code = bytearray(self.code)
         for number, name in self.maps.items():
             at = number * INSTRUCTION_SIZE + 4
@@ -71,7 +71,7 @@ class ObjectCode:
     functions: Mapping[str, Function]
 
     def dump(self) -> bytes:
-        """Write it as text: a checksum, then JSON."""
+        """Serialize as a checksum line followed by JSON."""
         body = json.dumps(
             {
                 "maps": {name: spec._asdict() for name, spec in self.maps.items()},
@@ -88,10 +88,10 @@ class ObjectCode:
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Read what ``dump`` wrote; ``ValueError`` when it is anything else."""
+        """Parse the output of ``dump``. Raises ``ValueError`` if it is anything else."""
         checksum, _, body = data.partition(b"\n")
         if hashlib.sha256(body).hexdigest().encode() != checksum:
-            raise ValueError("the checksum does not fit")
+            raise ValueError("the checksum does not match")
         try:
             content = json.loads(body)
             return cls(

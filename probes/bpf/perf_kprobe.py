@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A BPF program on a kprobe, held by a link that tells how many hits the kernel dropped.
+"""Attach a BPF program to a kprobe with a link, which counts the hits that the kernel dropped.
 
-perf_event_open(2) makes the probe and bpf(2) the link (Linux 5.15). Both are called as they are:
-BCC's library makes no links, and the reader is a daemon that loads no library.
+perf_event_open(2) creates the probe and bpf(2) the link (Linux 5.15). They are called directly,
+because BCC's library can't create links and the daemon, which reads the counts, does not load it.
 """
 
 import ctypes
@@ -28,15 +28,15 @@ _UNTOUCHED = 2**64 - 1
 
 
 def attach(program: int, symbol: str, *, at_return: bool, pmu: Path) -> int:
-    """Attach a loaded program; the descriptor of its link, or of the perf event before Linux 5.15.
+    """Attach a loaded program; return its link, or the perf event before Linux 5.15.
 
-    Closing it removes the probe. ``pmu`` is the folder of the kprobe PMU
+    Closing the descriptor removes the probe. ``pmu`` is the folder of the kprobe PMU
     (/sys/bus/event_source/devices/kprobe). Raises ``OSError``.
     """
     event = _open_event(int((pmu / "type").read_text()), symbol, at_return)
     try:
         link = _link(program, event)
-    except OSError:  # EINVAL where the kernel knows no such links
+    except OSError:  # EINVAL if the kernel does not support perf event links
         try:
             fcntl.ioctl(event, _IOC_SET_BPF, program)
             fcntl.ioctl(event, _IOC_ENABLE, 0)
@@ -50,18 +50,18 @@ def attach(program: int, symbol: str, *, at_return: bool, pmu: Path) -> int:
         os.close(link)
         raise
     finally:
-        os.close(event)  # the link keeps it
+        os.close(event)  # the link holds a reference
     return link
 
 
 def missed(link: int) -> int | None:
-    """Hits of a probe that the kernel dropped; None where it does not tell (before Linux 6.7).
+    """Hits of a probe that the kernel dropped; None before Linux 6.7, which does not report them.
 
-    At an entry those inside another kprobe; at a return also those for which there was no room
+    At an entry: hits inside another kprobe. At a return: also hits without a free return probe
     (kernel/trace/trace_kprobe.c, trace_kprobe_missed). Needs no capability.
     """
     info = ctypes.create_string_buffer(_LINK_INFO_SIZE)
-    # What the kernel does not write stays as it was: it copies the whole struct in and out.
+    # A member that the kernel does not set keeps its value: it copies the whole struct in and out.
     struct.pack_into("<Q", info, _LINK_INFO_MISSED, _UNTOUCHED)
     attr = struct.pack("<IIQ", link, _LINK_INFO_SIZE, ctypes.addressof(info))
     try:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The text of the BPF program for one kernel.
+"""Source of the BPF program for one kernel.
 
-The fixed C (``bpf/``) stands between definitions made for the kernel (``kernel_facts.py``) and an
-entry point for each hook of the plan.
+The fixed C (``probes/bpf/c``) is preceded by definitions for the kernel (``kernel_facts.py``) and
+followed by an entry point for each selected hook.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -16,30 +16,30 @@ from probes.bpf.kernel_facts import KernelFacts
 from probes.bpf.layout import Layout
 from probes.events import RECORD
 from probes.kernel.btf import Btf
-from probes.kernel.hooks import Hook, Role, StepPlan
+from probes.kernel.hooks import Hook, Role, StepHooks
 
 STREAM_PAGES = 4096
-"""Ring buffer of the event stream, in pages; a power of two. 16 MiB hold 161,000 records: a fifth
-of a second of the fastest allocation that was published (874,000 PTEs a second, Linux 6.7's
-batches)."""
+"""Size of the event stream's ring buffer in pages; a power of two. 16 MiB hold 161,000 records,
+a fifth of a second of the fastest published allocation (874,000 PTEs a second, batches of Linux
+6.7)."""
 SETTINGS_MAP = "settings"
-"""Array of u64 that the loader fills: what moves with every boot can't stand in the text."""
+"""Array of u64 that the loader fills with values that change on every boot."""
 
 
 class Setting(IntEnum):
-    """Its elements; the C has them as ``SETTING_*``. 0 is an address that is not known."""
+    """Elements of the settings map; ``SETTING_*`` in the C. An address of 0 is not known."""
 
     SWITCH = 0
-    """Address of HVO's switch."""
+    """Address of the HVO switch."""
     RETURN_TRAMPOLINE = 1
-    """Address that a return probe puts in the place of a function's return address."""
+    """Address that a return probe puts in place of a function's return address."""
     ARMED = 2
-    """1 once everything is attached: an operation that begins before is not followed."""
+    """1 once everything is attached; operations that begin earlier are ignored."""
 
 
 TASK_EXIT = "task_exit"
-"""Not a step: the end of a task, which ends what it has left unfinished."""
-_EXIT_SYMBOL = "do_exit"  # kernel/exit.c; a function of its own in every kernel
+"""Probe at the end of a task, which ends the task's unfinished operation. Not one of ``STEPS``."""
+_EXIT_SYMBOL = "do_exit"  # kernel/exit.c; never inlined
 
 _FIXED = (
     "hvo_operation.h",
@@ -48,12 +48,12 @@ _FIXED = (
     "hvo_counts.h",
     "hvo.bpf.c",
 )
-"""C that is the same for all kernels, but for what is defined before it."""
+"""C that is the same for all kernels, except for the definitions before it."""
 
-# What a role does at entry and at return: arguments by number, typed 1 where the verifier knows the
-# arguments' types, result "1, the return value" or "0, 0" of a function that returns none, dropped
-# whether the return will not be seen. A kprobe has no arguments left at the return: what is given
-# there in their place is not used.
+# C of each role at entry and at return. {0} {1} {2}: arguments. {typed}: 1 if the verifier knows
+# the arguments' types. {result}: "1, return value", or "0, 0" for a void function. {dropped}:
+# whether the kernel will drop the return. At the return of a kprobe the arguments are not
+# available; the values passed there are not used.
 _BODIES: Mapping[Role, tuple[str, str]] = {
     Role.OPTIMIZE: (
         "on_enter({0}, {1}, 0, {typed}, {number}, {dropped});",
@@ -80,36 +80,36 @@ _BODIES: Mapping[Role, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class EntryPoint:
-    """One BPF function: which kernel function it goes on, where, and how."""
+    """One BPF function: the kernel function it attaches to, where, and how."""
 
     name: str
-    """Of a kprobe's function. A trampoline's is made by BCC's macro, from the symbol."""
+    """Name of a kprobe's function. BCC's macro derives the name of a trampoline from the symbol."""
     symbol: str
     at_return: bool
     fentry: bool
     text: str
-    """Its C."""
+    """C text of the function."""
 
 
-def ranges_entered(
+def needs_range_entry(
     mode: str, stream: bool, facts: KernelFacts, points: Iterable[EntryPoint]
 ) -> bool:
-    """Whether ranges must be seen to begin, or their end, at one of ``points``, is enough.
+    """Whether the entries of range functions must be probed, and not only their returns.
 
-    The stream shows where they begin, and a kprobe's return may be dropped: its entry tells. The
-    walk's count needs to know whether the walk was given a page to map: a trampoline still sees it
-    at the return, where nothing took that page's place.
+    Reasons: the stream reports ranges at their entry; a kprobe's dropped return is detected at the
+    entry; in range mode the count depends on whether the walk was given a page to map. A trampoline
+    can still read that page at the return, unless the walk replaces it (``walk_skips``).
     """
     kprobes = not all(point.fentry for point in points)
     return stream or kprobes or (mode == RANGE and facts.walk_skips)
 
 
-def entry_points(step: StepPlan, btf: Btf | None, fentry: bool) -> tuple[EntryPoint, ...]:
+def entry_points(step: StepHooks, btf: Btf | None, fentry: bool) -> tuple[EntryPoint, ...]:
     """Entry points of a step's hooks, in the order in which to attach them.
 
-    Of kprobes the entry comes first: of the probes at one address the last one runs first, and the
-    entry is to see whether the return probe found room (``return_dropped`` of hvo.bpf.c).
-    ``fentry`` asks for trampolines where BTF describes the function, kprobes elsewhere.
+    A kprobe's entry is attached before its return: of the probes at one address, the last attached
+    runs first, and the entry checks whether the return probe is in use (``return_dropped`` of
+    hvo_kernel.h). ``fentry`` selects trampolines for functions that BTF describes, else kprobes.
     """
     return tuple(
         point
@@ -119,7 +119,7 @@ def entry_points(step: StepPlan, btf: Btf | None, fentry: bool) -> tuple[EntryPo
 
 
 def task_exit(btf: Btf | None, fentry: bool) -> EntryPoint:
-    """Where a task ends."""
+    """Entry point at the end of a task."""
     parameters = _parameters(_EXIT_SYMBOL, btf if fentry else None)
     body = "on_task_exit();"
     name = f"{TASK_EXIT}_enter"
@@ -130,7 +130,7 @@ def task_exit(btf: Btf | None, fentry: bool) -> EntryPoint:
 
 
 def wake_every(ring: int, cpus: int) -> int:
-    """After how many records a CPU wakes the reader: all together, when a ``ring`` is half full.
+    """Number of records after which a CPU wakes the reader: half a ring divided by the CPUs.
 
     ``ring`` is in bytes; the result is a power of two.
     """
@@ -149,9 +149,9 @@ def source(
     ranges: bool,
     steps: Collection[str],
 ) -> str:
-    """Return the C text for BCC, the same for every boot of a kernel.
+    """Return the C text for BCC, which is the same for every boot of a kernel.
 
-    ``ranges`` is ``ranges_entered``; ``steps`` are the plan's.
+    ``ranges`` is the result of ``needs_range_entry``; ``steps`` are the selected steps.
     """
     definitions = {
         "HVO_PAGE_SIZE": page_size,
@@ -177,7 +177,7 @@ def source(
 
 
 def _of_hook(hook: Hook, number: int, step: str, btf: Btf | None) -> list[EntryPoint]:
-    """Entry and return; ``btf`` where trampolines are wanted."""
+    """Entry points at the entry and return of a hook; with ``btf``, trampolines if possible."""
     parameters = _parameters(hook.symbol, btf)
     fentry = parameters is not None
     points = []
@@ -195,7 +195,7 @@ def _of_hook(hook: Hook, number: int, step: str, btf: Btf | None) -> list[EntryP
 
 
 def _parameters(symbol: str, btf: Btf | None) -> int | None:
-    """How many a trampoline has to name; None where there can't be one."""
+    """Number of parameters that a trampoline must declare; None if it must be a kprobe."""
     try:
         return None if btf is None else len(btf.prototype(symbol).parameters)
     except KeyError:
@@ -217,6 +217,6 @@ def _trampoline(
         declared.append("void *rc")
     macro = "KRETFUNC_PROBE" if at_return else "KFUNC_PROBE"
     result = "1, (int)(long)rc" if returns else "0, 0"
-    # Of a trampoline the kernel drops no return for want of room.
+    # The kernel never drops the return of a trampoline for lack of return probes.
     body = body.format(*(f"(u64)a{i}" for i in range(3)), result=result, typed=1, dropped=0)
     return f"{macro}({', '.join((symbol, *declared))}) {{ {body} return 0; }}"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiled programs kept on disk, so that a second start needs neither clang nor headers.
+"""Cache of compiled programs on disk, so that a second start needs neither clang nor headers.
 
-A program is found again by its text, the architecture and BCC's version: the text has every offset
-that differs between kernels. What is in the folder is loaded into the kernel, so a folder that
-somebody else may write to is not used at all.
+The key is the program's source, the architecture and BCC's version; the source has every offset
+that differs between kernels. Cached programs are loaded into the kernel, so a folder that other
+users can write to is never used.
 """
 
 import contextlib
@@ -18,38 +18,38 @@ from probes.bpf.object_code import ObjectCode
 DEFAULT_FOLDER = Path("/var/cache/hvoscope")
 
 _SUFFIX = ".bpf"
-_MOST = 32
-"""Files kept: one for each mode, way to attach, stream or none, and kernel."""
+_MAX_FILES = 32
+"""Maximum number of files: one for each combination of mode, attach type, stream and kernel."""
 
 
 class ProgramCache:
-    """A folder of compiled programs; None is a cache that never has anything."""
+    """A folder of compiled programs; with None, a cache that is always empty."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Nothing is read or made yet."""
+        """Read and create nothing yet."""
         self._folder = folder
 
     def get(self, key: str) -> ObjectCode | None:
-        """The program kept under ``key``; None when there is none that can be trusted and read."""
+        """Return the program cached under ``key``; None if it is missing, untrusted or damaged."""
         if self._folder is None:
             return None
         try:
-            if not (_only_ours(self._folder) and _only_ours(self._folder / (key + _SUFFIX))):
+            if not (_is_private(self._folder) and _is_private(self._folder / (key + _SUFFIX))):
                 return None
             return ObjectCode.parse((self._folder / (key + _SUFFIX)).read_bytes())
         except (OSError, ValueError):
             return None
 
     def put(self, key: str, program: ObjectCode) -> str:
-        """Keep ``program``, whole or not at all. Returns why not, empty when it is kept."""
+        """Cache ``program`` atomically. Return the reason if it can't be cached, else empty."""
         if self._folder is None:
-            return "no folder was given"
+            return "no cache folder is set"
         try:
             self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            if not _only_ours(self._folder):
-                return f"{self._folder} belongs to, or can be written by, somebody else"
+            if not _is_private(self._folder):
+                return f"{self._folder} is owned or writable by another user"
             self._write(self._folder, key, program)
-            self._forget_oldest(self._folder)
+            self._remove_oldest(self._folder)
         except OSError as error:
             return str(error)
         return ""
@@ -65,24 +65,24 @@ class ProgramCache:
                 Path(name).unlink()
             raise
 
-    def _forget_oldest(self, folder: Path) -> None:
-        kept = sorted(folder.glob(f"*{_SUFFIX}"), key=lambda path: path.stat().st_mtime)
-        for path in kept[:-_MOST]:
+    def _remove_oldest(self, folder: Path) -> None:
+        cached = sorted(folder.glob(f"*{_SUFFIX}"), key=lambda path: path.stat().st_mtime)
+        for path in cached[:-_MAX_FILES]:
             path.unlink()
 
 
 def key_of(text: str, machine: str, bcc_version: str) -> str:
-    """Name of a program: whatever could change its bytecode is in it."""
+    """Cache key of a program: a hash of everything that determines its bytecode."""
     return hashlib.sha256("\0".join((text, machine, bcc_version)).encode()).hexdigest()
 
 
 def has_programs(folder: Path) -> bool:
-    """Tell whether anything is kept in ``folder``."""
+    """Whether ``folder`` has cached programs."""
     return any(folder.glob(f"*{_SUFFIX}"))
 
 
-def _only_ours(path: Path) -> bool:
-    """Whether nobody but root and this user can change it."""
+def _is_private(path: Path) -> bool:
+    """Whether only root and this user can change the file or folder."""
     found = path.stat()
     owned = found.st_uid in (0, os.geteuid())
     return owned and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

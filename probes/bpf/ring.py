@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read a BPF ring buffer through its own mapped pages: no bpf() call, no capability.
+"""Reader of a BPF ring buffer through mmap: needs neither bpf() calls nor capabilities.
 
-Layout: Documentation/bpf/ringbuf.rst and kernel/bpf/ringbuf.c (Linux 5.8): a writable page with
-the consumer's position, a read-only one with the producer's, then the data, mapped twice over so
-that no record is ever cut in two.
+Layout (Documentation/bpf/ringbuf.rst and kernel/bpf/ringbuf.c, Linux 5.8): a writable page with the
+consumer position, a read-only page with the producer position, then the data, which is mapped twice
+in a row so that every record is contiguous.
 """
 
 import mmap
@@ -12,7 +12,7 @@ import select
 from probes.events import RECORD
 
 POLL_MS = 100
-"""How long to wait for what nobody wakes the reader for."""
+"""Poll interval; small batches do not wake the reader."""
 
 _BUSY = 1 << 31
 _DISCARD = 1 << 30
@@ -21,10 +21,10 @@ _WORD = 4
 
 
 class RingReader:
-    """The one consumer of a ring buffer map."""
+    """The only consumer of a ring buffer map."""
 
     def __init__(self, descriptor: int, size: int) -> None:
-        """Map the ring; ``size`` is its data in bytes. Raises ``OSError``."""
+        """Map the ring buffer; ``size`` is that of its data in bytes. Raises ``OSError``."""
         page = mmap.PAGESIZE
         self._consumer = mmap.mmap(descriptor, page, mmap.MAP_SHARED)
         self._producer = mmap.mmap(
@@ -39,9 +39,10 @@ class RingReader:
         self._poll.register(descriptor, select.POLLIN)
 
     def read(self, timeout_ms: int) -> bytes:
-        """Return all finished records; empty when none came within ``timeout_ms``.
+        """Return all committed records; empty if there are none within ``timeout_ms``.
 
-        That is also how long they may lie here: the program wakes nobody while little has come.
+        The timeout is also the maximum delay of records, because the program does not wake the
+        reader for a few of them.
         """
         records = self._take()
         if not records:
@@ -50,27 +51,30 @@ class RingReader:
         return records
 
     def close(self) -> None:
-        """Unmap."""
+        """Unmap the ring buffer."""
         for view in (self._consumed, self._produced, self._words, self._data):
             view.release()
         self._consumer.close()
         self._producer.close()
 
     def _take(self) -> bytes:
-        """Copy every entry up to the first that is not finished; each is some whole records."""
+        """Copy all entries up to the first that is not committed; each has whole records."""
         at, end = self._consumed[0], self._produced[0]
         taken: list[memoryview] = []
         while at < end:
-            place = at % self._size
-            header = self._words[place // _WORD]
+            offset = at % self._size
+            header = self._words[offset // _WORD]
             if header & _BUSY:
                 break
             length = header & ~_DISCARD
             if not header & _DISCARD:
                 if length % RECORD.size:
-                    raise ValueError(f"an entry of {length} bytes in the ring: no whole records")
-                taken.append(self._data[place + _HEADER : place + _HEADER + length])
+                    raise ValueError(
+                        f"invalid ring buffer entry: {length} bytes (expected a multiple of "
+                        f"{RECORD.size})"
+                    )
+                taken.append(self._data[offset + _HEADER : offset + _HEADER + length])
             at += (_HEADER + length + 7) & ~7
         records = b"".join(taken)
-        self._consumed[0] = at  # only now may the kernel write there
+        self._consumed[0] = at  # after the copy: the kernel may now overwrite these entries
         return records

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bpf(2) and perf_event_open(2), which the C library does not wrap, by their numbers."""
+"""System calls bpf(2) and perf_event_open(2), which the C library does not wrap."""
 
 import ctypes
 import errno
@@ -26,11 +26,11 @@ _NUMBERS: Mapping[str, _Numbers] = {
 
 _FD_CLOEXEC = 8  # PERF_FLAG_FD_CLOEXEC (include/uapi/linux/perf_event.h)
 _ALL_TASKS = -1
-_CPU = 0  # a kprobe fires on every CPU, whichever is named
+_CPU = 0  # a kprobe fires on every CPU, independent of this argument
 
 
 def are_known(machine: str) -> bool:
-    """Whether the numbers of this kind of machine (uname -m) are known."""
+    """Whether the system call numbers of an architecture (uname -m) are known."""
     return machine in _NUMBERS
 
 
@@ -41,7 +41,7 @@ def bpf(command: int, attributes: bytes) -> int:
 
 
 def perf_event_open(attributes: bytes) -> int:
-    """Open a perf event of the whole system by a struct perf_event_attr. Raises ``OSError``."""
+    """Open a system-wide perf event from a struct perf_event_attr. Raises ``OSError``."""
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     address = ctypes.addressof(buffer)
     return _call(_numbers().perf_event_open, address, _ALL_TASKS, _CPU, -1, _FD_CLOEXEC)

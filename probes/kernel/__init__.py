@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be read of a kernel without BPF: symbols, BTF, pools, memmap, hooks."""
+"""Readers of a kernel's files, without BPF: symbols, BTF, pools, memmap, and hook selection."""

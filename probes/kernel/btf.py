@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few facts that the probes need of structs and functions, read from BTF, not from headers.
+"""Reader of BTF: struct sizes, member offsets and function prototypes that the probes need.
 
-Format: Documentation/bpf/btf.rst. A kernel has some 150,000 types, so one pass only notes where
-each begins; the few that are asked for are decoded then.
+Format: Documentation/bpf/btf.rst. A kernel has about 150,000 types, so indexing records only where
+each type begins; types are decoded on request.
 """
 
 import struct
@@ -17,9 +17,9 @@ _COMMON = struct.Struct("<III")
 
 _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FUNC = 1, 2, 3, 4, 5, 6, 12
 _QUALIFIERS = frozenset({8, 9, 10, 11, 18})
-"""TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG: other names of the type that they refer to."""
+"""TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG: aliases of the type that they refer to."""
 _COMMON_WORDS = 3  # name, info, size or type
-# 32-bit words behind the common three: (fixed, per element of vlen), by kind.
+# 32-bit words after the common three: (fixed, per element of vlen), by kind.
 _TAIL: Mapping[int, tuple[int, int]] = {
     _INT: (1, 0),
     _PTR: (0, 0),
@@ -44,17 +44,17 @@ _TAIL: Mapping[int, tuple[int, int]] = {
 
 
 class _Member(NamedTuple):
-    name_at: int
+    name_offset: int
     type_id: int
     offset: int
 
 
 class Prototype(NamedTuple):
-    """What a function is given and gives."""
+    """Parameter types of a function, and whether it returns a value."""
 
     parameters: tuple[str, ...]
-    """``int`` for a number of any size, ``*name`` for a pointer to a struct, ``*`` for another,
-    ``?`` for the rest."""
+    """``int`` for an integer of any size, ``*name`` for a pointer to a struct, ``*`` for another
+    pointer, ``?`` for any other type."""
     returns: bool
     """False for void."""
 
@@ -63,47 +63,47 @@ class Btf:
     """The structs, arrays and functions of one BTF blob."""
 
     def __init__(self, blob: bytes) -> None:
-        """Index ``blob``; ``ValueError`` when it is not BTF or ends too soon."""
+        """Index ``blob``. Raises ``ValueError`` if it is not BTF or is truncated."""
         self._begins = array("I", (0,))
-        """Of each type id, the word at which it begins; 0 is void."""
+        """Word at which each type id begins; id 0 is void."""
         self._structs: dict[int, int] = {}
         self._functions: dict[int, int] = {}
-        """Type ids by place of the name among the strings; of equal names the first."""
+        """Type ids by offset of the name in the string section; the first of equal names."""
         try:
             magic, version, _, header_size, type_at, type_size, string_at, string_size = (
                 _HEADER.unpack_from(blob)
             )
             if magic != _MAGIC or version != 1:
-                raise ValueError("not BTF of version 1 in this machine's byte order")
+                raise ValueError("not BTF (expected version 1 in this machine's byte order)")
             strings_from = header_size + string_at
             self._strings = blob[strings_from : strings_from + string_size]
             types_from = header_size + type_at
             self._words = memoryview(blob)[types_from : types_from + type_size].cast("I")
             if self._words.nbytes != type_size:
-                raise IndexError("types are missing")
+                raise IndexError("the type section is truncated")
             self._index()
         except (struct.error, KeyError, IndexError, TypeError) as error:
             raise ValueError(f"broken BTF: {error!r}") from error
 
     @classmethod
     def read(cls, path: Path) -> "Btf":
-        """Read a file such as /sys/kernel/btf/vmlinux. Raises ``OSError`` and ``ValueError``."""
+        """Read a file such as /sys/kernel/btf/vmlinux. Raises ``OSError`` or ``ValueError``."""
         return cls(path.read_bytes())
 
     def size(self, struct_name: str) -> int:
-        """sizeof(struct) in bytes; ``KeyError`` when the kernel has no such struct."""
+        """sizeof(struct) in bytes. Raises ``KeyError`` if there is no such struct."""
         return self._words[self._begins[self._find(self._structs, struct_name)] + 2]
 
     def function_id(self, function: str) -> int:
-        """Type id of a function; ``KeyError`` when BTF does not describe it."""
+        """Type id of a function. Raises ``KeyError`` if BTF does not describe it."""
         return self._find(self._functions, function)
 
     def offset(self, struct_name: str, member: str) -> int:
-        """offsetof(struct, member) in bytes; ``KeyError`` when there is no such member."""
+        """offsetof(struct, member) in bytes. Raises ``KeyError`` if there is no such member."""
         return self._member(struct_name, member).offset
 
     def has(self, struct_name: str, member: str) -> bool:
-        """Whether there is such a struct, and it has such a member."""
+        """Whether the struct exists and has the member."""
         try:
             self._member(struct_name, member)
         except KeyError:
@@ -111,7 +111,7 @@ class Btf:
         return True
 
     def length(self, struct_name: str, member: str) -> int:
-        """Elements of an array member; ``KeyError`` when there is none of that name."""
+        """Number of elements of an array member. Raises ``KeyError`` if it does not exist."""
         begin = self._begins[self._member(struct_name, member).type_id]
         if self._kind(begin) != _ARRAY:
             raise KeyError(f"array {member}")
@@ -119,18 +119,18 @@ class Btf:
 
     def enumerator(self, name: str) -> int:
         """Value of an enumerator of whichever enum has it; ``KeyError`` when none has."""
-        places = frozenset(self._places(name))
-        for begin in self._begins[1:] if places else ():
+        offsets = frozenset(self._name_offsets(name))
+        for begin in self._begins[1:] if offsets else ():
             if self._kind(begin) != _ENUM:
                 continue
             for number in range(self._words[begin + 1] & 0xFFFF):
                 at = begin + _COMMON_WORDS + 2 * number
-                if self._words[at] in places:
+                if self._words[at] in offsets:
                     return self._words[at + 1]
         raise KeyError(name)
 
     def prototype(self, function: str) -> Prototype:
-        """Parameters and return of a function; ``KeyError`` when BTF does not describe it."""
+        """Prototype of a function. Raises ``KeyError`` if BTF does not describe it."""
         begin = self._begins[self._find(self._functions, function)]
         prototype = self._begins[self._words[begin + 2]]
         first = prototype + _COMMON_WORDS
@@ -152,7 +152,7 @@ class Btf:
             begins.append(at)
             at += _COMMON_WORDS + fixed + each * (info & 0xFFFF)
         if at != end:
-            raise IndexError("the last type is cut")
+            raise IndexError("the last type is truncated")
 
     def _described(self, type_id: int) -> str:
         begin = self._begins[self._unqualified(type_id)]
@@ -167,7 +167,7 @@ class Btf:
         return f"*{self._name(self._begins[target])}"
 
     def _unqualified(self, type_id: int) -> int:
-        """The type behind typedefs and qualifiers; 0 is void."""
+        """Resolve typedefs and qualifiers; 0 is void."""
         while type_id and self._kind(begin := self._begins[type_id]) in _QUALIFIERS:
             type_id = self._words[begin + 2]
         return type_id
@@ -180,19 +180,19 @@ class Btf:
         return self._words[begin + 1] >> 24 & 0x1F
 
     def _find(self, types: Mapping[int, int], name: str) -> int:
-        found = (types[place] for place in self._places(name) if place in types)
+        found = (types[offset] for offset in self._name_offsets(name) if offset in types)
         type_id = next(found, None)
         if type_id is None:
             raise KeyError(name)
         return type_id
 
-    def _places(self, name: str) -> Iterator[int]:
-        """Where ``name`` stands among the strings."""
+    def _name_offsets(self, name: str) -> Iterator[int]:
+        """Offsets of ``name`` in the string section."""
         wanted = b"\0%b\0" % name.encode()
-        place = self._strings.find(wanted)
-        while place >= 0:
-            yield place + 1
-            place = self._strings.find(wanted, place + 1)
+        offset = self._strings.find(wanted)
+        while offset >= 0:
+            yield offset + 1
+            offset = self._strings.find(wanted, offset + 1)
 
     def _member(self, struct_name: str, name: str) -> _Member:
         type_id = self._find(self._structs, struct_name)
@@ -202,11 +202,12 @@ class Btf:
             raise KeyError(f"{struct_name}.{name}") from None
 
     def _member_of(self, type_id: int, name: str) -> _Member:
-        places = frozenset(self._places(name))
+        name_offsets = frozenset(self._name_offsets(name))
         for member in self._members(self._begins[type_id]):
-            if member.name_at in places:
+            if member.name_offset in name_offsets:
                 return member
-            if not member.name_at and self._kind(self._begins[member.type_id]) in (_STRUCT, _UNION):
+            anonymous = not member.name_offset
+            if anonymous and self._kind(self._begins[member.type_id]) in (_STRUCT, _UNION):
                 try:
                     inner = self._member_of(member.type_id, name)
                 except KeyError:
@@ -216,20 +217,19 @@ class Btf:
 
     def _members(self, begin: int) -> Iterator[_Member]:
         info = self._words[begin + 1]
-        mask = (
-            0xFFFFFF if info >> 31 else 0xFFFFFFFF
-        )  # with bit fields, the top byte is their width
+        # With the kind flag set, the top byte of the offset is the width of a bit field.
+        mask = 0xFFFFFF if info >> 31 else 0xFFFFFFFF
         for number in range(info & 0xFFFF):
             at = begin + _COMMON_WORDS + 3 * number
-            name_at, type_id, bits = self._words[at : at + 3]
-            yield _Member(name_at, type_id, (bits & mask) // 8)
+            name_offset, type_id, bits = self._words[at : at + 3]
+            yield _Member(name_offset, type_id, (bits & mask) // 8)
 
 
 def struct_sizes(path: Path, names: Collection[str]) -> Mapping[str, int]:
-    """sizeof, in bytes, of those of the named structs that there are; empty without such a file.
+    """sizeof in bytes of the named structs that exist; empty if the file can't be read.
 
-    For processes that stay small: unlike ``Btf`` it keeps nothing, and it stops at the last one.
-    Raises ``ValueError`` when the file is not BTF.
+    Uses little memory: unlike ``Btf`` it builds no index, and it stops at the last struct found.
+    Raises ``ValueError`` if the file is not BTF.
     """
     try:
         blob = path.read_bytes()
@@ -254,10 +254,10 @@ def _scan_for_sizes(blob: bytes, names: Collection[str]) -> Mapping[str, int]:
     found: dict[str, int] = {}
     at, end = header + type_at, header + type_at + type_size
     while at < end and len(found) < len(wanted):
-        name_at, info, size = _COMMON.unpack_from(blob, at)
+        name_offset, info, size = _COMMON.unpack_from(blob, at)
         kind = info >> 24 & 0x1F
-        if kind == _STRUCT and name_at in wanted:
-            found.setdefault(wanted[name_at], size)
+        if kind == _STRUCT and name_offset in wanted:
+            found.setdefault(wanted[name_offset], size)
         fixed, each = _TAIL[kind]
         at += 4 * (_COMMON_WORDS + fixed + each * (info & 0xFFFF))
     return found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How this distribution's packages are installed, by os-release(5)."""
+"""Package names and install commands of this distribution, from os-release(5)."""
 
 import shlex
 from collections.abc import Callable, Mapping
@@ -10,17 +10,17 @@ from probes.kernel.host import OS_RELEASE, read_text
 
 
 class Packages(NamedTuple):
-    """One family of distributions: how it installs, and what it calls what hvoscope needs."""
+    """Install command and package names of one family of distributions."""
 
     install: str
     bcc: str
     headers: Callable[[str], str]
-    """Package of the headers of a kernel, by its release as uname -r has it."""
+    """Returns the name of the headers package for a kernel release (``uname -r``)."""
 
 
 def _fedora_headers(release: str) -> str:
-    flavour = "kernel-uek" if "uek" in release else "kernel"  # Oracle Linux has both
-    return f"{flavour}-devel-{release}"
+    flavor = "kernel-uek" if "uek" in release else "kernel"  # Oracle Linux ships both
+    return f"{flavor}-devel-{release}"
 
 
 def _suse_headers(release: str) -> str:
@@ -28,9 +28,9 @@ def _suse_headers(release: str) -> str:
 
 
 def _arch_headers(release: str) -> str:
-    for flavour in ("lts", "zen", "hardened", "rt"):
-        if release.endswith(f"-{flavour}"):
-            return f"linux-{flavour}-headers"
+    for flavor in ("lts", "zen", "hardened", "rt"):
+        if release.endswith(f"-{flavor}"):
+            return f"linux-{flavor}-headers"
     return "linux-headers"
 
 
@@ -54,11 +54,11 @@ FAMILIES: Mapping[str, Packages] = {
     "arch": Packages("pacman -S", "python-bcc", _arch_headers),
     "alpine": Packages("apk add", "py3-bcc", _alpine_headers),
 }
-"""By ID, or one of ID_LIKE."""
+"""Keyed by ID, or by one of ID_LIKE."""
 
 
 def install_bcc(os_release: Path = OS_RELEASE) -> str:
-    """The command that installs BCC and its Python package."""
+    """Command that installs BCC and its Python package."""
     family = _family(os_release)
     if family is None:
         return f"{_DEBIAN.install} {_DEBIAN.bcc} (Fedora: {_FEDORA.install} {_FEDORA.bcc})"
@@ -66,7 +66,7 @@ def install_bcc(os_release: Path = OS_RELEASE) -> str:
 
 
 def install_headers(release: str, os_release: Path = OS_RELEASE) -> str:
-    """The command that installs the headers of the kernel ``release``."""
+    """Command that installs the headers of the kernel ``release``."""
     family = _family(os_release)
     if family is None:
         debian, fedora = _DEBIAN.headers(release), _FEDORA.headers(release)
@@ -75,14 +75,14 @@ def install_headers(release: str, os_release: Path = OS_RELEASE) -> str:
 
 
 def _family(os_release: Path) -> Packages | None:
-    """None where the distribution is none of those known, or can't be told."""
+    """Packages of this distribution; None if it is not known."""
     fields = _fields(os_release)
     names = [fields.get("ID", ""), *fields.get("ID_LIKE", "").split()]
     return next((FAMILIES[name] for name in names if name in FAMILIES), None)
 
 
 def _fields(path: Path) -> dict[str, str]:
-    """Of the file, or the one in /usr/lib where it is not there."""
+    """Fields of the file, or of /usr/lib/os-release if it can't be read."""
     text = read_text(path)
     if text is None:
         text = read_text(path.parent.parent / "usr/lib/os-release") or ""
@@ -97,5 +97,5 @@ def _fields(path: Path) -> dict[str, str]:
 def _unquoted(value: str) -> str:
     try:
         return "".join(shlex.split(value))
-    except ValueError:  # a quote that nothing closes
+    except ValueError:  # unclosed quote
         return ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine as files: roots of /proc, /sys and /lib/modules. Tests point it at their own."""
+"""A machine's files: roots of /proc, /sys and /lib/modules, and parsers of small files."""
 
 import os
 from dataclasses import dataclass, field
@@ -8,15 +8,15 @@ from string import digits, hexdigits
 
 OS_RELEASE = Path("/etc/os-release")
 
-_MOST_IDS = 1 << 16
-"""Of CPUs or nodes: beyond any kernel's NR_CPUS and MAX_NUMNODES."""
+_MAX_IDS = 1 << 16
+"""Limit for CPU and node ids: above any kernel's NR_CPUS and MAX_NUMNODES."""
 
 _DIGITS = {10: frozenset(digits), 16: frozenset(hexdigits)}
 
 
 @dataclass(frozen=True)
 class Host:
-    """Roots of the files that readers look at, the kernel's release and the machine's kind."""
+    """Roots of the files to read, the kernel's release and the architecture."""
 
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
@@ -28,9 +28,9 @@ class Host:
 
 
 def read_or_error(path: Path) -> str | OSError:
-    """Contents of a small file, stripped, or why it can't be read.
+    """Return the contents of a small file, stripped, or the error.
 
-    For readers to whom a missing file means something: see ``is_missing``.
+    For callers that distinguish a missing file from an unreadable one (``is_missing``).
     """
     try:
         return path.read_text(encoding="ascii", errors="replace").strip()
@@ -39,20 +39,20 @@ def read_or_error(path: Path) -> str | OSError:
 
 
 def is_missing(found: object) -> bool:
-    """Whether ``found`` is the error of a file that does not exist, not of an unreadable one."""
+    """Whether ``found`` is the error of a missing file, not of an unreadable one."""
     return isinstance(found, FileNotFoundError | NotADirectoryError)
 
 
 def read_text(path: Path) -> str | None:
-    """Contents of a small file, stripped; None when it can't be read."""
+    """Return the contents of a small file, stripped; None if it can't be read."""
     text = read_or_error(path)
     return None if isinstance(text, OSError) else text
 
 
 def read_number(path: Path, base: int = 10) -> int | None:
-    """The number that is all of a small file; None when it can't be read.
+    """Read a small file that contains one number; None if it can't be read.
 
-    Raises ``ValueError``, with the file's name, when it is something else.
+    Raises ``ValueError`` with the path if the contents are not a number.
     """
     text = read_text(path)
     if text is None:
@@ -60,14 +60,13 @@ def read_number(path: Path, base: int = 10) -> int | None:
     try:
         return parse_digits(text.removeprefix("0x") if base == 16 else text, base)
     except ValueError:
-        raise ValueError(f"{path} is no number: {text[:40]!r}") from None
+        raise ValueError(f"{path}: not a number: {text[:40]!r}") from None
 
 
 def read_count(path: Path, bits: int = 64) -> int | None:
-    """The kernel's count that is all of a small file, as ``parse_count`` reads it.
+    """Read a small file that contains one counter (``parse_count``); None if it can't be read.
 
-    None when the file can't be read. Raises ``ValueError``, with the file's name, when it is
-    something else.
+    Raises ``ValueError`` with the path if the contents are not a counter.
     """
     text = read_text(path)
     if text is None:
@@ -75,28 +74,29 @@ def read_count(path: Path, bits: int = 64) -> int | None:
     try:
         return parse_count(text, bits)
     except ValueError:
-        raise ValueError(f"{path} is no number: {text[:40]!r}") from None
+        raise ValueError(f"{path}: not a number: {text[:40]!r}") from None
 
 
 def parse_count(text: str, bits: int = 64) -> int:
-    """A kernel counter of ``bits`` bits, which it prints unsigned: one below 0 is read as such.
+    """Parse a kernel counter of ``bits`` bits that is printed unsigned and may be negative.
 
-    HugePages_Rsvd of 18446744073709551615 is -1: the kernel took one away too many. Raises
-    ``ValueError`` for what no counter of 64 bits can be.
+    HugePages_Rsvd of 18446744073709551615 is -1: the kernel subtracted one too many. Raises
+    ``ValueError`` if the text is not a 64-bit number.
     """
     value = parse_digits(text)
     if value >> 64:
-        raise ValueError(f"not a counter of 64 bits: {text[:40]!r}")
+        raise ValueError(f"not a 64-bit counter: {text[:40]!r}")
     if value >> 63:
         return value - (1 << 64)
-    # An unsigned int is widened without its sign before it is printed as unsigned long.
+    # An unsigned int is zero-extended before it is printed as unsigned long.
     return value - (1 << bits) if bits < 64 and value >> (bits - 1) == 1 else value
 
 
 def parse_digits(text: str, base: int = 10) -> int:
-    """A number of base 10 or 16 as the kernel writes counts and addresses: nothing but digits.
+    """Parse a number of base 10 or 16 that consists of ASCII digits only, as the kernel prints it.
 
-    ``int`` takes signs, underscores, prefixes and other scripts' digits too. Raises ``ValueError``.
+    Stricter than ``int``, which accepts signs, underscores, prefixes and non-ASCII digits. Raises
+    ``ValueError``.
     """
     if not text or not set(text) <= _DIGITS[base]:
         raise ValueError(f"not a number: {text[:40]!r}")
@@ -104,36 +104,36 @@ def parse_digits(text: str, base: int = 10) -> int:
 
 
 def parse_id_list(text: str) -> tuple[int, ...]:
-    """Read the kernel's list format (``0-3,8``), as in /sys/devices/system/*/possible.
+    """Parse the kernel's list format (``0-3,8``), as in /sys/devices/system/*/possible.
 
-    Raises ``ValueError`` when it is not one.
+    Raises ``ValueError`` if the text is not a list.
     """
     ids: list[int] = []
     for part in text.strip().split(","):
         first, dash, last = part.partition("-")
         begin, end = parse_digits(first), parse_digits(last if dash else first)
-        if not begin <= end < _MOST_IDS:
+        if not begin <= end < _MAX_IDS:
             raise ValueError(f"not a range of ids: {part[:40]!r}")
         ids.extend(range(begin, end + 1))
     return tuple(ids)
 
 
 def possible_nodes(host: Host) -> tuple[int, ...]:
-    """NUMA nodes that may ever exist; (0,) on a kernel without NUMA.
+    """NUMA nodes that may exist; (0,) on a kernel without NUMA.
 
-    Where the list can't be read: the nodes that have a folder. Raises ``ValueError`` and
+    If the list can't be read, the nodes that have a folder are returned. Raises ``ValueError`` or
     ``OSError``.
     """
     return _nodes(host, "possible") or (0,)
 
 
 def online_nodes(host: Host) -> tuple[int, ...]:
-    """NUMA nodes that are there now; (0,) on a kernel without NUMA. Otherwise as above."""
+    """NUMA nodes that are online; falls back and raises as ``possible_nodes`` does."""
     return _nodes(host, "online")
 
 
 def has_numa(host: Host) -> bool:
-    """Whether the kernel has NUMA (drivers/base/node.c), be it with one node. ``OSError``."""
+    """Whether the kernel has NUMA (drivers/base/node.c), even with one node. Raises ``OSError``."""
     return (host.sys / "devices/system/node").is_dir()
 
 
@@ -156,5 +156,5 @@ def _node_folders(folder: Path) -> tuple[int, ...]:
 
 
 def possible_cpus(host: Host) -> tuple[int, ...]:
-    """CPUs that may ever exist. Raises ``ValueError`` where the kernel does not say."""
+    """CPUs that may exist. Raises ``ValueError`` if the list is missing or malformed."""
     return parse_id_list(read_text(host.sys / "devices/system/cpu/possible") or "")

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's own state: pools, the switch, memmap pages. Needs no probe and no privilege.
+"""The kernel's HugeTLB state: pools, switch, memmap pages. Needs neither probes nor privileges.
 
-What a kernel does not show is absent, never 0; a node's missing file is never answered with the
-whole machine's. A count that the kernel took below zero is negative (``parse_count``). A
-file that is there and says something else than it should is a ``ValueError`` with its name, a
-folder that may not be listed an ``OSError``.
+- A value that the kernel does not export is absent, never 0.
+- A missing file of a node is never replaced by the count of the whole machine.
+- A counter that the kernel decremented below zero is negative (``parse_count``).
+- A malformed file raises ``ValueError`` with its path; a folder that can't be listed raises
+  ``OSError``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,10 +31,10 @@ _POOL_FILES: Mapping[str, str] = {
     "free": "free_hugepages",
     "surplus": "surplus_hugepages",
 }
-"""Per node (Documentation/admin-guide/mm/hugetlbpage.rst). Reserved pages belong to no node."""
+"""Files of each node (Documentation/admin-guide/mm/hugetlbpage.rst), which lack reserved pages."""
 
 _NODE_BITS = 32
-"""Counts of a node are unsigned int, those of the machine unsigned long (struct hstate)."""
+"""Counters of a node are unsigned int, those of the machine unsigned long (struct hstate)."""
 
 _MEMMAP_COUNTERS: Mapping[str, str] = {
     "nr_memmap_boot_pages": "boot",
@@ -42,26 +43,26 @@ _MEMMAP_COUNTERS: Mapping[str, str] = {
 
 
 def huge_page_sizes(host: Host) -> tuple[int, ...]:
-    """Huge page sizes that the kernel has, in bytes, ascending; empty without hugetlbfs.
+    """Huge page sizes of the kernel in bytes, ascending; empty without hugetlbfs.
 
-    Raises ``OSError`` where they may not be listed.
+    Raises ``OSError`` if they can't be listed.
     """
     return tuple(sorted(_sizes_in(host.sys / "kernel/mm/hugepages")))
 
 
 class KernelState:
-    """The running kernel's ``probes.observer.HugetlbState``, from /proc and /sys."""
+    """``probes.observer.HugetlbState`` of a kernel, from its /proc and /sys."""
 
     def __init__(self, host: Host, page_size: int = PAGESIZE) -> None:
-        """Read below ``host``, whose base pages have ``page_size`` bytes, when asked."""
+        """Read nothing yet; ``page_size`` is the base page size of ``host`` in bytes."""
         self._host = host
         self._savings = MemmapSavings(host, page_size)
 
     def pools(self) -> Pools:
-        """Counts of each node that has a pool, and those that belong to no node.
+        """Counts of each node that has a pool, and counts that exist only for the machine.
 
-        Before Linux 6.1 a node without memory has none (mm/hugetlb.c, hugetlb_register_all_nodes).
-        On a kernel without NUMA the whole machine is node 0.
+        Before Linux 6.1 a node without memory has no pool (mm/hugetlb.c,
+        hugetlb_register_all_nodes). On a kernel without NUMA the whole machine is node 0.
         """
         return Pools(tuple(self._by_node()), self._of_sizes("resv_hugepages"), self._overcommit())
 
@@ -74,16 +75,16 @@ class KernelState:
             yield from _pools_in(nodes / f"node{node}/hugepages", node, _NODE_BITS)
 
     def totals(self) -> Mapping[int, int]:
-        """Huge pages of each size on the whole machine, whichever nodes show theirs."""
+        """Huge pages of each size on the whole machine, including nodes without pool files."""
         return self._of_sizes("nr_hugepages")
 
     def switch(self) -> bool | Absent:
-        """The sysctl (Linux 5.19 and later)."""
+        """Value of the sysctl (Linux 5.19 and later)."""
         path = self._host.proc / "sys/vm/hugetlb_optimize_vmemmap"
         value = read_number(path)
         if value not in (None, 0, 1):
-            raise ValueError(f"{path} is neither 0 nor 1: {value}")
-        return Absent(f"there is no {path} (Linux 5.19)") if value is None else value == 1
+            raise ValueError(f"{path}: invalid value {value} (expected 0 or 1)")
+        return Absent(f"{path} does not exist (Linux 5.19)") if value is None else value == 1
 
     def memmap_pages(self) -> Mapping[str, int]:
         """nr_memmap_boot_pages and nr_memmap_pages of /proc/vmstat (Linux 6.11 and later)."""
@@ -95,11 +96,11 @@ class KernelState:
                 try:
                     found[_MEMMAP_COUNTERS[name]] = parse_count(value)
                 except ValueError:
-                    raise ValueError(f"{path} has no number here: {line[:40]!r}") from None
+                    raise ValueError(f"{path}: not a number: {line[:40]!r}") from None
         return found
 
     def saved_bytes(self, memmap_pages: Mapping[str, int]) -> int | Absent:
-        """See ``probes.kernel.memmap``."""
+        """Bytes that HVO saves; see ``probes.kernel.memmap``."""
         return self._savings.saved_bytes(memmap_pages)
 
     @property
@@ -107,7 +108,7 @@ class KernelState:
         return self._host.sys / "kernel/mm/hugepages"
 
     def _overcommit(self) -> Mapping[int, int]:
-        """nr_overcommit_hugepages of each size; half of what it can hold is no limit at all."""
+        """nr_overcommit_hugepages of each size; values of 2**63 and above mean no limit."""
         limits = self._of_sizes("nr_overcommit_hugepages")
         return {size: pages for size, pages in limits.items() if pages >= 0}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's symbol table, as far as HVO is concerned."""
+"""Reader of the kernel's symbol table, limited to the symbols of HVO and its probes."""
 
 import errno
 import re
@@ -14,7 +14,7 @@ _RETURN_TRAMPOLINES = (
     "__kretprobe_trampoline",  # Linux 5.16 (adf8a61a940c)
     "kretprobe_trampoline",
 )
-"""What a return probe puts in the place of a return address, newest name first."""
+"""Functions that a return probe puts in place of a return address, newest name first."""
 _POOLS = ("hstates", "hugetlb_max_hstate")  # mm/hugetlb.c
 _NAMES = (_TRAMPOLINE, *_RETURN_TRAMPOLINES, *_POOLS)
 _WANTED = re.compile(rf"vmemmap| (?:{'|'.join(_NAMES)})$")
@@ -22,18 +22,18 @@ _TEXT_AND_DATA = frozenset("tTdDbBrR")
 
 
 def read_symbols(kallsyms: Path) -> Mapping[str, int]:
-    """Read name -> address of what HVO and its probes are about from a kallsyms file.
+    """Read name -> address of the symbols that HVO and its probes use from a kallsyms file.
 
-    Addresses are 0 where the kernel hides them (kptr_restrict). Symbols of modules and lines that
-    are no symbols are passed over. Raises ``OSError``; where the file is empty, of ENODATA: no
-    kernel has no symbols, so that something hides them from this process.
+    Addresses are 0 if the kernel hides them (kptr_restrict). Symbols of modules and malformed lines
+    are skipped. Raises ``OSError``; with ENODATA if the file is empty, which means that the symbols
+    are hidden from this process.
     """
     found: dict[str, int] = {}
     empty = True
     with kallsyms.open(encoding="ascii", errors="replace", newline="\n") as lines:
         for line in lines:
             empty = False
-            if not _WANTED.search(line):  # of 200,000 lines a hundred are
+            if not _WANTED.search(line):  # about 100 of 200,000 lines match
                 continue
             words = line.split()
             if len(words) != 3 or words[1] not in _TEXT_AND_DATA:
@@ -49,10 +49,10 @@ def read_symbols(kallsyms: Path) -> Mapping[str, int]:
 
 
 def find_return_trampoline(symbols: Mapping[str, int]) -> int:
-    """Address of the return probes' trampoline; 0 when it is not shown."""
+    """Address of the trampoline of return probes; 0 if it is not known."""
     return next((symbols[name] for name in _RETURN_TRAMPOLINES if symbols.get(name)), 0)
 
 
 def has_trampolines(symbols: Collection[str], machine: str) -> bool:
-    """Tell whether kernel functions can be given BPF trampolines (fentry) that BCC can make."""
+    """Whether the kernel supports BPF trampolines (fentry) that BCC can create."""
     return machine == "x86_64" and _TRAMPOLINE in symbols

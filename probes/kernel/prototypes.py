@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may be read at a kernel function: its prototype, as BTF has it, decides.
+"""Checks of a kernel function's prototype in BTF, which decide what a probe may read there.
 
-A register of a void function holds whatever was left there, and a parameter that came or went moves
-all behind it. So nothing is read that the prototype does not name.
+After a void function, the return register has an arbitrary value. An added or removed parameter
+shifts all later ones. So a probe reads only what the prototype declares.
 """
 
 from collections.abc import Set
@@ -10,13 +10,13 @@ from collections.abc import Set
 from probes.kernel.btf import Btf, Prototype
 
 Parameters = tuple[Set[str], ...]
-"""Of each parameter, from the first on, what it may be (``btf.Prototype``)."""
+"""Allowed types of each parameter, from the first on (``btf.Prototype``)."""
 
 
 def unexpected(btf: Btf, symbol: str, expected: Parameters, *, void: bool) -> str:
-    """Why a function is not the one that is expected, one line; empty when it is, or unknown.
+    """Why a function does not have the expected prototype, one line; empty if it does.
 
-    ``void``: it must not return anything.
+    Also empty if BTF does not describe the function. ``void`` requires that it returns nothing.
     """
     prototype = _prototype(btf, symbol)
     if prototype is None:
@@ -26,20 +26,20 @@ def unexpected(btf: Btf, symbol: str, expected: Parameters, *, void: bool) -> st
     if len(given) < len(expected) or not fits:
         wanted = ", ".join("|".join(sorted(allowed)) for allowed in expected)
         has = ", ".join(prototype.parameters)
-        return f"{symbol} takes other parameters than expected: ({has}), not ({wanted})"
+        return f"{symbol} has parameters ({has}) (expected ({wanted}))"
     if void and prototype.returns:
-        return f"{symbol} returns a value, so that its entry does not tell what it did"
+        return f"{symbol} returns a value, so it may fail after its entry (expected void)"
     return ""
 
 
 def returns_value(btf: Btf, symbol: str, *, otherwise: bool) -> bool:
-    """Whether a function returns a value; ``otherwise`` where BTF does not describe it."""
+    """Whether a function returns a value; ``otherwise`` if BTF does not describe it."""
     prototype = _prototype(btf, symbol)
     return otherwise if prototype is None else prototype.returns
 
 
 def _prototype(btf: Btf, symbol: str) -> Prototype | None:
-    """Of the function, or of the one that a compiler made this variant of (``.part.0``)."""
+    """Prototype of the function, or of the one that this is a variant of (``.part.0``)."""
     for name in (symbol, symbol.partition(".")[0]):
         try:
             return btf.prototype(name)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live backend: everything that touches a running kernel through BPF."""
+"""The live backend: observes the running kernel through BPF."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live backend: the daemon's side. It maps what the loader attached and only ever reads."""
+"""The live backend in the daemon: maps what the loader attached, and only reads it."""
 
 import logging
 import mmap
@@ -27,7 +27,7 @@ log = logging.getLogger("hvoscope")
 
 
 class LiveBackend:
-    """Counts and streams what the running kernel does (``probes.backend.Backend``)."""
+    """``probes.backend.Backend`` of the running kernel."""
 
     def __init__(
         self,
@@ -39,11 +39,11 @@ class LiveBackend:
         cache: Path | None = DEFAULT_FOLDER,
         state: HugetlbState | None = None,
     ) -> None:
-        """Nothing is read or started yet.
+        """Read and start nothing yet.
 
-        ``mode`` is one of ``plan.MODES``, ``attach`` one of ``handover.ATTACHES``. ``stream`` asks
-        for the event stream beside the counters. ``cache`` is the folder of compiled programs,
-        None for none. ``state`` is the kernel's own, by default that of ``host``.
+        ``mode`` is one of ``backend.MODES``, ``attach`` one of ``handover.ATTACHES``. ``stream``
+        requests the event stream in addition to the counters. ``cache`` is the folder of compiled
+        programs, None for none. ``state`` reads the HugeTLB state, by default that of ``host``.
         """
         self._host = host or Host()
         self._mode = mode
@@ -57,26 +57,27 @@ class LiveBackend:
         self._ring: RingReader | None = None
         self._numbering = Numbering()
         self._observer = Observer(self._memory_copy, self._probes, state or KernelState(self._host))
-        # Scrapes and the stream's consumer run in threads of their own; what they read must not
-        # be unmapped under them. Two locks, since the consumer waits with its own.
+        # Scrapes and the stream's consumer run in other threads; the locks keep stop() from
+        # unmapping memory that they read. Two locks, because the consumer holds its own while it
+        # waits.
         self._memory_lock = threading.Lock()
         self._ring_lock = threading.Lock()
 
     @property
     def info(self) -> Info:
-        """Name, running kernel and probe mode."""
+        """Backend name, running kernel and probe mode."""
         return Info("bcc", self._host.release, self._mode, os.sysconf("SC_PAGE_SIZE"))
 
     def prepare(self) -> None:
-        """Start the loader, which alone needs a privilege; it waits until ``start``."""
+        """Start the loader process, which alone needs privileges; it waits until ``start``."""
         if self._loader is None:
             try:
                 self._loader = LoaderProcess()
             except OSError as error:
-                self._handover = Handover(problem=f"the loader can't be run: {error}")
+                self._handover = Handover(problem=f"the loader can't be started: {error}")
 
     def start(self) -> None:
-        """Have the loader attach, and map what it hands over. Raises ``BackendError``."""
+        """Let the loader attach the probes, and map their memory. Raises ``BackendError``."""
         self.prepare()
         loader, self._loader = self._loader, None
         if loader is not None:
@@ -103,7 +104,7 @@ class LiveBackend:
         except OSError as error:
             self.stop()
             raise BackendError(f"the counters can't be mapped ({error})") from error
-        self.observe((DRIFT,))  # counted from now on
+        self.observe((DRIFT,))  # sets the baseline
 
     def _ask(self, loader: LoaderProcess) -> Handover:
         try:
@@ -120,7 +121,7 @@ class LiveBackend:
             return Handover(problem=str(error))
 
     def stop(self) -> None:
-        """Unmap and close; the kernel then removes the probes."""
+        """Unmap and close everything; the kernel then removes the probes."""
         if self._loader is not None:
             self._loader.close()
             self._loader = None
@@ -135,16 +136,16 @@ class LiveBackend:
         self._handover.close()
 
     def observe(self, parts: Collection[str] = PARTS) -> Observation:
-        """Counters since ``start``; ready when the probe of every step is attached."""
+        """Observe counters since ``start``; ready if the probe of every step is attached."""
         return self._observer.observe(parts)
 
     def records(self) -> Iterator[bytes]:
-        """Blocks of event records until ``stop``; an empty one after a quiet tenth of a second.
+        """Yield blocks of event records until ``stop``; an empty block after 100 ms without any.
 
-        An operation's come when it has ended, or when there are 16 of them.
+        Records of an operation arrive when it ends, or in batches of 16.
         """
         if not self._stream:
-            raise BackendError("this backend was made without an event stream")
+            raise BackendError("this backend has no event stream: create it with stream=True")
         while True:
             with self._ring_lock:
                 if self._ring is None:
@@ -153,42 +154,42 @@ class LiveBackend:
             yield block
 
     def _memory_copy(self) -> bytes:
-        """Every CPU's block; empty before ``start``."""
+        """Copy the counter blocks of all CPUs; empty before ``start``."""
         with self._memory_lock:
             return self._memory[: self._layout.size] if self._memory else b""
 
     def _probes(self, memory: bytes) -> Probes:
-        """Sum the CPUs' blocks, once."""
+        """Sum and decode the counter blocks of all CPUs."""
         if not memory:
             problem = self._handover.problem or "not started"
             return Probes(Counters(), Status(False, tuple(self._handover.probes), problem))
         block = self._layout.sum_blocks(memoryview(memory))
-        attached, planned = self._attached(), {probe.step for probe in self._handover.probes}
+        attached, selected = self._attached(), {probe.step for probe in self._handover.probes}
         counters = self._layout.counters(
             block,
-            observed_slots(attached, self._mode, planned),
-            observed_durations(attached, self._mode, planned),
+            observed_slots(attached, self._mode, selected),
+            observed_durations(attached, self._mode, selected),
         )
         return Probes(counters, self._status(self._layout.diagnostics(block)))
 
-    def _status(self, seen: Mapping[str, int]) -> Status:
+    def _status(self, diagnostics: Mapping[str, int]) -> Status:
         probes = tuple(self._handover.probes)
         detached = [f"{p.step}: {p.reason}" for p in probes if not p.attached]
         return Status(
             ready=not detached,
             probes=probes,
             problem="; ".join(detached),
-            missed=self._missed(seen),
-            map_errors={"operations": seen["map_errors"]},
-            lost={"ring": seen["stream_lost"]} if self._stream else {},
+            missed=self._missed(diagnostics),
+            map_errors={"operations": diagnostics["map_errors"]},
+            lost={"ring": diagnostics["stream_lost"]} if self._stream else {},
         )
 
-    def _missed(self, seen: Mapping[str, int]) -> Mapping[str, int]:
-        """Hits that the kernel dropped, of the attached steps where something counts them."""
+    def _missed(self, diagnostics: Mapping[str, int]) -> Mapping[str, int]:
+        """Hits that the kernel dropped, by attached step; absent if they can't be counted."""
         handover, missed = self._handover, {}
         for step in sorted(self._attached(), key=STEPS.index):
-            own = seen.get(f"missed_{step}") if handover.sees_dropped_returns else None
-            count = misses.of_step(step, handover.descriptors, own, self._host.proc)
+            own = diagnostics.get(f"missed_{step}") if handover.sees_dropped_returns else None
+            count = misses.missed_hits(step, handover.descriptors, own, self._host.proc)
             if count is not None:
                 missed[step] = count
         return missed

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loader: a short-lived child that compiles and attaches, hands over descriptors, and exits.
+"""The loader: a short-lived child that compiles, attaches, hands over descriptors, and exits.
 
-BCC brings LLVM with it, more than 100 MB of memory; so it never enters the daemon. Probes live as
-long as the descriptors handed over: when the daemon dies, however, the kernel removes them.
+BCC loads LLVM, which takes more than 100 MB of memory, so the daemon never imports it. The probes
+exist as long as the handed-over descriptors are open: the kernel removes them when the daemon ends
+for any reason.
 
-Run as ``python -m probes.live.loader SOCKET_DESCRIPTOR``; ``probes.live.backend`` does.
+``probes.live.loader_process`` runs it as ``python -m probes.live.loader SOCKET_DESCRIPTOR``.
 """
 
 import os
@@ -38,15 +39,15 @@ from probes.preflight.facts import Facts
 
 
 class LoadError(Exception):
-    """Nothing could be attached; the message is one line with the fix."""
+    """The probes could not be attached; the message is one line with the fix."""
 
 
 def load(request: Request) -> Handover:
-    """Compile, attach, and return what to hand over. Raises ``LoadError``."""
+    """Compile, attach, and return the handover. Raises ``LoadError``."""
     facts = Facts(request.host, cache=request.cache_folder)
-    found = preflight.obstacles(facts)
-    if found:
-        raise LoadError("; ".join(map(str, found)))
+    problems = preflight.attach_problems(facts)
+    if problems:
+        raise LoadError("; ".join(map(str, problems)))
     fentry = (
         request.attach != KPROBE
         and facts.known_btf is not None
@@ -54,7 +55,7 @@ def load(request: Request) -> Handover:
     )
     if request.attach == FENTRY and not fentry:
         raise LoadError(
-            "fentry asked for, but this kernel has no trampolines, or no BTF to make them by: "
+            "fentry was requested, but this kernel has no BPF trampolines or no BTF: "
             "use --probe.attach auto"
         )
     try:
@@ -66,19 +67,19 @@ def load(request: Request) -> Handover:
 
 
 def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
-    """Compile and attach, all or nothing as far as trampolines are concerned.
+    """Compile and attach; a trampoline that can't be attached fails the whole load.
 
-    Raises ``LoadError``, and ``AttachError`` when a trampoline could not be attached.
+    Raises ``LoadError``, or ``AttachError`` if a trampoline can't be attached.
     """
     symbols, btf = facts.known_symbols, facts.known_btf
     try:
-        made = compose(
+        composition = compose(
             request.host, symbols, btf, request.mode, stream=request.stream, fentry=fentry
         )
     except ComposeError as error:
         raise LoadError(str(error)) from error
-    layout = made.layout
-    program, origin = _program(made.text, facts, ProgramCache(facts.cache))
+    layout = composition.layout
+    program, origin = _program(composition.text, facts, ProgramCache(facts.cache))
     library = _library()
     settings = {
         Setting.SWITCH: find_switch(symbols),
@@ -90,26 +91,27 @@ def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
     handover.descriptors["counters"] = maps["counters"]
     if request.stream:
         handover.descriptors["events"] = maps["events"]
-        handover.stream_bytes = STREAM_PAGES * made.page_size
+        handover.stream_bytes = STREAM_PAGES * composition.page_size
     attacher = Attacher(
         library, program, maps, request.host.sys / "bus/event_source/devices/kprobe"
     )
-    for step in made.plan:
-        handover.probes += attacher.attach(step, made.points[step.step], handover.descriptors)
-    # Without it, what was left unfinished goes only when the thread's number comes again.
-    attacher.attach_task_exit(made.task_exit, handover.descriptors)
+    for step in composition.steps:
+        points = composition.points[step.step]
+        handover.probes += attacher.attach(step, points, handover.descriptors)
+    # Optional: without it, an unfinished operation is removed only when its thread id is reused.
+    attacher.attach_task_exit(composition.task_exit, handover.descriptors)
     _set(library, maps, {Setting.ARMED: 1})
     return handover
 
 
 def _program(text: str, facts: Facts, cache: ProgramCache) -> tuple[ObjectCode, str]:
-    """The compiled text and, in a few words, where it came from. Raises ``LoadError``."""
+    """Return the compiled program and, for the log, its origin. Raises ``LoadError``."""
     version = bcc_version(facts.distro_packages)
     key = key_of(text, platform.machine(), version)
-    if kept := cache.get(key):
-        return kept, f"compiled before by BCC {version}"
-    if obstacle := preflight.headers_missing(facts):
-        raise LoadError(str(obstacle))
+    if cached := cache.get(key):
+        return cached, f"loaded from the cache, compiled by BCC {version}"
+    if missing := preflight.headers_missing(facts):
+        raise LoadError(str(missing))
     began = time.monotonic()
     try:
         program = compile_text(import_bcc(facts.distro_packages), text)
@@ -117,7 +119,7 @@ def _program(text: str, facts: Facts, cache: ProgramCache) -> tuple[ObjectCode, 
         raise LoadError(str(error)) from error
     origin = f"compiled by BCC {version} in {time.monotonic() - began:.1f} s"
     problem = cache.put(key, program)
-    return program, f"{origin}, not kept: {problem}" if problem else f"{origin}, and kept"
+    return program, f"{origin}, not cached: {problem}" if problem else f"{origin}, and cached"
 
 
 def _library() -> LibBcc:
@@ -133,7 +135,9 @@ def _make_maps(
     try:
         maps = library.create_maps(program.maps)
     except OSError as error:
-        raise LoadError(f"{error.strerror or error}: it needs CAP_BPF, and memory") from error
+        raise LoadError(
+            f"{error.strerror or error}: run with CAP_BPF and check the free memory"
+        ) from error
     _set(library, maps, settings)
     return maps
 
@@ -147,17 +151,17 @@ def _set(library: LibBcc, maps: Mapping[str, int], settings: Mapping[Setting, in
 
 
 def main() -> None:
-    """Answer the one request on the socket whose descriptor is the first argument."""
+    """Handle one request on the socket whose descriptor is the first argument."""
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         request = receive_request(sock)
-        if request is None:  # the daemon has ended before it asked
+        if request is None:  # the daemon ended without a request
             return
         try:
             handover = load(request)
         except LoadError as error:
             handover = Handover(problem=str(error))
         send_handover(sock, handover)
-    # Leave without BCC's exit handlers: nothing here is theirs to undo.
+    # Skip BCC's exit handlers: there is nothing for them to clean up.
     sys.stderr.flush()
     os._exit(0)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What will work on this machine, what will not, and how to mend it.
+"""Checks of a machine before probes are attached: reports each problem and its fix.
 
-Needs no privilege, and changes nothing: it reads files, and asks the kernel to load a program that
-does nothing and is let go at once.
+Needs no privileges and changes nothing: the checks read files, and load a BPF program of two
+instructions that is unloaded at once.
 """
 
 import os
@@ -20,16 +20,16 @@ from probes.preflight.trial import Trial
 __all__ = [
     "Finding",
     "Verdict",
+    "attach_problems",
     "examine",
     "headers_missing",
     "is_ready",
-    "obstacles",
     "switched_off",
 ]
 
 Check = Callable[[Facts], Finding | None]
 
-# What follows from another check's subject stands after it.
+# A check that depends on the subject of another one comes after it.
 _BUILT: tuple[Check, ...] = (kernel.architecture, kernel.config, kernel.hvo)
 _SAVING: tuple[Check, ...] = (
     hvo.struct_page,
@@ -56,7 +56,7 @@ def examine(
     environ: Mapping[str, str] = os.environ,
     try_load: Trial | None = None,
 ) -> tuple[Finding, ...]:
-    """Run every check, in the order in which they read best.
+    """Run every check; the findings are in reading order.
 
     ``cache`` is the folder of compiled programs (``probes.bpf.program_cache``).
     """
@@ -66,27 +66,24 @@ def examine(
 
 
 def is_ready(findings: Iterable[Finding]) -> bool:
-    """Whether every probe will attach and HVO can work; it may still be switched off."""
+    """Whether every probe can attach and HVO can work; HVO may still be switched off."""
     return all(finding.verdict is not Verdict.PROBLEM for finding in findings)
 
 
-def obstacles(facts: Facts) -> list[Finding]:
-    """Everything that keeps probes from attaching, or from ever having anything to count.
-
-    Empty when nothing is in sight.
-    """
+def attach_problems(facts: Facts) -> list[Finding]:
+    """Problems that keep probes from attaching or HVO from ever working; empty if none."""
     found = _run((*_BUILT, hvo.struct_page, *_ATTACHING), facts)
     return [finding for finding in found if finding.verdict is Verdict.PROBLEM]
 
 
 def headers_missing(facts: Facts) -> Finding | None:
-    """Why nothing can be compiled, even if something was before; None when it can be."""
+    """Finding about missing kernel headers, ignoring cached programs; None if there are headers."""
     finding = headers(facts)
     return None if finding.verdict is Verdict.OK else finding
 
 
 def switched_off(host: Host) -> Finding | None:
-    """HVO is there but off: probes attach and will count nothing but skipped pages."""
+    """Finding if HVO is compiled in but off, so that probes count only skipped pages; else None."""
     finding = hvo.switch(Facts(host))
     return finding if finding and finding.verdict is Verdict.WARNING else None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks on attaching probes: the kernel's means, the tools, and the right to use them."""
+"""Checks of the requirements for attaching probes: kernel features, tools and privileges."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from probes.bpf.bcc_import import bcc_version, find_bcc
 from probes.kernel.btf import Btf
 from probes.kernel.distribution import install_bcc
-from probes.kernel.hooks import SWITCHES, make_plan
+from probes.kernel.hooks import SWITCHES, select_hooks
 from probes.kernel.host import is_missing, read_or_error, read_text
 from probes.preflight.facts import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, Facts
 from probes.preflight.finding import Finding, Verdict
@@ -20,15 +20,15 @@ _NO_PRIVILEGE = Finding(
 )
 
 _BCC_WITH_RING_BUFFERS = (0, 16)
-"""The release after bcc pull requests 2969 and 2989, in the summer of 2020."""
+"""First release with bcc pull requests 2969 and 2989 (summer of 2020)."""
 
 
 def lockdown(facts: Facts) -> Finding:
-    """Whether the kernel keeps its memory secret even from root."""
+    """Whether kernel lockdown allows kprobes."""
     text = read_or_error(facts.host.sys / "kernel/security/lockdown")
     if isinstance(text, OSError):
         lsm = read_or_error(facts.host.sys / "kernel/security/lsm")
-        if is_missing(text) and not is_missing(lsm):  # securityfs is there, lockdown not
+        if is_missing(text) and not is_missing(lsm):  # securityfs is mounted, but has no lockdown
             return Finding("lockdown", Verdict.OK, "not in this kernel")
         if facts.config and "CONFIG_SECURITY_LOCKDOWN_LSM" not in facts.config.options:
             return Finding("lockdown", Verdict.OK, "not in this kernel")
@@ -36,8 +36,8 @@ def lockdown(facts: Facts) -> Finding:
         return Finding("lockdown", Verdict.UNKNOWN, what)
     chosen = re.search(r"\[(\w+)\]", text)
     mode = chosen[1] if chosen else text
-    # LOCKDOWN_KPROBES and LOCKDOWN_BPF_READ_KERNEL are beyond LOCKDOWN_INTEGRITY_MAX
-    # (include/linux/security.h): integrity lets both pass.
+    # LOCKDOWN_KPROBES and LOCKDOWN_BPF_READ_KERNEL are above LOCKDOWN_INTEGRITY_MAX
+    # (include/linux/security.h), so integrity mode allows both.
     if mode != "confidentiality":
         return Finding("lockdown", Verdict.OK, mode)
     return Finding(
@@ -49,31 +49,31 @@ def lockdown(facts: Facts) -> Finding:
 
 
 def kprobes(facts: Facts) -> Finding:
-    """Whether kernel functions can be probed: by kprobes, or by fentry, which does without."""
+    """Whether kernel functions can be probed, by kprobes or by fentry."""
     host = facts.host
-    # Without this PMU (Linux 4.17), BCC would fall back to tracefs, whose probes outlive a crash.
+    # Without this PMU (Linux 4.17) BCC would use tracefs, whose probes remain after a crash.
     pmu = read_or_error(host.sys / "bus/event_source/devices/kprobe/type")
     if isinstance(pmu, OSError) and not is_missing(pmu):
         what = f"{pmu.filename} can't be read ({pmu.strerror})"
         return Finding("kprobes", Verdict.UNKNOWN, what)
-    if isinstance(pmu, OSError) and not facts.does_without_kprobes:
+    if isinstance(pmu, OSError) and not facts.fentry_suffices:
         fix = "use a kernel with CONFIG_KPROBES and CONFIG_KPROBE_EVENTS"
         return Finding("kprobes", Verdict.PROBLEM, "this kernel has no kprobes", fix)
-    # A probe at a function's entry, and fentry too, rests on ftrace: attached, but never hit while
-    # that is off (Documentation/trace/ftrace.rst, ftrace_enabled).
+    # Kprobes at a function's entry and fentry use ftrace: while it is off they attach, but are
+    # never hit (Documentation/trace/ftrace.rst, ftrace_enabled).
     if read_text(host.proc / "sys/kernel/ftrace_enabled") == "0":
         what = "ftrace is switched off, so probes would never be hit"
         return Finding("kprobes", Verdict.PROBLEM, what, "sysctl kernel.ftrace_enabled=1")
     if isinstance(pmu, OSError):
-        return Finding("kprobes", Verdict.OK, "not in this kernel; fentry does without them")
-    return _switch_of_kprobes(facts)
+        return Finding("kprobes", Verdict.OK, "not in this kernel; fentry does not need them")
+    return _kprobes_enabled(facts)
 
 
-def _switch_of_kprobes(facts: Facts) -> Finding:
+def _kprobes_enabled(facts: Facts) -> Finding:
     enabled = facts.host.sys / "kernel/debug/kprobes/enabled"
     state = read_text(enabled)
-    if state == "0" and facts.does_without_kprobes:
-        return Finding("kprobes", Verdict.OK, "switched off; fentry does without them")
+    if state == "0" and facts.fentry_suffices:
+        return Finding("kprobes", Verdict.OK, "switched off; fentry does not need them")
     if state == "0":
         what = "kprobes are switched off, so probes would never be hit"
         return Finding("kprobes", Verdict.PROBLEM, what, f"echo 1 > {enabled}")
@@ -82,7 +82,7 @@ def _switch_of_kprobes(facts: Facts) -> Finding:
 
 
 def btf(facts: Facts) -> Finding:
-    """Whether the kernel describes its structs and functions; without, its headers do in part."""
+    """Whether the kernel has BTF; kernel headers replace it in part."""
     path = facts.host.sys / "kernel/btf/vmlinux"
     if isinstance(facts.btf, Btf):
         return Finding("btf", Verdict.OK, str(path))
@@ -91,63 +91,63 @@ def btf(facts: Facts) -> Finding:
     if headers(facts).verdict is Verdict.PROBLEM:
         fix = "use a kernel with CONFIG_DEBUG_INFO_BTF, or install its headers"
         return Finding("btf", Verdict.PROBLEM, what, fix)
-    what += ": offsets come from the kernel's headers, by kprobes and in full mode only"
+    what += ": offsets are taken from the kernel headers, so only kprobes and full mode work"
     return Finding("btf", Verdict.WARNING, what, "use a kernel with CONFIG_DEBUG_INFO_BTF")
 
 
 def bcc(facts: Facts) -> Finding:
-    """Whether BCC is installed and which; it is not imported, since that would load LLVM."""
+    """Whether BCC is installed, and its version; not imported, because that would load LLVM."""
     install = f"{install_bcc(facts.host.os_release)}; never from pip"
     if not find_bcc(facts.distro_packages):
         return Finding("bcc", Verdict.PROBLEM, "BCC is not installed", install)
     version = bcc_version(facts.distro_packages)
     if not version:
-        return Finding("bcc", Verdict.UNKNOWN, "installed, but of no version that can be read")
+        return Finding("bcc", Verdict.UNKNOWN, "installed, but its version can't be read")
     if tuple(map(int, version.split(".")[:2])) < _BCC_WITH_RING_BUFFERS:
-        what = f"BCC {version} has no ring buffers, so `hvoscope trace` can't work"
+        what = f"BCC {version} does not support ring buffers, so `hvoscope trace` does not work"
         return Finding("bcc", Verdict.WARNING, what, "update BCC to 0.16 or later")
     return Finding("bcc", Verdict.OK, f"version {version}")
 
 
 def privileges(facts: Facts) -> Finding:
-    """Whether this process may attach probes; nothing after that needs a privilege.
+    """Whether this process may attach probes; nothing later needs privileges.
 
-    The kernel is asked, by a trial. Where it can't be, capabilities have to do.
+    Loads trial programs if possible; otherwise the capabilities decide.
     """
     host, has = facts.host, facts.capabilities
     if _is_mapped(read_text(host.proc / "self/uid_map") or ""):
-        what = "root in a user namespace only (a rootless container)"
-        return Finding("privileges", Verdict.PROBLEM, what, "run as the machine's own root")
-    refused = _trials(facts)
-    if not_granted := _refused(facts, refused) if refused else _not_inferred(facts):
+        what = "root only in a user namespace (a rootless container)"
+        return Finding("privileges", Verdict.PROBLEM, what, "run as root of the host")
+    errors = _trials(facts)
+    if not_granted := _all_rejected(facts, errors) if errors else _capabilities_missing(facts):
         return not_granted
     is_admin = has is not None and CAP_SYS_ADMIN in has
-    granted = Finding("privileges", Verdict.OK, _granted(refused, is_admin=is_admin))
-    if is_admin or (_FENTRY in refused and not refused[_FENTRY]):
+    granted = Finding("privileges", Verdict.OK, _granted(errors, is_admin=is_admin))
+    if is_admin or (_FENTRY in errors and not errors[_FENTRY]):
         return granted
-    # Debian's and Ubuntu's own levels above 2 ask for CAP_SYS_ADMIN in perf_event_open; the
-    # kernel as released knows no such levels, and CAP_PERFMON is enough.
+    # Debian and Ubuntu add levels above 2, at which perf_event_open needs CAP_SYS_ADMIN; in the
+    # mainline kernel CAP_PERFMON is enough.
     level = read_text(host.proc / "sys/kernel/perf_event_paranoid") or ""
     if level.isdecimal() and int(level) > 2:
-        what = f"kernel.perf_event_paranoid={level} may ask for more than CAP_PERFMON"
+        what = f"kernel.perf_event_paranoid={level} may require more than CAP_PERFMON"
         fix = "sysctl kernel.perf_event_paranoid=2 (or run as root)"
         return Finding("privileges", Verdict.WARNING, what, fix)
     return granted
 
 
-def _granted(refused: Mapping[str, OSError | None], *, is_admin: bool) -> str:
-    if not refused:
+def _granted(errors: Mapping[str, OSError | None], *, is_admin: bool) -> str:
+    if not errors:
         return "CAP_SYS_ADMIN" if is_admin else "CAP_BPF and CAP_PERFMON"
     return "; ".join(
         f"the kernel refuses {kind} ({error.strerror})" if error else f"the kernel loads {kind}"
-        for kind, error in refused.items()
+        for kind, error in errors.items()
     )
 
 
 def _trials(facts: Facts) -> dict[str, OSError | None]:
-    """Programs of the kinds that can be attached here, and why the kernel did not take each.
+    """Load a program of each type that can be attached here; None for success, or the error.
 
-    Empty where nothing can be tried.
+    Empty if nothing can be loaded from here.
     """
     if facts.trial is None:
         return {}
@@ -159,35 +159,35 @@ def _trials(facts: Facts) -> dict[str, OSError | None]:
     )
     if has_kprobes or not wanted:
         wanted[_KPROBE] = None
-    refused: dict[str, OSError | None] = {}
+    errors: dict[str, OSError | None] = {}
     for kind, function in wanted.items():
         try:
             facts.trial(function)
-            refused[kind] = None
+            errors[kind] = None
         except OSError as error:
-            refused[kind] = error
-    return refused
+            errors[kind] = error
+    return errors
 
 
-def _refused(facts: Facts, refused: Mapping[str, OSError | None]) -> Finding | None:
-    """None where the kernel took one kind of program."""
-    if not all(refused.values()):
+def _all_rejected(facts: Facts, errors: Mapping[str, OSError | None]) -> Finding | None:
+    """Return None if the kernel loaded one type of program."""
+    if not all(errors.values()):
         return None
     if facts.capabilities is not None and not _may_attach(facts):
         return _NO_PRIVILEGE
-    said = ", ".join(f"{kind}: {error.strerror}" for kind, error in refused.items() if error)
+    reasons = ", ".join(f"{kind}: {error.strerror}" for kind, error in errors.items() if error)
     return Finding(
         "privileges",
         Verdict.PROBLEM,
-        f"the kernel refuses a BPF program of two instructions ({said})",
-        "run where nothing forbids it (seccomp filter, security module, a sandbox's own kernel)",
+        f"the kernel refuses a BPF program of two instructions ({reasons})",
+        "run without the seccomp filter, security module or sandbox that forbids bpf(2)",
     )
 
 
-def _not_inferred(facts: Facts) -> Finding | None:
-    """None where the capabilities are enough."""
+def _capabilities_missing(facts: Facts) -> Finding | None:
+    """Return None if the capabilities are sufficient."""
     if facts.capabilities is None:
-        what = f"{facts.host.proc}/self/status does not say which capabilities this process has"
+        what = f"the capabilities of this process can't be read from {facts.host.proc}/self/status"
         return Finding("privileges", Verdict.UNKNOWN, what)
     return None if _may_attach(facts) else _NO_PRIVILEGE
 
@@ -198,7 +198,7 @@ def _may_attach(facts: Facts) -> bool:
 
 
 def addresses(facts: Facts) -> Finding | None:
-    """Whether HVO's switch can be watched: its address tells why a page was skipped."""
+    """Whether the address of HVO's switch is known, which is needed for the reasons of skips."""
     if not facts.known_symbols or not facts.has_hvo:
         return None
     level = read_text(facts.host.proc / "sys/kernel/kptr_restrict")
@@ -208,34 +208,34 @@ def addresses(facts: Facts) -> Finding | None:
         return Finding(
             "kptr_restrict",
             Verdict.WARNING,
-            "addresses are hidden: why pages are skipped stays unknown",
+            "addresses are hidden, so the reason of skipped pages is unknown",
             "sysctl kernel.kptr_restrict=1",
         )
     if not any(name in facts.known_symbols for name in SWITCHES):
-        what = "the switch has no symbol: why pages are skipped stays unknown"
+        what = "the switch has no symbol, so the reason of skipped pages is unknown"
         fix = "use a kernel with CONFIG_KALLSYMS_ALL"
         return Finding("kptr_restrict", Verdict.WARNING, what, fix)
-    return Finding("kptr_restrict", Verdict.OK, f"{level}: addresses are shown to root")
+    return Finding("kptr_restrict", Verdict.OK, f"{level}: addresses are visible to root")
 
 
 def steps(facts: Facts) -> Iterator[Finding]:
-    """The function that stands for each step, or why none can."""
+    """The functions to hook for each step, or why none can be hooked."""
     if isinstance(facts.symbols, OSError) or not facts.has_hvo:
         return
-    plan = make_plan(facts.known_symbols, btf=facts.known_btf)
-    if "restore" not in {step.step for step in plan}:
-        what = "not in this kernel (patch v17 3/9 without 4/9): no page is ever restored"
+    selected = select_hooks(facts.known_symbols, btf=facts.known_btf)
+    if "restore" not in {step.step for step in selected}:
+        what = "not in this kernel (patch v17 3/9 without 4/9): it never restores a page"
         yield Finding("restore", Verdict.OK, what)
-    for step in plan:
+    for step in selected:
         symbols = ", ".join(hook.symbol for hook in step.hooks)
         if symbols:
             yield Finding(step.step, Verdict.OK, symbols)
             continue
-        fix = "report this kernel to hvoscope: its functions belong in probes/kernel/hooks.py"
+        fix = "report this kernel to hvoscope: add its functions to probes/kernel/hooks.py"
         verdict = Verdict.WARNING if step.step == "batch" else Verdict.PROBLEM
         yield Finding(step.step, verdict, step.reason, fix)
 
 
 def _is_mapped(uid_map: str) -> bool:
-    """Whether this is a user namespace of its own; the first one maps every id to itself."""
+    """Whether this is not the initial user namespace, which maps every id to itself."""
     return bool(uid_map) and uid_map.split() != ["0", "0", "4294967295"]

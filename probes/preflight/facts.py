@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several checks ask of the machine, read once and only when asked for."""
+"""Facts about the machine that several checks use; each is read once, on first use."""
 
 import contextlib
 import gzip
@@ -22,7 +22,7 @@ from probes.preflight.command_line import is_new_bool, parse_bool, values_of
 from probes.preflight.trial import Trial
 
 BOOT_PARAMETER = "hugetlb_free_vmemmap"
-"""Its name never changed, unlike that of the sysctl, the option and every function."""
+"""The boot parameter; its name is the same in all versions, unlike those of sysctl and option."""
 
 # include/uapi/linux/capability.h
 CAP_SYS_MODULE, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 16, 21, 38, 39
@@ -34,9 +34,10 @@ _DEFAULT_ON = frozenset(
     }
 )
 
-# The boot parameter has three forms (mm/hugetlb_vmemmap.c). Linux 5.14 to 5.18: an early parameter
-# that takes nothing but these. 6.0 to 6.14: a core_param of type bool, for which no value is true.
-# 5.19, and from 6.15 on: an early parameter that kstrtobool reads, to which no value is an error.
+# The boot parameter has three implementations (mm/hugetlb_vmemmap.c):
+# - Linux 5.14 to 5.18: an early parameter that accepts only these two values;
+# - 6.0 to 6.14: a core_param of type bool; without a value it means true;
+# - 5.19, and since 6.15: an early parameter parsed by kstrtobool; without a value it is an error.
 _BEFORE_SYSCTL = frozenset({"on", "off"})
 _EARLY_PARAMETER = frozenset(
     {
@@ -57,7 +58,7 @@ _UNSAFE_ON_ARM64 = frozenset(
 
 
 class Config(NamedTuple):
-    """A kernel's configuration: where it was read, and the options built in."""
+    """A kernel configuration: its path, and the options set to y."""
 
     path: Path
     options: Collection[str]
@@ -65,21 +66,21 @@ class Config(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """One machine under examination."""
+    """Facts about one machine."""
 
     host: Host
     distro_packages: Path | None = None
-    """The distribution's Python packages; None: wherever distributions put them."""
+    """Folder of the distribution's Python packages; None: the usual folders of distributions."""
     cache: Path | None = None
-    """Folder of programs that were compiled before."""
+    """Folder of cached programs."""
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    """Of the process that will compile."""
+    """Environment of the process that will compile."""
     try_load: Trial | None = None
-    """Loads a trial program; None: the running kernel's, if it is the one under examination."""
+    """Loads a trial program; None: ``trial.load``, if ``host`` is the running kernel."""
 
     @cached_property
     def symbols(self) -> Mapping[str, int] | OSError:
-        """The kernel's symbols, or why they can't be read."""
+        """The kernel's symbols, or the error."""
         try:
             return read_symbols(self.host.proc / "kallsyms")
         except OSError as error:
@@ -87,28 +88,29 @@ class Facts:
 
     @property
     def known_btf(self) -> Btf | None:
-        """The kernel's description of itself; None where it can't be read."""
+        """The kernel's BTF; None if it can't be read."""
         return self.btf if isinstance(self.btf, Btf) else None
 
     @property
     def known_symbols(self) -> Mapping[str, int]:
-        """The kernel's symbols; none where they can't be read."""
+        """The kernel's symbols; empty if they can't be read."""
         return {} if isinstance(self.symbols, OSError) else self.symbols
 
     @property
     def has_hvo(self) -> bool:
-        """Whether the kernel has the optimisation, by its functions or by its sysctl.
+        """Whether the kernel has HVO, according to its functions or its sysctl.
 
-        A symbol table that is hidden says nothing; the sysctl alone is proof.
+        The sysctl alone is sufficient, because the symbol table may be hidden.
         """
-        return hooks.has_hvo(self.known_symbols) or self.shows_switch
+        return hooks.has_hvo(self.known_symbols) or self.has_sysctl_file
 
     @property
-    def gives_live_ptes_frames(self) -> bool | None:
-        """Whether this HVO remaps PTEs in a way that this architecture forbids; None: not known.
+    def remaps_live_ptes_unsafely(self) -> bool | None:
+        """Whether HVO remaps live PTEs in a way that this architecture forbids; None: not known.
 
-        arm64's of Linux 5.19 to 6.2, told by their functions: whatever has those of 6.7 there was
-        enabled again. s390's is of 6.3 to 6.17; nothing tells a later one from it.
+        On arm64, Linux 5.19 to 6.2, recognized by their functions; a kernel with the functions of
+        6.7 must have enabled HVO again. On s390, Linux 6.3 to 6.17, which can't be distinguished
+        from later ones.
         """
         if self.host.machine == "s390x":
             return True
@@ -119,23 +121,23 @@ class Facts:
         return not _UNSAFE_ON_ARM64.isdisjoint(self.symbols)
 
     @property
-    def is_before_sysctl(self) -> bool:
-        """Whether this is HVO as of Linux 5.14 to 5.18, with no switch but the boot parameter."""
+    def predates_sysctl(self) -> bool:
+        """Whether this is HVO of Linux 5.14 to 5.18, whose only switch is the boot parameter."""
         return "free_huge_page_vmemmap" in self.known_symbols and self.sysctl is None
 
     @cached_property
     def sysctl(self) -> str | None:
-        """The switch as the kernel has it now; None where it shows none."""
+        """Current value of the sysctl; None if it can't be read."""
         return read_text(self.sysctl_path)
 
     @property
     def sysctl_path(self) -> Path:
-        """Where the switch is (Linux 5.19 and later)."""
+        """Path of the sysctl (Linux 5.19 and later)."""
         return self.host.proc / "sys/vm/hugetlb_optimize_vmemmap"
 
     @property
-    def shows_switch(self) -> bool:
-        """Whether there is such a file for all that this process may see, readable or not."""
+    def has_sysctl_file(self) -> bool:
+        """Whether the sysctl file exists, readable or not."""
         try:
             self.sysctl_path.stat()
         except OSError:
@@ -144,12 +146,12 @@ class Facts:
 
     @property
     def is_sysctl_missing(self) -> bool:
-        """Whether there is no such file; one that can't be read may well be there."""
+        """Whether the sysctl file does not exist; False if it only can't be read."""
         return is_missing(read_or_error(self.sysctl_path))
 
     @property
     def config_paths(self) -> tuple[Path, ...]:
-        """Where a kernel's configuration may be, most trustworthy first."""
+        """Paths of the kernel's configuration, most reliable first."""
         host = self.host
         return (
             host.proc / "config.gz",
@@ -159,7 +161,7 @@ class Facts:
 
     @cached_property
     def config(self) -> Config | None:
-        """The kernel's configuration, from the first place that has it."""
+        """The kernel's configuration, from the first path that has one."""
         for path in self.config_paths:
             text = _read_config(path)
             if isinstance(text, str) and text:
@@ -169,7 +171,7 @@ class Facts:
 
     @property
     def unreadable_configs(self) -> tuple[str, ...]:
-        """Configurations that are there and can't be read, with the reason."""
+        """Configurations that exist but can't be read, with the reason."""
         tried = ((path, _read_config(path)) for path in self.config_paths)
         return tuple(
             f"{path} can't be read ({error_text(error)})"
@@ -179,7 +181,7 @@ class Facts:
 
     @cached_property
     def capabilities(self) -> frozenset[int] | None:
-        """Numbers of the effective capabilities of this process; None where they can't be read."""
+        """Effective capabilities of this process, as numbers; None if they can't be read."""
         status = read_text(self.host.proc / "self/status") or ""
         found = re.search(r"^CapEff:\s*([0-9a-fA-F]+)$", status, re.MULTILINE)
         if not found:
@@ -189,13 +191,13 @@ class Facts:
 
     @cached_property
     def boot_parameters(self) -> tuple[str | None, ...] | OSError:
-        """What ``hugetlb_free_vmemmap`` was given, each time; None: no value. Or why not known."""
+        """All values of ``hugetlb_free_vmemmap``; None means without a value. Or the error."""
         text = read_or_error(self.host.proc / "cmdline")
         return text if isinstance(text, OSError) else values_of(text, BOOT_PARAMETER)
 
     @property
-    def on_from_boot(self) -> bool | None:
-        """Whether the kernel started with HVO on, before any sysctl; None where nothing tells."""
+    def enabled_at_boot(self) -> bool | None:
+        """Whether the kernel booted with HVO on, before any sysctl; None if not known."""
         if isinstance(self.boot_parameters, OSError):
             return None
         is_on = None if self.config is None else not _DEFAULT_ON.isdisjoint(self.config.options)
@@ -205,22 +207,22 @@ class Facts:
         return is_on
 
     def ignores(self, value: str | None) -> bool:
-        """Whether the kernel takes no notice of this value of the boot parameter."""
-        if self.is_before_sysctl:
+        """Whether the kernel ignores this value of the boot parameter."""
+        if self.predates_sysctl:
             return value not in _BEFORE_SYSCTL
         if value is None:
             return not _EARLY_PARAMETER.isdisjoint(self.known_symbols)
         return parse_bool(value) is None and not is_new_bool(value)
 
     def _meaning(self, value: str | None) -> bool | None:
-        """Of a value that is not ignored; None where it is not the same for all kernels."""
+        """Meaning of a value that is not ignored; None if it differs between kernels."""
         if value is None:
             return None if isinstance(self.symbols, OSError) else True
         return parse_bool(value)
 
     @cached_property
     def btf(self) -> Btf | OSError | ValueError:
-        """The kernel's description of its structs, or why it can't be read."""
+        """The kernel's BTF, or the error."""
         try:
             return Btf.read(self.host.sys / "kernel/btf/vmlinux")
         except (OSError, ValueError) as error:
@@ -228,7 +230,7 @@ class Facts:
 
     @property
     def struct_page_size(self) -> int | OSError | ValueError | KeyError:
-        """sizeof(struct page) in bytes, or why BTF does not tell."""
+        """sizeof(struct page) in bytes, or the error."""
         if not isinstance(self.btf, Btf):
             return self.btf
         try:
@@ -238,9 +240,9 @@ class Facts:
 
     @cached_property
     def fentry_functions(self) -> Mapping[str, int]:
-        """Functions to hook that fentry can be attached to, with their BTF type ids.
+        """Functions to hook that support fentry, with their BTF type ids.
 
-        It takes BPF trampolines, BTF that describes the function, and ftrace's direct calls
+        fentry needs BPF trampolines, BTF that describes the function, and ftrace's direct calls
         (kernel/bpf/trampoline.c, register_fentry).
         """
         if self.config and _DIRECT_CALLS not in self.config.options:
@@ -256,18 +258,18 @@ class Facts:
         return found
 
     @property
-    def does_without_kprobes(self) -> bool:
-        """Whether fentry can be attached to every function to hook."""
+    def fentry_suffices(self) -> bool:
+        """Whether every function to hook supports fentry."""
         return bool(self._hooked) and self._hooked <= self.fentry_functions.keys()
 
     @property
     def _hooked(self) -> frozenset[str]:
-        steps = hooks.make_plan(self.known_symbols)
+        steps = hooks.select_hooks(self.known_symbols)
         return frozenset(hook.symbol for step in steps for hook in step.hooks)
 
     @property
     def trial(self) -> Trial | None:
-        """What loads a trial program into the kernel under examination; None: nothing does."""
+        """Function that loads a trial program into the examined kernel; None if there is none."""
         if self.try_load is not None:
             return self.try_load
         here = self._is_running_kernel and trial.can_load(self.host.machine)
@@ -275,7 +277,7 @@ class Facts:
 
     @property
     def _is_running_kernel(self) -> bool:
-        """Whether ``host`` is the kernel that runs this process, whatever its /proc is called."""
+        """Whether ``host`` is the kernel that runs this process, even if its /proc is elsewhere."""
         proc = Path("/proc")
         if self.host.proc == proc:
             return True
@@ -283,12 +285,12 @@ class Facts:
         return theirs is not None and theirs == read_text(proc / _BOOT_ID)
 
     @property
-    def may_leave_heads(self) -> bool:
-        """Whether heads of huge pages may stay in struct pages that were restored.
+    def may_leave_stale_heads(self) -> bool:
+        """Whether restored struct pages may keep the contents of the huge page's head.
 
-        So it is where a walk has the shared page that it is given (vmemmap_head, Linux 7.1), which
-        sets nothing right, and that page is not yet one of tails only (vmemmap_tails of struct
-        zone, 7.1): Debian's 6.12.118.
+        This happens if the walk copies the shared page without a reset (vmemmap_head, Linux 7.1)
+        while that page still has a head in it (no vmemmap_tails in struct zone, 7.1), as in
+        Debian's 6.12.118.
         """
         btf = self.btf
         if not isinstance(btf, Btf):
@@ -297,20 +299,20 @@ class Facts:
         return given and not btf.has("zone", "vmemmap_tails")
 
     @property
-    def can_optimise(self) -> bool:
-        """False where HVO is there and this kernel's struct page keeps it from ever working."""
+    def can_optimize(self) -> bool:
+        """Whether the kernel has HVO, and its struct page size does not disable it."""
         size = self.struct_page_size
         return self.has_hvo and not (isinstance(size, int) and not is_power_of_two(size))
 
 
 def error_text(error: Exception) -> str:
-    """What went wrong, in a few words and one line."""
-    said = error.strerror if isinstance(error, OSError) else None
-    return " ".join((said or str(error) or type(error).__name__).split())
+    """Return the error's message in one line."""
+    message = error.strerror if isinstance(error, OSError) else None
+    return " ".join((message or str(error) or type(error).__name__).split())
 
 
 def _read_config(path: Path) -> str | OSError | EOFError | zlib.error:
-    """A configuration, or why it can't be read."""
+    """Read a configuration, or return the error."""
     if path.suffix != ".gz":
         return read_or_error(path)
     try:

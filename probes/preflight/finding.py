@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one check says about the machine."""
+"""Result of one check."""
 
 from enum import StrEnum
 from typing import NamedTuple
 
 
 class Verdict(StrEnum):
-    """How a check came out; only a problem makes the machine unfit."""
+    """Verdict of a check; only a problem means that the machine is not ready."""
 
     OK = "ok"
     WARNING = "warning"
-    """Probes attach, but less is saved or seen than could be, or the kernel is in danger."""
+    """Probes attach, but HVO saves less, or probes see less, than possible; or HVO is unsafe."""
     PROBLEM = "problem"
     """Probes can't be attached or miss a step, or HVO can't work at all."""
     UNKNOWN = "unknown"
-    """What would tell can't be read."""
+    """The needed information can't be read."""
 
 
 class Finding(NamedTuple):
-    """The outcome of one check: one line of what was seen, and one of how to mend it."""
+    """Result of one check: one line that describes what was found, and one with the fix."""
 
     name: str
     verdict: Verdict
@@ -26,5 +26,5 @@ class Finding(NamedTuple):
     fix: str = ""
 
     def __str__(self) -> str:
-        """One line, without the name."""
+        """Format as one line, without the name."""
         return f"{self.what}: {self.fix}" if self.fix else self.what

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether memory that huge pages gave back is still marked as theirs.
+"""Check for free frames that still have the flag of a huge page (KPF_HUGE).
 
-A restored frame of struct pages begins as a copy of the frame that all of a huge page's shared, and
-that began with the page's head. Kernels before 7.1 then set right what the head left there
-(reset_struct_pages); from 7.1 on, what is shared has no head in it, and nothing needs to be set
-right. Debian's 6.12.118 shares a head and sets nothing right: disassembled, vmemmap_restore_pte is
-that of "mm/hugetlb_vmemmap: fix incorrect vmemmap restore in rollback" (May 2026), made for 7.1.
-So one of 64 frames stays marked until something else is written there. No 1 GB page is made of such
-memory again, since it seems to have huge pages in it, and where a transparent huge page lies on it
-and is split, its parts are freed as huge pages: free_huge_folio never comes back.
+HVO restores a frame of struct pages as a copy of the shared frame. Before Linux 7.1 the shared
+frame begins with the huge page's head, and the kernel resets the copied head (reset_struct_pages).
+Since 7.1 the shared frame contains no head, so no reset is needed. Debian's 6.12.118 shares a frame
+with a head but does not reset the copies: its disassembled vmemmap_restore_pte is that of
+"mm/hugetlb_vmemmap: fix incorrect vmemmap restore in rollback" (May 2026), made for 7.1.
+
+As a result one of 64 free frames keeps the flag until its struct page is rewritten. The kernel
+allocates no 1 GB page from such memory, because it seems to contain huge pages. If a transparent
+huge page on such memory is split, its parts are freed as huge pages, and free_huge_folio hangs.
 """
 
 import os
@@ -22,90 +23,92 @@ from probes.preflight.facts import BOOT_PARAMETER, Facts
 from probes.preflight.finding import Finding, Verdict
 
 Pread = Callable[[int, int, int], bytes]
-"""os.pread, or what a test has in its place."""
+"""os.pread, or a replacement in tests."""
 
 _BUG = "the restore bug of Debian's 6.12.115 to .118"
 
 _BUDDY = 1 << 10
-_MARKED = _BUDDY | 1 << 17
-"""KPF_BUDDY, and KPF_HUGE with it, of include/uapi/linux/kernel-page-flags.h."""
+_STALE = _BUDDY | 1 << 17
+"""KPF_BUDDY and KPF_HUGE together (include/uapi/linux/kernel-page-flags.h)."""
 
-_MOST_LOOKS = 1 << 16
-"""A fraction of a second. With more memory they are spread over it."""
+_MAX_SAMPLES = 1 << 16
+"""Maximum number of frames to read, which takes a fraction of a second."""
 
 
-class Marks(NamedTuple):
-    """Frames that were free when they were looked at, and those of them that are marked."""
+class FlagCounts(NamedTuple):
+    """Number of sampled frames that were free, and of those that still had the huge page flag."""
 
     free: int
-    marked: int
+    stale: int
 
 
 def free_memory(facts: Facts) -> Finding | None:
-    """Whether free frames bear the mark of a huge page; None where nothing can be told."""
+    """Whether free frames have the flag of a huge page; None if it can't be determined."""
     size = facts.struct_page_size
-    if not facts.can_optimise or not isinstance(size, int):
+    if not facts.can_optimize or not isinstance(size, int):
         return None
-    seen = _marks(facts.host.proc, PAGESIZE // size)
-    if seen and seen.marked:
-        return _danger(
-            f"{seen.marked:,} of {seen.free:,} frames looked at bear the mark of a huge page that"
-            f" is gone ({_BUG}): this kernel hangs where it splits a transparent huge page that"
-            " lies there"
+    counts = _counts(facts.host.proc, PAGESIZE // size)
+    if counts and counts.stale:
+        return _warning(
+            f"{counts.stale:,} of {counts.free:,} sampled free frames still have the flag of a"
+            f" freed huge page ({_BUG}): this kernel hangs when it splits a transparent huge page"
+            " on one of them"
         )
-    if facts.may_leave_heads:
-        return _danger(
-            "huge pages that are given back may leave marks, on which this kernel then hangs, as "
-            "Debian's 6.12.118 does"
+    if facts.may_leave_stale_heads:
+        return _warning(
+            "freed huge pages may leave their flag on free frames, on which this kernel then hangs,"
+            " as Debian's 6.12.118 does"
         )
-    if not seen:
+    if not counts:
         return None
-    what = f"no trace of {_BUG} on {seen.free:,} free frames looked at"
+    what = f"no trace of {_BUG} on {counts.free:,} sampled free frames"
     return Finding("free memory", Verdict.OK, what)
 
 
-def _danger(what: str) -> Finding:
+def _warning(what: str) -> Finding:
     fix = f"use another kernel, or boot with {BOOT_PARAMETER}=off"
     return Finding("free memory", Verdict.WARNING, what, fix)
 
 
-def _marks(proc: Path, stride: int) -> Marks | None:
+def _counts(proc: Path, stride: int) -> FlagCounts | None:
     try:
-        return look(proc, stride)
+        return sample_flags(proc, stride)
     except OSError:
         return None
 
 
-def look(proc: Path, stride: int, pread: Pread = os.pread) -> Marks:
-    """Look at frames, one of ``stride`` or fewer: so many have their struct pages in one frame.
+def sample_flags(proc: Path, stride: int, pread: Pread = os.pread) -> FlagCounts:
+    """Read the flags of at most every ``stride``-th frame.
 
-    Raises ``OSError`` where /proc/kpageflags can't be read (root only; CONFIG_PROC_PAGE_MONITOR).
+    ``stride`` is the number of frames whose struct pages share a frame. Raises ``OSError`` if
+    /proc/kpageflags can't be read (root only; CONFIG_PROC_PAGE_MONITOR).
     """
     with (proc / "kpageflags").open("rb", buffering=0) as file:
         memory = _Memory(file.fileno(), pread)
-        seen = {frame: memory.flags(frame) for frame in _frames(memory.end(), stride)}
-        marked = [frame for frame, flags in seen.items() if _is_marked(flags)]
-        return Marks(
-            free=sum(bool(flags & _BUDDY) for flags in seen.values()),
-            # Flags are not read all at once: a frame may have been taken in between. Not twice.
-            marked=sum(_is_marked(memory.flags(frame)) for frame in marked),
+        samples = {frame: memory.flags(frame) for frame in _frames(memory.end(), stride)}
+        stale = [frame for frame, flags in samples.items() if _is_stale(flags)]
+        return FlagCounts(
+            free=sum(bool(flags & _BUDDY) for flags in samples.values()),
+            # The kernel reads flags one by one, so a frame that is just being allocated can seem to
+            # have both. A second read rules that out.
+            stale=sum(_is_stale(memory.flags(frame)) for frame in stale),
         )
 
 
 def _frames(end: int, stride: int) -> range:
-    """Frames to look at. Not the first of a free block: freeing it has cleared its mark."""
-    places = end // stride
-    every = max(-(-places // _MOST_LOOKS), 1)
-    return range(stride, places * stride, every * stride)
+    """Frames to sample, excluding the first of a free block, whose flag is cleared on free."""
+    samples = end // stride
+    every = max(-(-samples // _MAX_SAMPLES), 1)
+    return range(stride, samples * stride, every * stride)
 
 
-def _is_marked(flags: int) -> bool:
-    return flags & _MARKED == _MARKED
+def _is_stale(flags: int) -> bool:
+    return flags & _STALE == _STALE
 
 
 @dataclass(frozen=True)
 class _Memory:
-    """All frames, by /proc/kpageflags (fs/proc/page.c), which is open."""
+    """Flags of all frames, from the opened /proc/kpageflags (fs/proc/page.c)."""
 
     descriptor: int
     pread: Pread
@@ -114,7 +117,7 @@ class _Memory:
         return int.from_bytes(self.pread(self.descriptor, 8, frame * 8), "little")
 
     def end(self) -> int:
-        """The first frame number beyond all memory."""
+        """First frame number after all memory."""
         low, high = 0, 1 << 52
         while low < high:
             middle = (low + high) // 2

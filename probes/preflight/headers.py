@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernel headers, looked for as BCC's compiler will: nothing else it takes, nothing less it needs.
+"""Check for kernel headers, with the same search rules as BCC's compiler.
 
-Sources: ClangLoader::parse and get_kernel_path_info (src/cc/frontends/clang/loader.cc),
-get_proc_kheaders beside it.
+Sources in bcc: ClangLoader::parse and get_kernel_path_info (src/cc/frontends/clang/loader.cc),
+get_proc_kheaders (src/cc/frontends/clang/kbuild_helper.cc).
 """
 
 from pathlib import Path
@@ -14,11 +14,11 @@ from probes.preflight.facts import CAP_SYS_MODULE, Facts, error_text
 from probes.preflight.finding import Finding, Verdict
 
 _NEEDED = "include/linux/kconfig.h"
-"""What tells headers from a folder that an uninstalled package left behind."""
+"""Distinguishes headers from a folder that an uninstalled package left behind."""
 
 
 def headers(facts: Facts) -> Finding:
-    """Whether there are kernel headers for BCC."""
+    """Whether BCC can find kernel headers."""
     try:
         return _found(facts) or _none(facts)
     except OSError as error:
@@ -27,31 +27,31 @@ def headers(facts: Facts) -> Finding:
 
 
 def kernel_source(facts: Facts) -> Path:
-    """The folder that BCC takes for the kernel's, there or not."""
+    """Folder in which BCC looks for the kernel headers; it may not exist."""
     if (given := facts.environ.get("BCC_KERNEL_SOURCE")) is not None:
         return Path(given)
     folder = facts.host.modules / facts.host.release
-    if _is_there(folder / "build") and _is_there(folder / "source"):  # Debian splits them
+    if _exists(folder / "build") and _exists(folder / "source"):  # Debian splits the headers
         return folder / "source"
     return folder / facts.environ.get("BCC_KERNEL_MODULES_SUFFIX", "build")
 
 
 def _found(facts: Facts) -> Finding | None:
-    """Headers, or the archive of them that BCC unpacks where there are none."""
+    """Find the headers, or the archive of them that BCC unpacks if there are none."""
     source = kernel_source(facts)
-    if _is_there(source / _NEEDED):
+    if _exists(source / _NEEDED):
         return Finding("headers", Verdict.OK, str(source))
     archive = facts.host.sys / "kernel/kheaders.tar.xz"
-    if _is_there(archive):
+    if _exists(archive):
         return Finding("headers", Verdict.OK, str(archive))
     unpacked = Path(facts.environ.get("TMPDIR", "/tmp")) / f"kheaders-{facts.host.release}"  # noqa: S108
-    if _is_there(unpacked / _NEEDED) and unpacked.stat().st_uid == 0:
-        return Finding("headers", Verdict.OK, f"{unpacked}, unpacked by BCC before")
+    if _exists(unpacked / _NEEDED) and unpacked.stat().st_uid == 0:
+        return Finding("headers", Verdict.OK, f"{unpacked}, unpacked earlier by BCC")
     return _module(facts)
 
 
 def _module(facts: Facts) -> Finding | None:
-    """CONFIG_IKHEADERS=m: BCC runs ``modprobe kheaders`` by itself, if this process may."""
+    """Check for CONFIG_IKHEADERS=m: BCC runs ``modprobe kheaders`` if this process may."""
     depends = read_or_error(facts.host.modules / facts.host.release / "modules.dep")
     if isinstance(depends, OSError):
         if is_missing(depends):
@@ -64,7 +64,7 @@ def _module(facts: Facts) -> Finding | None:
         return None
     if facts.capabilities is not None and CAP_SYS_MODULE in facts.capabilities:
         return Finding("headers", Verdict.OK, "in the module kheaders, which BCC loads")
-    what = "in the module kheaders, which takes CAP_SYS_MODULE to load"
+    what = "in the module kheaders, which needs CAP_SYS_MODULE to be loaded"
     return Finding("headers", Verdict.WARNING, what, "modprobe kheaders")
 
 
@@ -75,16 +75,16 @@ def _none(facts: Facts) -> Finding:
     if "BCC_KERNEL_SOURCE" in facts.environ:
         what = f"no kernel headers: BCC_KERNEL_SOURCE={source} has no {_NEEDED}"
         fix = f"unset BCC_KERNEL_SOURCE, and {fix}"
-    elif _is_there(source):
+    elif _exists(source):
         what += f": {source} has no {_NEEDED}"
     if facts.cache is not None and has_programs(facts.cache):
-        what += ": only probes compiled before can be attached"
+        what += ": only programs in the cache can be attached"
         return Finding("headers", Verdict.WARNING, what, fix)
     return Finding("headers", Verdict.PROBLEM, what, fix)
 
 
-def _is_there(path: Path) -> bool:
-    """Whether there is such a file or folder. Raises ``OSError`` where that can't be told."""
+def _exists(path: Path) -> bool:
+    """Whether the file or folder exists. Raises ``OSError`` if that can't be determined."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):

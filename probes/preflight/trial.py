@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load a program of two instructions, and let it go: whether the kernel takes what attaching needs.
+"""Trial load of a BPF program of two instructions, to find out whether probes can be attached.
 
-Capabilities, seccomp filters, security modules and kernels with rules of their own all have a say;
-only the kernel knows what comes of it. Nothing is attached, nothing stays.
+Capabilities, seccomp filters, security modules and patched kernels all decide this, so the only
+reliable test is to try. The program is not attached, and is unloaded at once.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from probes.bpf import syscalls
 
 Trial = Callable[[int | None], None]
-"""``load``, or what a test has in its place."""
+"""``load``, or a replacement in tests."""
 
 _PROG_LOAD = 5
 _KPROBE, _TRACING = 2, 26
@@ -25,36 +25,36 @@ _FENTRY = 24
 
 # r0 = 0; exit
 _CODE = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
-_LICENCE = b"GPL"
+_LICENSE = b"GPL"
 
 # union bpf_attr for BPF_PROG_LOAD, up to attach_btf_id.
 _ATTRIBUTES = struct.Struct("=IIQQ44xI36xI")
 
 
 def can_load(machine: str) -> bool:
-    """Whether ``load`` knows this kind of machine."""
+    """Whether ``load`` supports this architecture."""
     return syscalls.are_known(machine)
 
 
 def load(function: int | None) -> None:
-    """Load a program for a kprobe, or for fentry on the kernel function of that BTF type id.
+    """Load a kprobe program, or an fentry program for the function with this BTF type id.
 
-    Raises ``OSError`` with what the kernel said (kernel/bpf/syscall.c, bpf_prog_load).
+    Raises ``OSError`` with the kernel's error (kernel/bpf/syscall.c, bpf_prog_load).
     """
     try:
         _load(function)
     except PermissionError:
-        # Before Linux 5.11 programs and maps count as locked memory, and this error says too that
-        # there is no more of it. BCC lifts the limit then.
+        # Before Linux 5.11 programs and maps count as locked memory, and EPERM also means that its
+        # limit is reached. BCC raises the limit in that case.
         with _unlimited_locked_memory():
             _load(function)
 
 
 def _load(function: int | None) -> None:
     kind, attach = (_KPROBE, 0) if function is None else (_TRACING, _FENTRY)
-    code, licence = ctypes.create_string_buffer(_CODE), ctypes.create_string_buffer(_LICENCE)
+    code, gpl = ctypes.create_string_buffer(_CODE), ctypes.create_string_buffer(_LICENSE)
     attributes = _ATTRIBUTES.pack(
-        kind, 2, ctypes.addressof(code), ctypes.addressof(licence), attach, function or 0
+        kind, 2, ctypes.addressof(code), ctypes.addressof(gpl), attach, function or 0
     )
     os.close(syscalls.bpf(_PROG_LOAD, attributes))
 
@@ -63,7 +63,7 @@ def _load(function: int | None) -> None:
 def _unlimited_locked_memory() -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    with contextlib.suppress(ValueError, OSError):  # it takes CAP_SYS_RESOURCE
+    with contextlib.suppress(ValueError, OSError):  # needs CAP_SYS_RESOURCE
         resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
     try:
         yield

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings of events and observations: written, read, replayed."""
+"""Recordings of events and observations: writer, reader, replay."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find where records are missing from a stream: each CPU numbers its own, without gaps."""
+"""Detection of missing records in a stream, by the sequence numbers of each CPU."""
 
 from collections.abc import Iterator
 from struct import Struct
@@ -9,36 +9,36 @@ from probes.events import FIELDS
 
 
 class Gap(NamedTuple):
-    """So many records of ``cpu`` are missing."""
+    """Number of missing records of a CPU."""
 
     cpu: int
     events: int
 
 
-def _only(*names: str) -> Struct:
-    """The record's layout with every field but these passed over."""
+def _struct_of(*names: str) -> Struct:
+    """Return the record's layout with all other fields skipped."""
     codes = (code if name in names else f"{Struct(f'<{code}').size}x" for name, code in FIELDS)
     return Struct("<" + "".join(codes))
 
 
-_NUMBERS = _only("sequence", "cpu")
+_NUMBERS = _struct_of("sequence", "cpu")
 
 
 class GapFinder:
-    """Follows one stream from its first record on."""
+    """Finds the gaps of one stream, from its first record on."""
 
     def __init__(self) -> None:
-        """A stream begins with number 0 on every CPU."""
-        self._following: dict[int, int] = {}
+        """Expect number 0 first on every CPU."""
+        self._expected: dict[int, int] = {}
         self.events = 0
-        """Records known to be missing so far."""
+        """Missing records found so far."""
 
     def gaps(self, block: bytes) -> Iterator[tuple[int, Gap]]:
-        """Gaps in the next block, each with the number of the record before which it is."""
-        following = self._following
+        """Yield the gaps in the next block, with the index of the record after each."""
+        expected = self._expected
         for number, (sequence, cpu) in enumerate(_NUMBERS.iter_unpack(block)):
-            missing = sequence - following.get(cpu, 0)
-            following[cpu] = sequence + 1
+            missing = sequence - expected.get(cpu, 0)
+            expected[cpu] = sequence + 1
             if missing > 0:
                 self.events += missing
                 yield number, Gap(cpu, missing)

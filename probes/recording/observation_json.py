@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An observation as a recording keeps it: plain JSON and back.
+"""Conversion of an observation to the JSON of a recording, and back.
 
-A part of an observation that is new gets its key here, or a replay lacks it.
+A new part of ``Observation`` needs a key here; otherwise a replay does not have it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,18 +30,18 @@ from probes.observation import (
 
 _SAVED = "saved"
 _ABSENT, _FAILED = "absent", "failed"
-_UNTOLD = Absent("the recording does not say")
-"""Earlier recordings have neither reasons nor drift."""
+_NOT_RECORDED = Absent("not in the recording")
+"""For older recordings, which have neither reasons nor drift."""
 
 Json = Mapping[str, Any]
 Unknown = Absent | Failed
 
 
 def to_json(seen: Observation) -> dict[str, Any]:
-    """Make it what ``json.dumps`` takes. How long the reading took is left out."""
+    """Convert to types that ``json.dumps`` accepts; ``seconds`` is not included."""
     counters, status = seen.counters, seen.status
     pools = known(seen.pools) or Pools()
-    memmap = known(seen.memmap) or Memmap({}, _UNTOLD)
+    memmap = known(seen.memmap) or Memmap({}, _NOT_RECORDED)
     return {
         "time_ns": seen.time_ns,
         "epoch": counters.epoch,
@@ -60,11 +60,11 @@ def to_json(seen: Observation) -> dict[str, Any]:
 
 
 def from_json(data: Json) -> Observation:
-    """Read it back. Raises ``KeyError``, ``TypeError`` or ``ValueError`` when it is not one."""
+    """Convert back. Raises ``KeyError``, ``TypeError`` or ``ValueError`` for invalid data."""
     unknown = {part: _unknown(*why) for part, why in data.get("unknown", {}).items()}
 
     def or_unknown(part: str, value: Any) -> Any:
-        return unknown.get(part, _UNTOLD) if value is None else value
+        return unknown.get(part, _NOT_RECORDED) if value is None else value
 
     return Observation(
         time_ns=data["time_ns"],
@@ -78,12 +78,12 @@ def from_json(data: Json) -> Observation:
 
 
 def probe_from_json(data: Json) -> ProbeStatus:
-    """Read one probe's status. Raises ``KeyError`` and ``TypeError``."""
+    """Convert one probe's status back. Raises ``KeyError`` or ``TypeError``."""
     return ProbeStatus(**{f.name: data[f.name] for f in fields(ProbeStatus)})
 
 
 def _reasons(seen: Observation, memmap: Memmap) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Of each part that is not known: which kind, and why."""
+    """Yield each unknown part with its kind (absent or failed) and the reason."""
     parts = {part: getattr(seen, part) for part in PARTS} | {_SAVED: memmap.saved_bytes}
     for part, value in parts.items():
         if isinstance(value, Absent):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the event stream of a backend to a trace file."""
+"""Records the event stream and observations of a backend to a trace file."""
 
 import threading
 import time
@@ -17,16 +17,16 @@ from probes.recording.trace_file import BLOCK_RECORDS, Header, TraceWriter
 
 _BLOCK_BYTES = BLOCK_RECORDS * RECORD.size
 _FLUSH_SECONDS = 0.25
-"""Events of so long are lost when a recorder is killed, and replayed at once."""
+"""Flush interval: the most a killed recorder loses. A replay delivers each flush at once."""
 _OBSERVE_SECONDS = 1.0
-"""A look at a large machine's state takes tens of ms."""
+"""Observation interval; an observation of a large machine takes tens of ms."""
 _WAIT_SECONDS = 0.05
 _SETTLE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop; None is never."""
+    """Limits at which a recording stops; None means no limit."""
 
     seconds: float | None = None
     events: int | None = None
@@ -34,17 +34,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Report:
-    """How far a recording has got."""
+    """Progress of a recording."""
 
     seconds: float
     events: int
     bytes: int
     lost: int
-    """Records that the backend had to drop."""
+    """Records that the backend dropped."""
 
 
 def make_header(backend: Backend, host: Host) -> Header:
-    """Describe a started backend. Of ``host`` it keeps nothing that tells it from others."""
+    """Describe a started backend. The header has no host identifiers."""
     info = backend.info
     simulated = info.mode == "simulated"
     return Header(
@@ -64,7 +64,7 @@ def make_header(backend: Backend, host: Host) -> Header:
 
 
 class Recorder:
-    """One recording of a started backend, which it stops at the end."""
+    """One recording of a started backend; stops the backend at the end."""
 
     def __init__(
         self,
@@ -74,42 +74,42 @@ class Recorder:
         *,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Write the header and how things stand. ``clock`` is in ns. Raises ``OSError``."""
+        """Write the header and a first observation. ``clock`` is in ns. Raises ``OSError``."""
         self._backend = backend
         self._clock = clock
-        self._began = clock()
+        self._started = clock()
         self._writer = TraceWriter(file, header)
-        self._last = self._look()
+        self._last = self._observe()
         self._writer.write(self._last, b"")
         self._pending = bytearray()
 
     @property
     def report(self) -> Report:
-        """How far it has got: of what is in the file."""
+        """Progress of what is written to the file."""
         lost = sum(self._last.status.lost.values())
         return Report(self._seconds(), self._writer.events, self._writer.bytes, lost)
 
     def run(self, limits: Limits, stop: threading.Event, show: Callable[[Report], object]) -> None:
         """Record until ``stop``, a limit, or the end of the stream.
 
-        Raises ``OSError`` when the file takes no more: it is whole up to there.
+        Raises ``OSError`` if a write fails; the file is valid up to that point.
         """
         pump = Pump(self._backend)
         try:
-            flushed = looked = 0.0
-            while not (reason := self._reason_to_end(limits, stop, pump)):
+            flushed = observed = 0.0
+            while not (reason := self._end_reason(limits, stop, pump)):
                 self._pending += pump.take(_WAIT_SECONDS)
                 now = self._seconds()
-                if now - looked >= _OBSERVE_SECONDS:
-                    self._flush(self._look(), limits)
-                    flushed = looked = now
+                if now - observed >= _OBSERVE_SECONDS:
+                    self._flush(self._observe(), limits)
+                    flushed = observed = now
                     show(self.report)
                 elif len(self._pending) >= _BLOCK_BYTES or now - flushed >= _FLUSH_SECONDS:
                     self._flush(replace(self._last, time_ns=self._clock()), limits)
                     flushed = now
                     show(self.report)
             enough = limits.events is not None and self._received() >= limits.events
-            last = self._look() if enough else self._settle(pump)
+            last = self._observe() if enough else self._settle(pump)
             self._backend.stop()
             self._flush(last, limits)
             self._writer.finish(reason)
@@ -118,7 +118,7 @@ class Recorder:
             pump.close()
             self._backend.stop()
 
-    def _reason_to_end(self, limits: Limits, stop: threading.Event, pump: Pump) -> str:
+    def _end_reason(self, limits: Limits, stop: threading.Event, pump: Pump) -> str:
         if stop.is_set():
             return "interrupted"
         if limits.events is not None and self._received() >= limits.events:
@@ -128,9 +128,9 @@ class Recorder:
         return "the stream ended" if pump.ended else ""
 
     def _settle(self, pump: Pump) -> Observation:
-        """Take a last look such that its counters count the events that were taken, no others.
+        """Return a last observation whose counters match exactly the recorded events.
 
-        On a kernel that never rests there is no such moment; events may then be in flight.
+        Gives up after ``_SETTLE_SECONDS`` if the kernel is never idle; events may then be missing.
         """
         until = self._seconds() + _SETTLE_SECONDS
         while True:
@@ -140,7 +140,7 @@ class Recorder:
                 self._pending += pump.take(_WAIT_SECONDS)
             while self._seconds() <= until and (records := pump.take(0)):
                 self._pending += records
-            last = self._look()
+            last = self._observe()
             if last.counters == before or self._seconds() > until:
                 return last
 
@@ -154,11 +154,11 @@ class Recorder:
         self._pending.clear()
         self._last = now
 
-    def _look(self) -> Observation:
+    def _observe(self) -> Observation:
         return replace(self._backend.observe(), time_ns=self._clock())
 
     def _received(self) -> int:
         return self._writer.events + len(self._pending) // RECORD.size
 
     def _seconds(self) -> float:
-        return (self._clock() - self._began) / 1e9
+        return (self._clock() - self._started) / 1e9

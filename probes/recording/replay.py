@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ReplayBackend``: a recorded trace behind the same face as the kernel that it was taken from."""
+"""``ReplayBackend``: a recorded trace with the same interface as a live kernel."""
 
 import logging
 import threading
@@ -16,17 +16,17 @@ from probes.recording.trace_file import Block, Header, TraceFileError, TraceRead
 log = logging.getLogger("hvoscope")
 
 Wait = Callable[[threading.Event, float], object]
-"""Waits until the event is set, or so many seconds have passed."""
+"""Waits until the event is set, at most for the given number of seconds."""
 
 REAL_TIME = 1.0
 AT_ONCE = inf
-"""Speeds: recorded seconds per second; the latter waits for nothing."""
+"""Speeds in recorded seconds per second; ``AT_ONCE`` never waits."""
 
 _QUIET_SECONDS = 0.5
 
 
 def parse_speed(text: str) -> float:
-    """Read ``real``, ``x10`` or ``max``. Raises ``ValueError``."""
+    """Parse ``real``, ``x10`` or ``max``. Raises ``ValueError``."""
     if text in ("real", "max"):
         return REAL_TIME if text == "real" else AT_ONCE
     factor = text.removeprefix("x")
@@ -35,15 +35,15 @@ def parse_speed(text: str) -> float:
     except ValueError:
         speed = 0.0
     if factor == text or not 0 < speed < inf:
-        raise ValueError(f"not a speed: {text!r} (write real, max, or xN like x10 or x0.5)")
+        raise ValueError(f"invalid speed {text!r} (expected real, max, x10, x0.5)")
     return speed
 
 
 class ReplayBackend:
-    """A ``probes.backend.Backend`` of a trace.
+    """``probes.backend.Backend`` of a recorded trace.
 
-    What it observes is the latest observation in the recording: what the recorded backend saw at
-    that moment, losses and what it could not see included.
+    ``observe`` returns the latest observation that the replay has reached, including the recorded
+    backend's lost events and unknown parts.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class ReplayBackend:
     ) -> None:
         """Open the trace at ``path``. Raises ``BackendError``.
 
-        With ``stream`` the trace plays as fast as ``records`` is read, and no faster than
-        ``speed``; without, a thread plays it. It plays once.
+        With ``stream`` the replay advances as ``records`` is read, at most at ``speed``; otherwise
+        a thread advances it. A trace is replayed once.
         """
         self._reader = TraceReader.open(path)
         self._blocks = self._reader.blocks()
@@ -69,7 +69,7 @@ class ReplayBackend:
         self._clock = clock
         self._first: Block | None = None
         self._now: Observation | None = None
-        self._began: float | None = None
+        self._started: float | None = None
         self._problem = "not started"
         self._stopping = threading.Event()
         self._reading = threading.Lock()
@@ -77,12 +77,12 @@ class ReplayBackend:
 
     @property
     def header(self) -> Header:
-        """Where the trace comes from."""
+        """Header of the trace."""
         return self._reader.header
 
     @property
     def missing(self) -> str:
-        """What a recording that was cut short lacks, one line; known once it has been played."""
+        """What is missing from a truncated recording, one line; set after it was replayed."""
         return self._reader.missing
 
     @property
@@ -93,10 +93,10 @@ class ReplayBackend:
         return Info("replay", header.kernel, header.mode, header.page_size, about)
 
     def prepare(self) -> None:
-        """Nothing: a recording needs no privilege."""
+        """Do nothing: a replay needs no privileges."""
 
     def start(self) -> None:
-        """Show how things stood at first, and begin to play. Raises ``BackendError``."""
+        """Load the first observation and start the replay. Raises ``BackendError``."""
         self._first = self._next_block()
         if self._first is None:
             raise BackendError(self.missing or f"{self._path}: the recording is empty")
@@ -107,9 +107,9 @@ class ReplayBackend:
             self._thread.start()
 
     def stop(self) -> None:
-        """End the replay and close the file."""
+        """Stop the replay and close the file."""
         self._stopping.set()
-        # A signal may have broken off start() before it came to start the thread.
+        # A signal may have interrupted start() before it started the thread.
         if self._thread is not None and self._thread.is_alive():
             self._thread.join()
         self._thread = None
@@ -117,7 +117,7 @@ class ReplayBackend:
             self._reader.close()
 
     def observe(self, parts: Collection[str] = PARTS) -> Observation:
-        """The latest recorded one, at the recorded time that the replay has reached."""
+        """Return the latest recorded observation, with the recorded time of the replay."""
         seen = self._now or Observation(0)
         if self._problem:
             probes = Probes(seen.counters, Status(ready=False, problem=self._problem))
@@ -126,16 +126,16 @@ class ReplayBackend:
         return replace(seen, time_ns=at, seconds=took).only(parts)
 
     def _time_ns(self, latest: int) -> int:
-        """CLOCK_MONOTONIC of the recording; at no finite speed, that of its latest part."""
-        if self._first is None or self._began is None or self._speed == AT_ONCE:
+        """CLOCK_MONOTONIC of the recording; with ``AT_ONCE``, that of the latest block."""
+        if self._first is None or self._started is None or self._speed == AT_ONCE:
             return latest
-        played = (self._clock() - self._began) * self._speed
+        played = (self._clock() - self._started) * self._speed
         return max(latest, self._first.observation.time_ns + int(played * 1e9))
 
     def records(self) -> Iterator[bytes]:
-        """Blocks of records in their time, until the end of the trace or ``stop``."""
+        """Yield blocks of records at their recorded times, until the trace's end or ``stop``."""
         if not self._stream:
-            raise BackendError("no event stream: make the backend with stream=True")
+            raise BackendError("this backend has no event stream: create it with stream=True")
         return self._play()
 
     def _run(self) -> None:
@@ -144,10 +144,10 @@ class ReplayBackend:
                 pass
         except TraceFileError as error:
             self._problem = str(error)
-            log.error("the replay broke off: %s", error)
+            log.error("the replay failed: %s", error)
             return
         if not self._stopping.is_set():
-            log.info("the replay is over: what is served now is how things stood at its end")
+            log.info("the replay has ended: the last recorded state is served from now on")
             if self.missing:
                 log.warning("%s", self.missing)
 
@@ -155,11 +155,11 @@ class ReplayBackend:
         block = self._first
         if block is None:
             return
-        self._began = began = self._clock()
+        self._started = started = self._clock()
         origin = block.observation.time_ns
         while block is not None:
             passed = (block.observation.time_ns - origin) / 1e9
-            yield from self._until(began + passed / self._speed)
+            yield from self._until(started + passed / self._speed)
             if self._stopping.is_set():
                 return
             self._now = block.observation
@@ -168,7 +168,7 @@ class ReplayBackend:
             block = self._next_block()
 
     def _until(self, due: float) -> Iterator[bytes]:
-        """Wait, with an empty block now and then."""
+        """Wait, yielding an empty block every ``_QUIET_SECONDS``."""
         while (left := due - self._clock()) > 0 and not self._stopping.is_set():
             self._wait(self._stopping, min(left, _QUIET_SECONDS))
             if left > _QUIET_SECONDS:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A block of a trace file: JSON and event records, compressed, with checksums.
 
-A block is a prefix and a zlib stream. Records are stored by column (every record's first byte,
-then every second byte...): most columns hardly change, so this takes a quarter of the room and
-less time than to compress records as they come.
+A block is a prefix and a zlib stream. Records are stored by column (the first byte of every record,
+then the second bytes, and so on). Most columns hardly change, so this takes a quarter of the space,
+and less time, than compressing the records in order.
 """
 
 import json
@@ -14,20 +14,20 @@ from typing import Any, NamedTuple
 from probes.events import RECORD
 
 PREFIX = struct.Struct("<4sIIIII")
-"""Tag, bytes of JSON, records, bytes stored, their CRC-32, the CRC-32 of the fields before."""
+"""Tag, bytes of JSON, records, bytes stored, their CRC-32, CRC-32 of the preceding fields."""
 
-MOST_RECORDS = 1 << 20
-_MOST_JSON = 1 << 26
+MAX_RECORDS = 1 << 20
+_MAX_JSON = 1 << 26
 FASTEST = 1
-"""Of zlib's levels. Higher ones halve the speed to save a tenth of the size."""
+"""zlib level; higher levels halve the speed and save a tenth of the size."""
 
 
 class DamagedError(ValueError):
-    """Bytes that no writer wrote; the message says what is wrong with them."""
+    """A block is damaged; the message describes how."""
 
 
 class Prefix(NamedTuple):
-    """What the block holds; sizes in bytes."""
+    """Prefix of a block; sizes in bytes."""
 
     tag: bytes
     json_size: int
@@ -39,7 +39,7 @@ class Prefix(NamedTuple):
 def pack(
     tag: bytes, content: dict[str, Any], records: bytes = b"", *, level: int = FASTEST
 ) -> bytes:
-    """Make a block of up to ``MOST_RECORDS`` back-to-back records."""
+    """Create a block of up to ``MAX_RECORDS`` back-to-back records."""
     text = json.dumps(content, separators=(",", ":")).encode()
     stored = zlib.compress(text + to_columns(records), level)
     count = len(records) // RECORD.size
@@ -49,39 +49,42 @@ def pack(
 
 
 def unpack_prefix(data: bytes) -> Prefix:
-    """Read a prefix. Raises ``DamagedError``."""
+    """Decode a prefix. Raises ``DamagedError``."""
     *fields, own_crc = PREFIX.unpack(data)
     prefix = Prefix(*fields)
     if zlib.crc32(data[:-4]) != own_crc:
-        raise DamagedError("the checksum of a block's first bytes is wrong")
-    if prefix.json_size > _MOST_JSON or prefix.records > MOST_RECORDS:
-        raise DamagedError(f"a block of {prefix.records} records is larger than any")
+        raise DamagedError("a block's prefix has a wrong checksum")
+    if prefix.json_size > _MAX_JSON or prefix.records > MAX_RECORDS:
+        raise DamagedError(
+            f"a block has {prefix.records} records and {prefix.json_size} bytes of JSON "
+            f"(expected at most {MAX_RECORDS} and {_MAX_JSON})"
+        )
     return prefix
 
 
 def unpack(prefix: Prefix, stored: bytes) -> tuple[Any, bytes]:
-    """Read a block's JSON and its records. Raises ``DamagedError``."""
+    """Decode a block's JSON and records. Raises ``DamagedError``."""
     if zlib.crc32(stored) != prefix.crc:
-        raise DamagedError("a block's checksum is wrong")
+        raise DamagedError("a block has a wrong checksum")
     size = prefix.json_size + prefix.records * RECORD.size
     unpacker = zlib.decompressobj()
     try:
         data = unpacker.decompress(stored, size + 1)
         content = json.loads(data[: prefix.json_size])
     except (zlib.error, ValueError) as error:
-        raise DamagedError(f"a block can't be unpacked ({error})") from error
+        raise DamagedError(f"a block can't be decompressed ({error})") from error
     if len(data) != size or not unpacker.eof:
-        raise DamagedError(f"a block does not unpack to {size} bytes")
+        raise DamagedError(f"a block does not decompress to {size} bytes")
     return content, from_columns(memoryview(data)[prefix.json_size :])
 
 
 def to_columns(records: bytes) -> bytes:
-    """Put the records' first bytes together, then their second bytes, and so on."""
+    """Convert records to columns: all first bytes, then all second bytes, and so on."""
     return b"".join([records[byte :: RECORD.size] for byte in range(RECORD.size)])
 
 
 def from_columns(columns: memoryview) -> bytes:
-    """Make records of columns again."""
+    """Convert columns back to records."""
     count = len(columns) // RECORD.size
     records = bytearray(len(columns))
     for byte in range(RECORD.size):

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recorded event stream as a file.
+"""The trace file format: a recorded event stream with observations.
 
 ::
 
     magic "HVOTRACE", format version (u32, little endian)
     block "HEAD"    the header
-    block "DATA"    an observation, and the records that came before it (many times)
-    block "DONE"    how the recording ended (missing when the recorder was killed)
+    block "DATA"    an observation, and the records before it (any number of blocks)
+    block "DONE"    why the recording ended (missing if the recorder was killed)
 
-Blocks are as in ``trace_block.py``. Each is written at once and needs no other, so the file is
-whole up to its last whole block wherever its writer is stopped. It is read and written from front
-to back: both ends may be pipes.
+``trace_block.py`` has the format of blocks. Each block is independent and written at once, so the
+file is valid up to its last complete block, even if its writer is killed. Files are written and
+read sequentially, so both may be pipes.
 """
 
 import os
@@ -29,10 +29,10 @@ from probes.recording import observation_json, trace_block
 from probes.recording.trace_block import PREFIX, DamagedError
 
 VERSION = 1
-"""Of the format. Keys may be added to the JSON parts without a new one."""
+"""Version of the format; not changed when keys are added to the JSON parts."""
 
 BLOCK_RECORDS = 16_384
-"""Records to put into a block: 1.5 MB, little enough for a CPU's cache."""
+"""Maximum records per written block: 1.5 MB, which fits into a CPU's cache."""
 
 _STANDARD_INPUT = Path("/dev/stdin")
 _MAGIC = b"HVOTRACE"
@@ -43,70 +43,70 @@ _KNOWN = {
     "kind": set(map(int, events.Kind)),
     "reason": set(map(int, events.Reason)),
 }
-"""Values that a field may have, where not every number has a meaning."""
+"""Valid values of fields for which not every number is valid."""
 
 
 class TraceFileError(BackendError):
-    """A file is no trace, or a damaged one; the message is one line with file and offset."""
+    """A file is not a trace or is damaged; the message is one line with file and offset."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """Where a trace comes from."""
+    """Origin of a trace."""
 
     backend: str
     kernel: str
-    """Its release, or the generation of a simulated one."""
+    """Kernel release, or the generation of a simulated kernel."""
     mode: str
     page_size: int
     monotonic_ns: int
-    """CLOCK_MONOTONIC at the start, of which are the times of a real kernel's events."""
+    """CLOCK_MONOTONIC at the start, which is also the clock of a real kernel's events."""
     wall_ns: int
-    """The time of day just then, since 1970."""
+    """Wall clock at the start, in ns since 1970."""
     generation: str = ""
-    """The simulator's name for what this kernel does, where known."""
+    """The simulator's name for this kernel's behavior; empty if not known."""
     machine: str = ""
-    """As ``uname -m`` says."""
+    """Architecture (``uname -m``)."""
     cpus: int = 0
     nodes: tuple[int, ...] = ()
     probes: tuple[ProbeStatus, ...] = ()
-    """Functions and ways to attach, by step."""
+    """Hooked functions and attach types, by step."""
     hvoscope: str = ""
-    """The version that recorded it."""
+    """Version of hvoscope that recorded the trace."""
     event_version: int = events.VERSION
     notes: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever else a reader should know."""
+    """Additional information for readers."""
 
     def about(self) -> str:
-        """One line for people: what was recorded, and when."""
-        began = datetime.fromtimestamp(self.wall_ns / 1e9, UTC)
+        """Summary in one line: what was recorded, and when."""
+        start = datetime.fromtimestamp(self.wall_ns / 1e9, UTC)
         how = f"{self.backend}, {self.mode}"
-        return f"{self.kernel} ({how}), recorded {began:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.kernel} ({how}), recorded {start:%Y-%m-%d %H:%M:%S} UTC"
 
 
 class Block(NamedTuple):
-    """Whole records, and how things stood then: at the last look, a second before at most."""
+    """Event records, and the latest observation at that time, at most a second old."""
 
     observation: Observation
     records: bytes
 
 
 class Done(NamedTuple):
-    """The end of a recording that was not killed."""
+    """End of a complete recording."""
 
     events: int
     """Records in the file."""
     reason: str
-    """What ended it."""
+    """Why the recording ended."""
 
 
 class TraceWriter:
-    """Writes one trace. What was written before an ``OSError`` stays whole."""
+    """Writes one trace. Blocks written before an ``OSError`` remain valid."""
 
     def __init__(self, file: BinaryIO, header: Header, *, level: int = trace_block.FASTEST) -> None:
         """Write ``header`` to ``file``, which must be unbuffered. Raises ``OSError``.
 
-        ``level`` is zlib's, up to 9.
+        ``level`` is the zlib level, up to 9.
         """
         self._file = file
         self._level = level
@@ -115,13 +115,13 @@ class TraceWriter:
         self._write(_START.pack(_MAGIC, VERSION) + trace_block.pack(_HEAD, asdict(header)))
 
     def write(self, now: Observation, records: bytes) -> None:
-        """Add back-to-back records and an observation made after them. Raises ``OSError``."""
+        """Write back-to-back records and an observation made after them. Raises ``OSError``."""
         content = observation_json.to_json(now)
         self._write(trace_block.pack(_DATA, content, records, level=self._level))
         self.events += len(records) // events.RECORD.size
 
     def finish(self, reason: str) -> None:
-        """Say that this is all. Raises ``OSError``; to close the file is the caller's."""
+        """Write the end of the recording; does not close the file. Raises ``OSError``."""
         self._write(trace_block.pack(_DONE, Done(self.events, reason)._asdict()))
 
     def _write(self, data: bytes) -> None:
@@ -130,25 +130,25 @@ class TraceWriter:
             while left:
                 left = left[self._file.write(left) :]
         except OSError:
-            with suppress(OSError):  # a pipe or a device has no end to cut off
+            with suppress(OSError):  # a pipe or a device can't be truncated
                 self._file.truncate(self.bytes)
             raise
         self.bytes += len(data)
 
 
 class TraceReader:
-    """Reads one trace, front to back. Whatever is wrong with it is a ``TraceFileError``."""
+    """Reads one trace sequentially. Raises ``TraceFileError`` for every error."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
-        """Read the header; ``name`` is the file's, for messages. ``close`` closes it."""
+        """Read the header; ``name`` is used in messages. ``close`` closes the file."""
         self._file = file
         self._name = name
         self._offset = 0
         self._block_at = 0
         self.done: Done | None = None
-        """Set at the end of a recording that was not killed."""
+        """Set at the end of a complete recording."""
         self.missing = ""
-        """What a file that ends too early lacks, one line; set at its end."""
+        """What is missing from a truncated file, one line; set at its end."""
         self._check_start()
         self.header = self._read_header()
 
@@ -156,7 +156,7 @@ class TraceReader:
     def open(cls, path: Path) -> Self:
         """Open the file at ``path`` and read its header.
 
-        Standard input is read where it stands, and need not be one that can be opened again.
+        /dev/stdin is read through descriptor 0, because not every standard input can be reopened.
         """
         try:
             file = os.fdopen(os.dup(0), "rb") if path == _STANDARD_INPUT else path.open("rb")
@@ -173,7 +173,7 @@ class TraceReader:
         self._file.close()
 
     def blocks(self) -> Iterator[Block]:
-        """Yield every whole block, once."""
+        """Yield every complete block, once."""
         while True:
             with self._explained():
                 block = self._next_block()
@@ -184,14 +184,14 @@ class TraceReader:
     def _check_start(self) -> None:
         start = self._take(_START.size)
         if not start or not start.startswith(_MAGIC[: len(start)]):
-            raise self._error(0, "no hvoscope trace (hvoscope record makes one)")
+            raise self._error(0, "not an hvoscope trace (`hvoscope record` creates one)")
         if len(start) < _START.size:
             raise self._error(len(start), "the file ends before its header")
         _, version = _START.unpack(start)
         if version != VERSION:
             raise self._error(
                 len(_MAGIC),
-                f"trace format {version}, and this hvoscope reads {VERSION}: use the hvoscope "
+                f"unsupported trace format {version} (expected {VERSION}): use the hvoscope "
                 "that recorded it, or a newer one",
             )
 
@@ -205,8 +205,8 @@ class TraceReader:
                 raise DamagedError("the file has no header")
             if content["event_version"] != events.VERSION:
                 raise DamagedError(
-                    f"event records of version {content['event_version']}, and this hvoscope "
-                    f"reads {events.VERSION}"
+                    f"unsupported event record version {content['event_version']} (expected "
+                    f"{events.VERSION})"
                 )
             content["nodes"] = tuple(content["nodes"])
             content["probes"] = tuple(map(observation_json.probe_from_json, content["probes"]))
@@ -221,12 +221,12 @@ class TraceReader:
             _check_records(records)
             return Block(observation_json.from_json(content), records)
         if tag != _DONE:
-            raise DamagedError(f"a block of an unknown kind, {tag!r}")
+            raise DamagedError(f"a block has the unknown tag {tag!r}")
         self.done = Done(content["events"], content["reason"])
         return None
 
     def _read(self) -> tuple[bytes, Any, bytes] | None:
-        """Tag, JSON and records of a block; None, and ``missing`` set, where the file ends."""
+        """Return tag, JSON and records of a block; at the file's end set ``missing`` instead."""
         self._block_at = self._offset
         start = self._take(PREFIX.size)
         if len(start) == PREFIX.size:
@@ -243,7 +243,7 @@ class TraceReader:
         return None
 
     def _take(self, size: int) -> bytes:
-        """So many bytes, or what is left of the file; a buffered file waits for a slow pipe."""
+        """Read ``size`` bytes, or fewer at the end; a buffered file waits for a slow pipe."""
         try:
             data = self._file.read(size)
         except OSError as error:
@@ -253,11 +253,11 @@ class TraceReader:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Make an error in what a block holds one line that says where."""
+        """Convert errors in a block's contents to one line with the block's offset."""
         try:
             yield
         except (KeyError, TypeError) as error:
-            raise self._error(self._block_at, f"a block lacks something: {error}") from error
+            raise self._error(self._block_at, f"a block has invalid JSON: {error}") from error
         except ValueError as error:
             raise self._error(self._block_at, str(error)) from error
 
@@ -266,7 +266,7 @@ class TraceReader:
 
 
 def _check_records(records: bytes) -> None:
-    """Refuse records that nobody downstream could read. Raises ``DamagedError``."""
+    """Reject records that consumers can't decode. Raises ``DamagedError``."""
     for name, known in _KNOWN.items():
         if unknown := set(records[events.offset_of(name) :: events.RECORD.size]) - known:
-            raise DamagedError(f"an event record of the unknown {name} {min(unknown)}")
+            raise DamagedError(f"an event record has the unknown {name} {min(unknown)}")

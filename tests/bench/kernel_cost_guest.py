@@ -19,7 +19,7 @@ from typing import Any
 
 from probes.events import RECORD
 from probes.geometry import MIB
-from probes.kernel.hooks import make_plan
+from probes.kernel.hooks import select_hooks
 from probes.kernel.host import Host
 from probes.kernel.kallsyms import read_symbols
 from probes.live.backend import LiveBackend
@@ -195,7 +195,7 @@ def bpftrace(kind: str) -> Iterator[Notes]:
     """The same counts and histograms by bpftrace."""
     functions = {
         step.step: step.hooks[0].symbol
-        for step in make_plan(read_symbols(Host().proc / "kallsyms"))
+        for step in select_hooks(read_symbols(Host().proc / "kallsyms"))
     }
     entry, at_return = KINDS[kind]
     text = (PEERS / "count.bt").read_text()

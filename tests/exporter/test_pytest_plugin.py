@@ -101,7 +101,7 @@ def test_events_of_the_kernel(hvo_kernel: SimulatedKernel) -> None:
 @pytest.mark.parametrize(
     ("operation", "says"),
     [
-        ("grow 2MB none", "the count must be a whole number above 0, not 'none'"),
+        ("grow 2MB none", "invalid count 'none' .expected a number above 0"),
         ("grow 3MB 1", "this kernel has huge pages of 2MB, 1GB"),
         ("shrink 2MB 1", "the pool has 0 pages"),
     ],

@@ -21,7 +21,7 @@ from probes.live.backend import LiveBackend
 from probes.observation import Observation, known
 from probes.operations import parse_operation
 from probes.preflight.facts import Facts
-from probes.preflight.free_memory import look
+from probes.preflight.free_memory import sample_flags
 from tests.kernel.workload import (
     Notes,
     exporter,
@@ -152,8 +152,8 @@ def main() -> None:
     notes: Notes = {"release": os.uname().release, "count": count_every_way(operations)}
     if cycles:
         notes |= {
-            "may_leave_heads": Facts(Host()).may_leave_heads,
-            "free_memory": look(Path("/proc"), FRAMES_A_STRUCT_PAGE_FRAME)._asdict(),
+            "may_leave_heads": Facts(Host()).may_leave_stale_heads,
+            "free_memory": sample_flags(Path("/proc"), FRAMES_A_STRUCT_PAGE_FRAME)._asdict(),
             "from_cache": count_from_cache([op for op in FROM_CACHE if op in operations]),
             "die": die(out),
             "start_and_stop": start_and_stop(cycles),

@@ -266,7 +266,7 @@ def test_what_check_says_of_freed_memory_is_so(seen_whole: Observation) -> None:
     assert seen_whole.notes["may_leave_heads"] == (seen_whole.leg in HEADS_LEFT)
     memory = seen_whole.notes["free_memory"]
     assert memory["free"] > 10_000
-    assert (memory["marked"] > 0) == (seen_whole.leg in HEADS_LEFT)
+    assert (memory["stale"] > 0) == (seen_whole.leg in HEADS_LEFT)
 
 
 def test_batches(seen_whole: Observation) -> None:

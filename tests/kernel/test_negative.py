@@ -24,8 +24,8 @@ STATES_LEG = "debian-6.1"
 
 # Name of the one finding that is a problem, and a part of what it says.
 PROBLEM = {
-    "debian-5.10": ("hvo", "this kernel has no HugeTLB vmemmap optimisation"),
-    "patched-slob": ("struct page", "56 bytes, no power of two"),
+    "debian-5.10": ("hvo", "this kernel has no HugeTLB vmemmap optimization"),
+    "patched-slob": ("struct page", "56 bytes, not a power of two"),
 }
 
 Notes = Mapping[str, Any]

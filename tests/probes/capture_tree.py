@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captures what probes/kernel/hugetlb_state.py reads of the running machine, for tests elsewhere.
+"""Captures the files that probes/kernel/hugetlb_state.py reads on this machine, as test data.
 
-``python -m tests.probes.capture_tree "HOW IT CAME TO BE SO" > tests/data/trees/NAME.json``. It
-needs no root. Nothing is ever edited by hand in such a file.
+``python -m tests.probes.capture_tree "HOW THE STATE WAS CREATED" > tests/data/trees/NAME.json``.
+Needs no root. Never edit such a file by hand.
 """
 
 import json
@@ -33,7 +33,7 @@ _FILES = (
 
 
 def captured(how: str) -> dict[str, Any]:
-    """The running machine. The sizes of structs are kept instead of 5 MB of BTF."""
+    """Capture the running machine, with struct sizes instead of 5 MB of BTF."""
     host = Host()
     return {
         "how": how,
@@ -46,7 +46,7 @@ def captured(how: str) -> dict[str, Any]:
 
 
 def restored(root: Path, file: Path) -> Host:
-    """A captured machine as files below ``root``."""
+    """Write a captured machine as files below ``root``."""
     tree = json.loads(file.read_text())
     host = make_host(root, tree["files"])
     blob = root / BTF

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A machine on which everything is in order, as files; tests take from it what they are about."""
+"""A machine without problems, as files, which tests change."""
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
 from probes.kernel.host import Host
+from probes.preflight import Finding, examine
 from tests.probes import trees
 from tests.probes.trees import make_host
 
@@ -43,7 +44,7 @@ OPTIONS = (
     "DEBUG_INFO_BTF",
 )
 
-IN_ORDER: Mapping[str, str | bytes] = {
+WORKING: Mapping[str, str | bytes] = {
     KALLSYMS: "\n".join(f"ffffffff81000000 t {name}" for name in SYMBOLS_6_1),
     "proc/cmdline": "root=/dev/vda quiet\n",
     SYSCTL: "1\n",
@@ -64,12 +65,12 @@ IN_ORDER: Mapping[str, str | bytes] = {
 
 
 def kallsyms(*names: str) -> str:
-    """A kallsyms file with these symbols."""
+    """Return a kallsyms file with these symbols."""
     return "\n".join(f"ffffffff81000000 t {name}" for name in names)
 
 
 def config(*lacking: str) -> str:
-    """A kernel configuration in order, but for these options."""
+    """Return a complete kernel configuration without these options."""
     return "".join(
         f"# CONFIG_{name} is not set\n" if name in lacking else f"CONFIG_{name}=y\n"
         for name in OPTIONS
@@ -77,16 +78,23 @@ def config(*lacking: str) -> str:
 
 
 def btf(struct_page_size: int, name: str = "page") -> bytes:
-    """BTF (Documentation/bpf/btf.rst) of one struct without members."""
+    """Return BTF (Documentation/bpf/btf.rst) of one struct without members."""
     return trees.btf({name: struct_page_size})
 
 
 def machine(root: Path, changes: Mapping[str, str | bytes | None], kind: str = "x86_64") -> Host:
-    """The machine in order, with ``changes``: other contents, or None for no such file."""
-    files = {**IN_ORDER, CONFIG: config(), BTF: btf(64), **changes}
+    """Write a working machine with ``changes``: other contents, or None for no such file."""
+    files = {**WORKING, CONFIG: config(), BTF: btf(64), **changes}
     host = make_host(root, {name: text for name, text in files.items() if isinstance(text, str)})
     for name, blob in files.items():
         if isinstance(blob, bytes):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes(blob)
     return dataclasses.replace(host, machine=kind, boot=root / "boot")
+
+
+def finding_of(root: Path, name: str, changes: Mapping[str, str | bytes | None]) -> Finding:
+    """Return the finding of this name, on a working machine with ``changes``."""
+    findings = examine(machine(root, changes), root / "dist")
+    (finding,) = (finding for finding in findings if finding.name == name)
+    return finding

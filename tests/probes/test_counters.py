@@ -21,7 +21,7 @@ def nonzero(counters: Counters) -> dict[tuple[str, str, int, int], int]:
     return {(slot.family, slot.detail, *key): n for (slot, key), n in counters.totals.items() if n}
 
 
-def test_an_optimised_and_restored_page() -> None:
+def test_one_optimized_and_restored_page_counts_8_and_7_ptes() -> None:
     page = Event(order=9, node=1)
     counters = reduce(
         [
@@ -56,7 +56,7 @@ def test_an_optimised_and_restored_page() -> None:
     assert counters.durations["restore", 9].counts[-1] == 1
 
 
-def test_failures_and_skips_save_nothing() -> None:
+def test_failures_and_skips_count_no_frames() -> None:
     def exits(kind: Kind, ret: int = 0, reason: Reason = Reason.NONE) -> Event:
         return Event(kind=kind, ret=ret, reason=reason, order=9, duration_ns=1)
 
@@ -71,7 +71,7 @@ def test_failures_and_skips_save_nothing() -> None:
             exits(Kind.OPTIMIZE_EXIT, 0, Reason.UNKNOWN),
             exits(Kind.RESTORE_EXIT, -12),
             exits(Kind.RESTORE_EXIT, -5),
-            exits(Kind.RESTORE_EXIT),  # was never optimised
+            exits(Kind.RESTORE_EXIT),  # was never optimized
         ]
     )
     assert nonzero(counters) == {
@@ -90,12 +90,12 @@ def test_failures_and_skips_save_nothing() -> None:
     assert sum(counters.durations["restore", 9].counts) == 2
 
 
-def test_a_page_skipped_for_no_reason_was_skipped_for_an_unknown_one() -> None:
+def test_a_skip_without_reason_counts_as_unknown() -> None:
     counters = reduce([Event(kind=Kind.OPTIMIZE_EXIT, order=9, reason=Reason.NONE)])
     assert nonzero(counters) == {("hugepages_skipped", "unknown", 9, 0): 1}
 
 
-def test_known_keys_are_zero_and_unknown_ones_absent() -> None:
+def test_given_keys_are_zero_and_other_keys_are_absent() -> None:
     counters = reduce([], [PageKey(18, 2)])
     assert set(counters.totals) == {(slot, PageKey(18, 2)) for slot in SLOTS}
     assert set(counters.totals.values()) == {0}
@@ -104,7 +104,7 @@ def test_known_keys_are_zero_and_unknown_ones_absent() -> None:
     assert Counters().total("frames_freed") is None
 
 
-def test_total_sums_sizes_and_nodes_of_one_detail() -> None:
+def test_total_sums_one_detail_over_sizes_and_nodes() -> None:
     counters = Counters(
         {
             (Slot("frames_allocated", "head"), PageKey(9, 0)): 3,
@@ -149,7 +149,7 @@ def test_durations_that_a_kernel_has_are_zero_from_the_start() -> None:
 
 
 @given(st.integers(0, 2**63))
-def test_a_duration_falls_into_the_first_bucket_that_holds_it(duration: int) -> None:
+def test_bucket_of_is_the_first_bound_not_below_the_duration(duration: int) -> None:
     index = bucket_of(duration)
     assert index == len(BUCKETS_NS) or duration <= BUCKETS_NS[index]
     assert index == 0 or duration > BUCKETS_NS[index - 1]

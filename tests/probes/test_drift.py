@@ -20,48 +20,48 @@ def counters(freed: int = 0, head: int = 0, restored: int = 0, epoch: int = 0) -
     )
 
 
-def begun(memmap: Mapping[str, int] = MEMMAP) -> Drift:
+def drift_with_baseline(memmap: Mapping[str, int] = MEMMAP) -> Drift:
     drift = Drift()
     drift.frames(counters(), memmap)
     return drift
 
 
-def test_frames_that_left_the_memmap_were_counted() -> None:
-    drift = begun()
+def test_drift_is_0_if_counted_frames_left_the_memmap() -> None:
+    drift = drift_with_baseline()
     assert drift.frames(counters(8, 1), {"boot": 92, "runtime": 11}) == 0
     assert drift.frames(counters(8, 1, 7), {"boot": 92, "runtime": 18}) == 0
 
 
-def test_frames_that_one_side_did_not_see() -> None:
-    drift = begun()
+def test_drift_is_the_difference_if_one_side_missed_frames() -> None:
+    drift = drift_with_baseline()
     assert drift.frames(counters(7), MEMMAP) == 7
     assert drift.frames(counters(7), {"boot": 80, "runtime": 10}) == -13
 
 
-def test_the_first_observation_is_the_baseline() -> None:
+def test_the_first_observation_sets_the_baseline() -> None:
     assert Drift().frames(counters(509), MEMMAP) == 0
 
 
-def test_it_begins_again_where_the_counters_do() -> None:
-    drift = begun()
+def test_a_new_epoch_of_the_counters_sets_a_new_baseline() -> None:
+    drift = drift_with_baseline()
     assert drift.frames(counters(7), MEMMAP) == 7
     assert drift.frames(counters(epoch=1), MEMMAP) == 0
     assert drift.frames(counters(23, epoch=1), MEMMAP) == 23
 
 
-def test_a_kernel_that_does_not_count_has_none() -> None:
+def test_drift_is_absent_without_memmap_counters() -> None:
     for memmap in ({}, {"runtime": 10}):
-        seen = begun(memmap).frames(counters(), memmap)
+        seen = drift_with_baseline(memmap).frames(counters(), memmap)
         assert isinstance(seen, Absent)
         assert "nr_memmap_pages" in seen.reason
 
 
-def test_probes_that_do_not_count_have_none() -> None:
-    seen = begun().frames(Counters(), MEMMAP)
+def test_drift_is_absent_without_frame_counters() -> None:
+    seen = drift_with_baseline().frames(Counters(), MEMMAP)
     assert seen == Absent("the probes do not count frames freed and allocated")
     assert net_freed(Counters({(Slot("frames_freed"), PageKey(9, 0)): 7})) is None
 
 
-def test_a_memmap_counter_that_falls_below_zero_is_no_drift() -> None:
-    drift = begun({"boot": 131072, "runtime": 7})
+def test_a_negative_memmap_counter_causes_no_drift() -> None:
+    drift = drift_with_baseline({"boot": 131072, "runtime": 7})
     assert drift.frames(counters(14343), {"boot": 131072, "runtime": -14336}) == 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What belongs together is read at one moment, each source once, and fails by itself."""
+"""Consistent reads of counters and memmap, one read per source, and isolation of failures."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from pathlib import Path, PosixPath
 from typing import Any, ClassVar
 
 from probes.counters import Counters, PageKey, Slot
-from probes.drift import MOVING
+from probes.drift import COUNTERS_CHANGING
 from probes.kernel.host import Host
 from probes.kernel.hugetlb_state import KernelState
 from probes.observation import (
@@ -39,32 +39,32 @@ def freed(frames: int) -> Probes:
 
 
 class Kernel:
-    """Probes and state that a test moves by hand."""
+    """Probes and HugeTLB state controlled by a test."""
 
     def __init__(self) -> None:
         self.freed = 0
         self.memmap = 110
         self.during: Callable[[], None] = lambda: None
-        """Happens while the memmap is read."""
-        self.looks: Counter[str] = Counter()
+        """Called while the memmap is read."""
+        self.reads: Counter[str] = Counter()
 
-    def take(self) -> int:
-        self.looks["take"] += 1
+    def copy(self) -> int:
+        self.reads["copy"] += 1
         return self.freed
 
-    def read(self, taken: int) -> Probes:
-        self.looks["read"] += 1
-        return freed(taken)
+    def decode(self, raw: int) -> Probes:
+        self.reads["decode"] += 1
+        return freed(raw)
 
     def pools(self) -> Pools:
-        self.looks["pools"] += 1
+        self.reads["pools"] += 1
         return Pools()
 
     def switch(self) -> bool | Absent:
         return True
 
     def memmap_pages(self) -> Mapping[str, int]:
-        self.looks["memmap"] += 1
+        self.reads["memmap"] += 1
         pages = {"boot": 100, "runtime": self.memmap - 100}
         self.during()
         return pages
@@ -80,11 +80,11 @@ class Kernel:
 def observer(kernel: Kernel) -> Observer[int]:
     seconds = count()
     return Observer(
-        kernel.take, kernel.read, kernel, clock=lambda: 509, timer=lambda: float(next(seconds))
+        kernel.copy, kernel.decode, kernel, clock=lambda: 509, timer=lambda: float(next(seconds))
     )
 
 
-def test_everything_at_once() -> None:
+def test_observe_returns_all_parts_with_their_read_times() -> None:
     kernel = Kernel()
     watcher = observer(kernel)
     watcher.observe((DRIFT,))
@@ -96,14 +96,14 @@ def test_everything_at_once() -> None:
     assert seen.seconds == dict.fromkeys(PARTS, 1.0)
 
 
-def test_on_a_quiet_kernel_each_source_is_read_once() -> None:
+def test_on_an_idle_kernel_each_source_is_read_once() -> None:
     kernel = Kernel()
     observer(kernel).observe()
-    # A copy of the counters is cheap; they are summed once.
-    assert kernel.looks == {"take": 2, "memmap": 1, "read": 1, "pools": 1}
+    # Copying the counters is cheap; they are decoded once.
+    assert kernel.reads == {"copy": 2, "memmap": 1, "decode": 1, "pools": 1}
 
 
-def test_counters_and_memmap_are_of_the_same_moment() -> None:
+def test_counters_and_memmap_are_read_at_the_same_moment() -> None:
     kernel = Kernel()
     watcher = observer(kernel)
     watcher.observe((DRIFT,))
@@ -118,21 +118,21 @@ def test_counters_and_memmap_are_of_the_same_moment() -> None:
     assert known(seen.memmap) == Memmap({"boot": 100, "runtime": -4}, 14 * 4096)
 
 
-def test_a_kernel_that_never_rests_has_no_drift_but_all_the_rest() -> None:
+def test_constantly_changing_counters_make_only_drift_absent() -> None:
     kernel = Kernel()
     kernel.during = kernel.grow
     seen = observer(kernel).observe()
-    assert seen.drift == MOVING
+    assert seen.drift == COUNTERS_CHANGING
     assert seen.status == READY
     assert isinstance(seen.memmap, Memmap)
 
 
-def test_only_what_is_asked_for() -> None:
+def test_only_the_requested_parts_are_read() -> None:
     kernel = Kernel()
     seen = observer(kernel).observe((PROBES,))
     assert (seen.pools, seen.switch, seen.memmap, seen.drift) == (NOT_ASKED,) * 4
     assert set(seen.seconds) == {PROBES}
-    assert kernel.looks["pools"] == 0
+    assert kernel.reads["pools"] == 0
 
 
 def broken(kernel: Kernel, name: str) -> Kernel:
@@ -143,11 +143,11 @@ def broken(kernel: Kernel, name: str) -> Kernel:
     return kernel
 
 
-def test_a_part_that_fails_costs_no_other() -> None:
+def test_a_failed_part_does_not_affect_the_others() -> None:
     gone = Failed("OSError: gone")
     for name, parts in {
-        "take": {"probes", "drift"},
-        "read": {"probes", "drift"},
+        "copy": {"probes", "drift"},
+        "decode": {"probes", "drift"},
         "pools": {"pools"},
         "switch": {"switch"},
         "memmap_pages": {"memmap", "drift"},
@@ -155,13 +155,13 @@ def test_a_part_that_fails_costs_no_other() -> None:
     }.items():
         seen = observer(broken(Kernel(), name)).observe()
         assert {part for part in PARTS if getattr(seen, part) == gone} == parts, name
-    assert observer(broken(Kernel(), "take")).observe().status == Status(
+    assert observer(broken(Kernel(), "copy")).observe().status == Status(
         False, problem="the probes can't be read: OSError: gone"
     )
 
 
 class Counting(PosixPath):
-    """A path that counts what is read below it, and listed."""
+    """A path that counts the reads of files and folders below it."""
 
     reads: ClassVar[Counter[str]] = Counter()
 
@@ -185,7 +185,7 @@ def test_an_observation_reads_each_file_of_the_kernel_once(tmp_path: Path) -> No
     host = Host(proc=Counting(made.proc), sys=Counting(made.sys), release=made.release)
     Counting.reads.clear()
     kernel = Kernel()
-    seen = Observer(kernel.take, kernel.read, KernelState(host)).observe()
+    seen = Observer(kernel.copy, kernel.decode, KernelState(host)).observe()
     assert not [part for part in PARTS if isinstance(getattr(seen, part), Failed)]
     assert {Path(name).name for name in files} <= set(Counting.reads)
     assert set(Counting.reads.values()) == {1}

@@ -16,24 +16,24 @@ from probes.operations import Operation, parse_operation
         ("hvo off", Operation("hvo", on=False)),
     ],
 )
-def test_operations_are_read_and_written_alike(text: str, operation: Operation) -> None:
+def test_operations_parse_and_format_to_the_same_text(text: str, operation: Operation) -> None:
     assert parse_operation(text) == operation
     assert str(operation) == text
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("", "not an operation"),
-        ("enlarge 2MB 3", "not an operation: 'enlarge 2MB 3'"),
-        ("grow 2MB", "not an operation"),
-        ("hvo maybe", "not an operation"),
-        ("grow 2MB 0", "the count must be a whole number above 0, not '0'"),
-        ("grow 2MB -1", "above 0, not '-1'"),
-        ("grow 2MB x", "above 0, not 'x'"),
-        ("grow two 3", "'grow two 3': not a size: 'two'"),
+        ("", "invalid operation ''"),
+        ("enlarge 2MB 3", "invalid operation 'enlarge 2MB 3' .expected 'grow 2MB 23'"),
+        ("grow 2MB", "invalid operation 'grow 2MB'"),
+        ("hvo maybe", "invalid operation 'hvo maybe'"),
+        ("grow 2MB 0", "'grow 2MB 0': invalid count '0' .expected a number above 0"),
+        ("grow 2MB -1", "invalid count '-1'"),
+        ("grow 2MB x", "invalid count 'x'"),
+        ("grow two 3", "invalid operation 'grow two 3': invalid size 'two'"),
     ],
 )
-def test_what_is_wrong_is_named(text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_an_invalid_operation_is_rejected_with_the_reason(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_operation(text)

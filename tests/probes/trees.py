@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small /proc, /sys and /lib/modules trees, as files."""
+"""Helpers that write small /proc, /sys and /lib/modules trees."""
 
 import struct
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from probes.kernel.host import Host
 
 
 def make_host(root: Path, files: Mapping[str, str]) -> Host:
-    """Write ``files`` (path below ``root`` -> contents) and return the host made of them."""
+    """Write ``files`` (path below ``root`` -> contents) and return a host that uses them."""
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,7 +24,7 @@ def make_host(root: Path, files: Mapping[str, str]) -> Host:
 
 
 def btf(sizes: Mapping[str, int]) -> bytes:
-    """BTF (Documentation/bpf/btf.rst) of structs without members."""
+    """Return BTF (Documentation/bpf/btf.rst) of structs without members."""
     strings, types = b"\0", b""
     for name, size in sizes.items():
         types += struct.pack("<III", len(strings), 4 << 24, size)

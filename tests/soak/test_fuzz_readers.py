@@ -17,7 +17,7 @@ from probes.kernel.host import Host
 from probes.kernel.hugetlb_state import KernelState
 from probes.kernel.kallsyms import read_symbols
 from probes.preflight.command_line import values_of
-from tests.probes.preflight.test_command_line import NAME, as_c_reads, as_we_read
+from tests.probes.preflight.test_command_line import NAME, formatted, oracle_output
 from tests.probes.trees import make_host
 from tests.soak.mutate import mutations
 
@@ -224,11 +224,11 @@ def command_lines() -> Iterator[bytes]:
 def test_command_lines(tmp_path: Path) -> None:
     """Parsing equals that of C code, character by character."""
     lines = [data.decode("ascii", "replace").encode() for data in command_lines()]
-    reported = as_c_reads(tmp_path, lines)
+    reported = oracle_output(tmp_path, lines)
     assert len(reported) == len(lines)
     given = 0
     for line, words in zip(lines, reported, strict=True):
-        assert as_we_read(line.decode()) == words.decode(), line
+        assert formatted(line.decode()) == words.decode(), line
         given += bool(values_of(line.decode(), NAME))
     assert given > INPUTS / 2
 

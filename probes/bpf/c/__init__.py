@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The BPF program and the event record's C header, as package data."""
+"""C sources of the BPF program and of the event record, as package data."""

@@ -1,63 +1,64 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The kernel side of hvoscope: what every probe does, whichever function it
- * sits on and however it is attached.
+ * The BPF program of hvoscope: handlers of all probes, independent of the kernel
+ * function and of the attach type.
  *
- * An operation (optimise or restore one huge page) runs in one task from enter
- * to exit. Between the two, its state lives at the task's place; the totals are
- * committed at the exit, so a rolled-back attempt never looks like a saving. Of
- * an exit that the kernel will not tell of, the last PTE takes the place, or the
- * end of the walk.
+ * An operation (optimize or restore one huge page) runs in one task from enter
+ * to exit, and its state is in the task's slot. Totals are updated at the exit,
+ * so a rolled-back attempt is never counted as a saving. If the kernel drops the
+ * return, the last PTE or the end of the walk replaces the exit.
  *
- * No kernel struct is named here but pt_regs, whose layout is fixed.
- * probes/bpf/program.py puts it together: hvo_event.h, the definitions that it
- * made for this kernel, hvo_operation.h, hvo_stream.h, hvo_kernel.h,
- * hvo_counts.h, this, and an entry point for each hook. Defined are:
+ * The only kernel struct used here is pt_regs, whose layout is fixed.
+ * probes/bpf/program.py concatenates hvo_event.h, the definitions for this
+ * kernel, hvo_operation.h, hvo_stream.h, hvo_kernel.h, hvo_counts.h, this file,
+ * and an entry point for each hook. The definitions are:
  *   HVO_PAGE_SIZE, HVO_STRUCT_PAGE_SIZE       bytes
- *   HVO_HSTATE_ORDER, HVO_PAGE_FLAGS          byte offsets, from BTF or the kernel's headers
+ *   HVO_HSTATE_ORDER, HVO_PAGE_FLAGS          byte offsets, from BTF or the kernel headers
  *   HVO_WALK_NR_WALKED, HVO_WALK_HEAD,
- *   HVO_WALK_REUSE_ADDR                       the same, of struct vmemmap_remap_walk; -1: not known
+ *   HVO_WALK_REUSE_ADDR                       offsets in struct vmemmap_remap_walk; -1: not known
  *   HVO_WALK_SKIPS                            1: a walk without a page to map skips its first PTE
  *   HVO_NODES_SHIFT                           bits of the node number in page->flags
- *   HVO_PTE_PROBES                            1: PTEs are counted by probes, 0: by the walk
- *   HVO_RANGE_ENTRIES                         1: ranges are seen to begin, 0: at most to end
+ *   HVO_PTE_PROBES                            1: probes count the PTEs, 0: the walk does
+ *   HVO_RANGE_ENTRIES                         1: entries of range functions are probed
  *   HVO_BATCHES                               1: this kernel has batches
- *   HVO_STREAM, HVO_STREAM_PAGES              event stream wanted, and its size in pages
- *   HVO_WAKE_EVERY                            records of a CPU, a power of two
+ *   HVO_STREAM, HVO_STREAM_PAGES              1: with event stream; its size in pages
+ *   HVO_WAKE_EVERY                            records per CPU between wakeups, a power of two
  *   HVO_CPUS, struct hvo_block, HVO_SLOT_*,
  *   HVO_DIAG_*, HVO_DURATION_*, HVO_BUCKETS,
  *   hvo_bucket(), hvo_size_index(), HVO_NODES the counters (probes/bpf/layout.py)
  */
 
 /*
- * Its return never came, and was not known to be dropped: another return probe's
- * trampoline stood in the place of ours, or the kernel did not run the program
- * of a trampoline in which another task was preempted (recursion_misses). With
- * its last PTE it was done; without, whether it did anything can't be told.
+ * End an operation whose return was missed. Causes that were not detected at the
+ * entry: the trampoline of another return probe replaced ours, or the kernel did
+ * not run a trampoline's program because another task was preempted in it
+ * (recursion_misses). If the last PTE was seen, the operation is complete;
+ * otherwise its result is unknown and it is not counted.
  */
-static __always_inline void give_up(struct place *place, struct operation *op, u64 task)
+static __always_inline void
+finish_without_return(struct task_slot *slot, struct operation *op, u64 task)
 {
-	if (!op->dropped)	/* else it was counted when it began */
-		missed(op->restoring);
+	if (!op->dropped)	/* otherwise counted at the entry */
+		count_missed(op->restoring);
 	if (op->done_ns) {
-		finish_either(place, op, task, op->done_ns);
+		finish_either(slot, op, task, op->done_ns);
 		return;
 	}
-	emit_rest(op);
-	end_operation(place, task);
+	flush_records(op);
+	end_operation(slot, task);
 }
 
 /*
- * A function of an operation begins. `hook` is its number among those of the
- * step: 1 is the only one that calls another, 0. `dropped`: its return will not
- * be seen.
+ * Entry of a function of an operation. `hook` is its number within the step;
+ * function 1 calls function 0, no other nesting exists. `dropped`: the kernel
+ * will drop its return.
  */
 static __always_inline void
 on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped)
 {
 	u64 task = bpf_get_current_pid_tgid();
-	struct place *place = place_of(task);
-	struct operation *op = place ? operation_at(place, task) : 0;
+	struct task_slot *slot = task_slot_of(task);
+	struct operation *op = slot ? operation_at(slot, task) : 0;
 	u32 order = order_of(hstate, typed);
 	int node = node_of(head, typed);
 	int size_index = hvo_size_index(order);
@@ -65,26 +66,26 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped)
 	u8 reason;
 	struct report r;
 
-	if (!place || !setting(SETTING_ARMED))
+	if (!slot || !setting(SETTING_ARMED))
 		return;
 	if (dropped)
-		missed(restoring);
+		count_missed(restoring);
 	if (op && op->head == head && op->restoring == restoring && !hook && op->hook) {
 		if (dropped)
-			op->untold = 1;
+			op->result_missed = 1;
 		else
 			op->depth++;
 		return;
 	}
-	if (op)	/* its end never came */
-		give_up(place, op, task);
+	if (op)	/* the previous operation's return was missed */
+		finish_without_return(slot, op, task);
 	if (size_index < 0 || node >= HVO_NODES) {
 		COUNT_DIAG(HVO_DIAG_MAP_ERRORS);
 		return;
 	}
 	if (!restoring)
 		count_call(key);
-	op = begin_operation(place, task);
+	op = begin_operation(slot, task);
 	if (!op) {
 		COUNT_DIAG(HVO_DIAG_MAP_ERRORS);
 		return;
@@ -98,46 +99,46 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped)
 	op->size_index = size_index;
 	op->ptes = 0;
 	op->ranges = op->depth = op->head_remapped = op->first_skipped = 0;
-	op->rolled_back = op->walked = op->untold = 0;
+	op->rolled_back = op->walked = op->result_missed = 0;
 	op->restoring = restoring;
 	op->hook = hook;
 	op->dropped = dropped;
-	begin_records(op, task);
+	init_records(op, task);
 	r = report_of(op, restoring ? HVO_RESTORE_ENTER : HVO_OPTIMIZE_ENTER);
 	emit(&r, op);
 	op->since_ns = bpf_ktime_get_ns();
 	if (dropped && !restoring) {
 		reason = reason_to_skip(order);
 		if (reason == HVO_REASON_OFF || reason == HVO_REASON_UNSUPPORTED)
-			finish(place, op, task, 0, bpf_ktime_get_ns());
+			finish(slot, op, task, 0, bpf_ktime_get_ns());
 	}
 }
 
-/* The walk's count was not read; or the page was skipped or failed, and which was not told. */
+/* The walk's count was not read; or the page was skipped or failed, and the result was dropped. */
 static __always_inline int has_no_result(struct operation *op)
 {
 	if (op->ret || op->ptes)
 		return 0;
 #if HVO_PTE_PROBES
-	return op->untold && !op->ranges;
+	return op->result_missed && !op->ranges;
 #else
-	return op->untold || op->ranges > op->walked;
+	return op->result_missed || op->ranges > op->walked;
 #endif
 }
 
 /*
- * A function of the step returns: with the operation's result, if it `knows` it,
- * and perhaps inside another function of the step.
+ * Return of a function of the step, which may be nested in another one. If
+ * `has_result`, `ret` is the operation's result.
  */
-static __always_inline void on_exit(u8 restoring, int knows, int ret)
+static __always_inline void on_exit(u8 restoring, int has_result, int ret)
 {
 	u64 task = bpf_get_current_pid_tgid();
-	struct place *place = place_of(task);
-	struct operation *op = place ? operation_at(place, task) : 0;
+	struct task_slot *slot = task_slot_of(task);
+	struct operation *op = slot ? operation_at(slot, task) : 0;
 
 	if (!op || op->restoring != restoring)
 		return;
-	if (knows)
+	if (has_result)
 		op->ret = ret;
 	if (op->depth) {
 		op->depth--;
@@ -145,42 +146,42 @@ static __always_inline void on_exit(u8 restoring, int knows, int ret)
 	}
 	if (has_no_result(op)) {
 		op->dropped = 1;
-		give_up(place, op, task);
+		finish_without_return(slot, op, task);
 		return;
 	}
-	finish(place, op, task, restoring, bpf_ktime_get_ns());
+	finish(slot, op, task, restoring, bpf_ktime_get_ns());
 }
 
-/* A function that alone knows the operation's result has begun, inside another. */
+/* Entry of the nested function that alone returns the operation's result. */
 static __always_inline void on_result_enter(u8 restoring, int dropped)
 {
 	struct operation *op = dropped ? current_operation() : 0;
 
 	if (!op || op->restoring != restoring)
 		return;
-	missed(restoring);
-	op->untold = 1;
+	count_missed(restoring);
+	op->result_missed = 1;
 }
 
-/* It has returned. */
-static __always_inline void on_result(u8 restoring, int knows, int ret)
+/* Return of that function. */
+static __always_inline void on_result(u8 restoring, int has_result, int ret)
 {
 	struct operation *op = current_operation();
 
-	if (knows && op && op->restoring == restoring)
+	if (has_result && op && op->restoring == restoring)
 		op->ret = ret;
 }
 
-/* A task ends, and so does what it left: an operation whose end never came. */
+/* A task ends: end its operation and batch whose returns were missed. */
 static __always_inline void on_task_exit(void)
 {
 	u64 task = bpf_get_current_pid_tgid();
-	struct place *place = place_of(task);
-	struct operation *op = place ? operation_at(place, task) : 0;
+	struct task_slot *slot = task_slot_of(task);
+	struct operation *op = slot ? operation_at(slot, task) : 0;
 	u32 pid = task;
 
 	if (op)
-		give_up(place, op, task);
+		finish_without_return(slot, op, task);
 	if (HVO_BATCHES && batches.lookup(&pid)) {
 		COUNT_DIAG(HVO_DIAG_MISSED_BATCH);
 		batches.delete(&pid);
@@ -188,11 +189,11 @@ static __always_inline void on_task_exit(void)
 }
 
 /*
- * walk->reuse_page until Linux 7.1: NULL at the entry means that the first PTE
- * is looked at and skipped; a page means that it becomes the new head (6.2).
- * walk->vmemmap_head from then on: the new head, or NULL; nothing is skipped.
+ * Before Linux 7.1, walk->reuse_page: NULL at the entry means that the walk takes
+ * it from the first PTE and skips that; otherwise it becomes the new head (6.2).
+ * Since 7.1, walk->vmemmap_head: the new head or NULL; no PTE is skipped.
  */
-static __always_inline void look_at_head(struct operation *op, u64 walk, int typed)
+static __always_inline void read_walk_head(struct operation *op, u64 walk, int typed)
 {
 #if !HVO_PTE_PROBES
 	u64 page = READ(u64, walk + HVO_WALK_HEAD, typed);
@@ -212,20 +213,20 @@ on_range_enter(u64 start, u64 end, u64 reuse, u64 walk, int typed, int dropped)
 		return;
 	if (dropped)
 		COUNT_DIAG(HVO_DIAG_MISSED_REMAP_RANGE);
-	/* A second range in one optimisation is the roll-back of the first. */
+	/* A second range in an optimization rolls back the first. */
 	if (op->ranges++) {
 		op->rolled_back = !op->restoring;
 		return;
 	}
 	op->walk = walk;
 	if (walk)
-		look_at_head(op, walk, typed);
+		read_walk_head(op, walk, typed);
 #if HVO_STREAM
 #if HVO_WALK_REUSE_ADDR >= 0
 	if (walk)
 		reuse = READ(u64, walk + HVO_WALK_REUSE_ADDR, typed);
 #else
-	reuse = 0;	/* Linux 7.1: vmemmap_remap_free has another third argument */
+	reuse = 0;	/* Linux 7.1: the third argument of vmemmap_remap_free is another one */
 #endif
 	if (op->restoring)
 		return;
@@ -237,12 +238,12 @@ on_range_enter(u64 start, u64 end, u64 reuse, u64 walk, int typed, int dropped)
 #endif
 }
 
-/* walk: where its arguments are known at the return, else 0. A void function `knows` no ret. */
-static __always_inline void on_range_exit(int knows, int ret, u64 walk, int typed)
+/* walk: if the arguments are available at the return, else 0. has_result: 0 for a void function. */
+static __always_inline void on_range_exit(int has_result, int ret, u64 walk, int typed)
 {
 	u64 task = bpf_get_current_pid_tgid();
-	struct place *place = place_of(task);
-	struct operation *op = place ? operation_at(place, task) : 0;
+	struct task_slot *slot = task_slot_of(task);
+	struct operation *op = slot ? operation_at(slot, task) : 0;
 
 	if (!op)
 		return;
@@ -253,10 +254,10 @@ static __always_inline void on_range_exit(int knows, int ret, u64 walk, int type
 	if (op->ranges++)
 		return;
 	if (typed)
-		look_at_head(op, walk, typed);
+		read_walk_head(op, walk, typed);
 #endif
 	op->walked = 1;
-	if (knows && !op->restoring)
+	if (has_result && !op->restoring)
 		op->ret = ret;
 #if !HVO_PTE_PROBES
 	u64 walked;
@@ -270,29 +271,29 @@ static __always_inline void on_range_exit(int knows, int ret, u64 walk, int type
 		op->done_ns = bpf_ktime_get_ns();
 #endif
 	if (op->dropped && op->ret < 0)
-		finish(place, op, task, 0, bpf_ktime_get_ns());
+		finish(slot, op, task, 0, bpf_ktime_get_ns());
 	else if (op->dropped && op->done_ns)
-		finish_either(place, op, task, op->done_ns);
+		finish_either(slot, op, task, op->done_ns);
 }
 
 /*
  * Nothing can fail after the last PTE of a walk (vmemmap_remap_free and
- * vmemmap_remap_alloc, v17 to 7.3), and a PTE that is restored in an
- * optimisation belongs to its roll-back: either is an end, where the return is
- * not seen.
+ * vmemmap_remap_alloc, patch v17 to Linux 7.3), and a PTE that is restored in an
+ * optimization belongs to its roll-back. Both end an operation whose return is
+ * dropped.
  */
 static __always_inline void on_pte(u64 address, u8 kind)
 {
 	u64 task = bpf_get_current_pid_tgid();
-	struct place *place = place_of(task);
-	struct operation *op = place ? operation_at(place, task) : 0;
+	struct task_slot *slot = task_slot_of(task);
+	struct operation *op = slot ? operation_at(slot, task) : 0;
 
 	if (!op)
 		return;
 	if (op->restoring != (kind == HVO_RESTORE_PTE)) {
 		op->rolled_back = 1;
 		if (op->dropped)
-			finish(place, op, task, 0, bpf_ktime_get_ns());
+			finish(slot, op, task, 0, bpf_ktime_get_ns());
 		return;
 	}
 	op->ptes++;
@@ -309,7 +310,7 @@ static __always_inline void on_pte(u64 address, u8 kind)
 		return;
 	op->done_ns = bpf_ktime_get_ns();
 	if (op->dropped)
-		finish(place, op, task, kind == HVO_RESTORE_PTE, op->done_ns);
+		finish(slot, op, task, kind == HVO_RESTORE_PTE, op->done_ns);
 }
 
 static __always_inline void on_batch_enter(u64 hstate, int typed, int dropped)
@@ -324,7 +325,7 @@ static __always_inline void on_batch_enter(u64 hstate, int typed, int dropped)
 	size_index = hvo_size_index(batch.order);
 	if (!block || size_index < 0 || !setting(SETTING_ARMED))
 		return;
-	if (dropped || batches.lookup(&pid))	/* the last one's return never came */
+	if (dropped || batches.lookup(&pid))	/* or the previous batch's return was missed */
 		ADD(block->diag[HVO_DIAG_MISSED_BATCH], 1);
 	if (dropped)
 		return;
@@ -347,7 +348,7 @@ static __always_inline void on_batch_exit(void)
 	r.order = batch->order;
 	r.ptes = batch->ptes;
 	r.duration_ns = bpf_ktime_get_ns() - batch->since_ns;
-	/* Off, or an empty list: nothing was batched. */
+	/* No PTEs: HVO is off, or the list was empty. */
 	if (r.ptes)
 		observe(block, HVO_DURATION_BATCH, batch->size_index, r.duration_ns);
 	emit(&r, 0);

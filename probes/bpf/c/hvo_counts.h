@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What is counted: hits that were dropped, calls, and of an operation that has
- * ended its result. Each goes to the counters and, as a report, to the stream.
+ * Counting of dropped hits, calls, and the results of operations, which are also
+ * reported to the stream.
  */
 
-/* A list of huge pages on its way through hugetlb_vmemmap_optimize_folios. */
+/* A running hugetlb_vmemmap_optimize_folios, which optimizes a list of huge pages. */
 struct batch {
 	u64 since_ns;
 	u32 ptes;
@@ -14,7 +14,7 @@ struct batch {
 
 BPF_HASH(batches, u32, struct batch, 4096);
 
-/* Of the struct pages that describe the huge page; an address, like its head. */
+/* End address of the huge page's struct pages; op->head is their start. */
 static __always_inline u64 end_of(struct operation *op)
 {
 	return op->head + ((u64)HVO_STRUCT_PAGE_SIZE << op->order);
@@ -38,7 +38,7 @@ static __always_inline struct report report_of(struct operation *op, u8 kind)
 		ADD(block_->diag[name], 1);		\
 } while (0)
 
-static __always_inline void missed(u8 restoring)
+static __always_inline void count_missed(u8 restoring)
 {
 	if (restoring)
 		COUNT_DIAG(HVO_DIAG_MISSED_RESTORE);
@@ -50,7 +50,7 @@ static __always_inline void count_call(u32 key)
 {
 	struct hvo_block *block = block_of_cpu();
 
-	/* The compiler knows that it is in bounds; the verifier must be shown. */
+	/* Keep the compiler from removing the bounds check that the verifier needs. */
 	asm volatile("" : "+r"(key));
 	if (block && key < HVO_KEYS)
 		ADD(block->total[key][HVO_SLOT_OPTIMIZE_CALLS], 1);
@@ -67,19 +67,19 @@ observe(struct hvo_block *block, u32 which, u32 size_index, u64 duration_ns)
 	ADD(block->duration[which][size_index].sum_ns, duration_ns);
 }
 
-static __always_inline void count_skip(u64 *slots, u8 reason)
+static __always_inline void count_skip(u64 *totals, u8 reason)
 {
 	if (reason == HVO_REASON_OFF)
-		ADD(slots[HVO_SLOT_HUGEPAGES_SKIPPED_OFF], 1);
+		ADD(totals[HVO_SLOT_HUGEPAGES_SKIPPED_OFF], 1);
 	else if (reason == HVO_REASON_UNSUPPORTED)
-		ADD(slots[HVO_SLOT_HUGEPAGES_SKIPPED_UNSUPPORTED], 1);
+		ADD(totals[HVO_SLOT_HUGEPAGES_SKIPPED_UNSUPPORTED], 1);
 	else if (reason == HVO_REASON_OTHER)
-		ADD(slots[HVO_SLOT_HUGEPAGES_SKIPPED_OTHER], 1);
+		ADD(totals[HVO_SLOT_HUGEPAGES_SKIPPED_OTHER], 1);
 	else
-		ADD(slots[HVO_SLOT_HUGEPAGES_SKIPPED_UNKNOWN], 1);
+		ADD(totals[HVO_SLOT_HUGEPAGES_SKIPPED_UNKNOWN], 1);
 }
 
-static __always_inline void worked_in_batch(u32 pid, u32 ptes)
+static __always_inline void add_to_batch(u32 pid, u32 ptes)
 {
 #if HVO_BATCHES
 	struct batch *batch = batches.lookup(&pid);
@@ -90,59 +90,59 @@ static __always_inline void worked_in_batch(u32 pid, u32 ptes)
 }
 
 static __always_inline void
-finish_optimize(struct hvo_block *block, struct operation *op, u64 *slots, struct report *r)
+finish_optimize(struct hvo_block *block, struct operation *op, u64 *totals, struct report *r)
 {
 	/*
-	 * The walk began, and did not get to its end. Where no return value told
-	 * why, it failed all the same: none was read, or its return was dropped.
+	 * The walk began but did not complete, so the operation failed even if no
+	 * return value was read, or the return was dropped.
 	 */
 	if (!r->ret && (op->rolled_back || (HVO_PTE_PROBES && op->ranges && !op->ptes)))
 		r->ret = -HVO_ERRNO_UNKNOWN;
 	if (r->ret == -HVO_ERRNO_UNKNOWN)
-		ADD(slots[HVO_SLOT_OPTIMIZE_FAILURES_UNKNOWN], 1);
+		ADD(totals[HVO_SLOT_OPTIMIZE_FAILURES_UNKNOWN], 1);
 	else if (r->ret == -12)
-		ADD(slots[HVO_SLOT_OPTIMIZE_FAILURES_ENOMEM], 1);
+		ADD(totals[HVO_SLOT_OPTIMIZE_FAILURES_ENOMEM], 1);
 	else if (r->ret == -524)
-		ADD(slots[HVO_SLOT_OPTIMIZE_FAILURES_ENOTSUPP], 1);
+		ADD(totals[HVO_SLOT_OPTIMIZE_FAILURES_ENOTSUPP], 1);
 	else if (r->ret < 0)
-		ADD(slots[HVO_SLOT_OPTIMIZE_FAILURES_OTHER], 1);
+		ADD(totals[HVO_SLOT_OPTIMIZE_FAILURES_OTHER], 1);
 	else if (!op->ptes) {
-		/* It returned at once, so the switch is as it was at the entry. */
+		/* The function returned at once, so the switch is unchanged since its entry. */
 		r->reason = reason_to_skip(op->order);
-		count_skip(slots, r->reason);
+		count_skip(totals, r->reason);
 		return;
 	} else {
-		/* Each remapped PTE leaves its old frame on the list that is then freed. */
+		/* The old frame of each remapped PTE is freed afterwards. */
 		r->ptes = r->frames_freed = op->ptes;
 		r->frames_allocated = op->head_remapped;
-		ADD(slots[HVO_SLOT_HUGEPAGES_OPTIMIZED], 1);
-		ADD(slots[HVO_SLOT_PTES_REMAPPED], r->ptes);
-		ADD(slots[HVO_SLOT_FRAMES_FREED], r->frames_freed);
-		ADD(slots[HVO_SLOT_FRAMES_ALLOCATED_HEAD], r->frames_allocated);
+		ADD(totals[HVO_SLOT_HUGEPAGES_OPTIMIZED], 1);
+		ADD(totals[HVO_SLOT_PTES_REMAPPED], r->ptes);
+		ADD(totals[HVO_SLOT_FRAMES_FREED], r->frames_freed);
+		ADD(totals[HVO_SLOT_FRAMES_ALLOCATED_HEAD], r->frames_allocated);
 	}
 	observe(block, HVO_DURATION_OPTIMIZE, op->size_index, r->duration_ns);
 }
 
 static __always_inline void
-finish_restore(struct hvo_block *block, struct operation *op, u64 *slots, struct report *r)
+finish_restore(struct hvo_block *block, struct operation *op, u64 *totals, struct report *r)
 {
 	if (r->ret == -12)
-		ADD(slots[HVO_SLOT_RESTORE_FAILURES_ENOMEM], 1);
+		ADD(totals[HVO_SLOT_RESTORE_FAILURES_ENOMEM], 1);
 	else if (r->ret < 0)
-		ADD(slots[HVO_SLOT_RESTORE_FAILURES_OTHER], 1);
+		ADD(totals[HVO_SLOT_RESTORE_FAILURES_OTHER], 1);
 	else if (!op->ptes)
 		return;
 	else {
 		r->ptes = r->frames_allocated = op->ptes;
-		ADD(slots[HVO_SLOT_HUGEPAGES_RESTORED], 1);
-		ADD(slots[HVO_SLOT_PTES_RESTORED], r->ptes);
-		ADD(slots[HVO_SLOT_FRAMES_ALLOCATED_RESTORE], r->frames_allocated);
+		ADD(totals[HVO_SLOT_HUGEPAGES_RESTORED], 1);
+		ADD(totals[HVO_SLOT_PTES_RESTORED], r->ptes);
+		ADD(totals[HVO_SLOT_FRAMES_ALLOCATED_RESTORE], r->frames_allocated);
 	}
 	observe(block, HVO_DURATION_RESTORE, op->size_index, r->duration_ns);
 }
 
 static __always_inline void
-finish(struct place *place, struct operation *op, u64 task, u8 restoring, u64 now)
+finish(struct task_slot *slot, struct operation *op, u64 task, u8 restoring, u64 now)
 {
 	struct hvo_block *block = block_of_cpu();
 	u32 key = op->key;
@@ -157,18 +157,18 @@ finish(struct place *place, struct operation *op, u64 task, u8 restoring, u64 no
 		finish_restore(block, op, block->total[key], &r);
 	else {
 		finish_optimize(block, op, block->total[key], &r);
-		worked_in_batch(task, r.ptes);
+		add_to_batch(task, r.ptes);
 	}
 	emit(&r, op);
-	emit_rest(op);
-	end_operation(place, task);
+	flush_records(op);
+	end_operation(slot, task);
 }
 
 static __always_inline void
-finish_either(struct place *place, struct operation *op, u64 task, u64 now)
+finish_either(struct task_slot *slot, struct operation *op, u64 task, u64 now)
 {
 	if (op->restoring)
-		finish(place, op, task, 1, now);
+		finish(slot, op, task, 1, now);
 	else
-		finish(place, op, task, 0, now);
+		finish(slot, op, task, 0, now);
 }

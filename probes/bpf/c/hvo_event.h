@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The event record, C side. probes/events.py is its Python twin and says what
- * each field means; tests/probes/test_events.py proves the two equal.
+ * The event record. probes/events.py has the Python definition and documents
+ * each field; tests/probes/test_events.py compares the two.
  */
 #ifndef HVO_EVENT_H
 #define HVO_EVENT_H
 
 #define HVO_EVENT_VERSION 1
-/* In `ret`, of a failure whose errno was not read: MAX_ERRNO (include/linux/err.h), which is none. */
+/* -ret of a failure whose errno was not read: MAX_ERRNO (include/linux/err.h), used by no error. */
 #define HVO_ERRNO_UNKNOWN 4095
 
 enum hvo_kind {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What is read of the kernel: its structs by the offsets that are defined for
- * it, its switch, and whether it will tell of a function's return.
+ * Reads of kernel memory: structs by the offsets defined for this kernel, the
+ * HVO switch, and the detection of dropped returns.
  */
 
 /*
- * What the loader sets (probes/bpf/program.py, Setting). Addresses move with
- * every boot and this text does not; 0 is an address that is not known.
+ * Set by the loader (probes/bpf/program.py, Setting), because addresses change
+ * on every boot and this source must not. 0 means that an address is not known.
  */
 enum { SETTING_SWITCH, SETTING_RETURN_TRAMPOLINE, SETTING_ARMED, SETTINGS };
 BPF_ARRAY(settings, u64, SETTINGS);
@@ -19,9 +19,9 @@ static __always_inline u64 setting(int which)
 }
 
 /*
- * What an argument of a trampoline points to, whose type the verifier knows, is
- * read without a call. Of a kprobe's it knows nothing: there a helper reads.
- * Either gives 0 for what can't be read.
+ * Memory behind an argument of a trampoline is read directly, because the
+ * verifier knows the argument's type. In a kprobe a helper must read it.
+ * Both return 0 for memory that can't be read.
  */
 #define READ(type, address, typed) ({				\
 	type value_ = 0;					\
@@ -39,7 +39,7 @@ static __always_inline u32 order_of(u64 hstate, int typed)
 static __always_inline int node_of(u64 page, int typed)
 {
 #if HVO_NODES_SHIFT
-	/* The node is on top of page->flags: sparsemem-vmemmap keeps no section there. */
+	/* With sparsemem-vmemmap the node is in the top bits of page->flags: there is no section. */
 	return READ(u64, page + HVO_PAGE_FLAGS, typed) >> (64 - HVO_NODES_SHIFT);
 #else
 	return 0;
@@ -47,9 +47,9 @@ static __always_inline int node_of(u64 page, int typed)
 }
 
 /*
- * More than one frame of struct pages, none of them across two (hugetlb_vmemmap.h,
- * hugetlb_vmemmap_optimizable_size). Of the sizes that there are the same can be
- * optimised where two frames are reserved, before Linux 5.18.
+ * The struct pages fill more than one frame, and none crosses a frame boundary
+ * (hugetlb_vmemmap.h, hugetlb_vmemmap_optimizable_size). Before Linux 5.18, with
+ * two reserved frames, the condition selects the same of the existing sizes.
  */
 static __always_inline int can_be_optimized(u32 order)
 {
@@ -58,7 +58,7 @@ static __always_inline int can_be_optimized(u32 order)
 	return !(size & (size - 1)) && size << order > HVO_PAGE_SIZE;
 }
 
-/* In the kernel's own order: the switch first (vmemmap_should_optimize). */
+/* In the order of the kernel's checks: the switch first (vmemmap_should_optimize). */
 static __always_inline u8 reason_to_skip(u32 order)
 {
 	u8 on = 0;
@@ -73,11 +73,10 @@ static __always_inline u8 reason_to_skip(u32 order)
 }
 
 /*
- * Whether the kernel will not tell of this function's return: it had no return
- * probe left (max(10, 2 * CPUs) at once, and the functions sleep). It has put
- * its trampoline in the place of the return address where it had one, before
- * this probe: of the probes at one address, the one that was registered last
- * runs first (kernel/kprobes.c, add_new_kprobe).
+ * Whether the kernel will drop the return of this call, because all return
+ * probes are in use (max(10, 2 * CPUs), and the functions sleep). If it has one,
+ * it has already replaced the return address by its trampoline: of the probes at
+ * one address, the last registered runs first (kernel/kprobes.c, add_new_kprobe).
  */
 static __always_inline int return_dropped(struct pt_regs *ctx)
 {
@@ -85,7 +84,7 @@ static __always_inline int return_dropped(struct pt_regs *ctx)
 
 	if (!trampoline)
 		return 0;
-#ifdef CONFIG_X86	/* on the stack; elsewhere in a register */
+#ifdef CONFIG_X86	/* the return address is on the stack; elsewhere in a register */
 	bpf_probe_read_kernel(&address, sizeof(address), (void *)PT_REGS_RET(ctx));
 #else
 	address = PT_REGS_RET(ctx);

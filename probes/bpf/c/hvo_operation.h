@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Where an operation lives from its enter to its exit, and how the task that
- * runs it finds it; and before that the counters, which are the CPU's.
+ * Per-CPU counters, and the state of an operation between its enter and its
+ * exit, with the lookup by task.
  */
 #include <uapi/linux/ptrace.h>
 
-/* One block of counters per CPU: nothing is shared, so nothing is lost. */
+/* One block of counters per CPU. */
 BPF_F_TABLE("array", int, struct hvo_block, counters, HVO_CPUS, BPF_F_MMAPABLE);
 
 /*
- * Atomic although each block has one CPU: a trampoline (fentry) leaves
- * preemption on, and two tasks of one CPU must not lose each other's count.
+ * Atomic although each block belongs to one CPU: a trampoline (fentry) leaves
+ * preemption on, so two tasks of one CPU can update the same counter.
  */
 #define ADD(field, n) __sync_fetch_and_add(&(field), (n))
 
@@ -22,13 +22,13 @@ static __always_inline struct hvo_block *block_of_cpu(void)
 }
 
 struct operation {
-	u64 owner;	/* owner_of() the task whose it is, which alone writes to it; 0 in the hash */
+	u64 owner;	/* owner_of() its task, the only one that writes to it; 0 in the hash */
 	u64 since_ns;
-	u64 done_ns;	/* when its last PTE, or its walk, was done; 0 before */
+	u64 done_ns;	/* when its last PTE or its walk was done; 0 before */
 	u64 head;
 	u64 walk;
 	u32 key;
-	int ret;	/* of the range function, until a function that knows better returns */
+	int ret;	/* of the range function, until a function with the operation's result returns */
 	short node;
 	u8 order;
 	u8 size_index;
@@ -38,63 +38,64 @@ struct operation {
 	u8 head_remapped;
 	u8 first_skipped;
 	u8 restoring;
-	u8 hook;	/* number of the function that began it, among those of the step */
+	u8 hook;	/* number, within the step, of the function that began the operation */
 	u8 rolled_back;
-	u8 walked;	/* its range was seen to end */
-	u8 untold;	/* the return that knows the result was dropped */
-	u8 dropped;	/* and so was the one that ends it */
+	u8 walked;	/* the return of its range function was seen */
+	u8 result_missed;	/* the return that has the result was dropped */
+	u8 dropped;	/* the return that ends the operation was, or will be, dropped */
 #if HVO_STREAM
-	u32 records;	/* in its parcel */
+	u32 records;	/* in its record batch */
 	u32 cpu;	/* of its last record */
-	u64 lost;	/* records of that CPU, when it was last looked at */
+	u64 lost;	/* lost records of that CPU, when last read */
 	u64 task;	/* bpf_get_current_pid_tgid() */
 	u64 comm[2];	/* read once for all of its records */
 #endif
 };
 
-/* Where the operations of all tasks with the same last bits of their number run. */
-struct place {
-	u64 claims;	/* tasks at work here: the first in `operation`, others in `operations` */
+/* Shared by all tasks whose thread id has the same low bits. */
+struct task_slot {
+	u64 claims;	/* running operations: the first in `operation`, others in `operations` */
 	struct operation operation;
 };
 
-#define HVO_PLACES 1024
+#define HVO_TASK_SLOTS 1024
 
 /*
- * By thread. The place is found without a call; a second task at the same place
- * at the same time goes by the hash, 4096 of which at once are out of sight.
+ * A task's slot is found without a helper call. A second task that uses the
+ * same slot at the same time uses the hash. When the hash has 4096 operations,
+ * further ones are dropped and counted (map_errors).
  */
-BPF_ARRAY(places, struct place, HVO_PLACES);
+BPF_ARRAY(task_slots, struct task_slot, HVO_TASK_SLOTS);
 BPF_HASH(operations, u32, struct operation, 4096);
 
 static __always_inline u64 owner_of(u64 task)
 {
-	return task + 1;	/* nobody is 0, and so is the idle task */
+	return task + 1;	/* 0 means no owner, but is also the id of the idle task */
 }
 
-/* task: as bpf_get_current_pid_tgid() has it, the thread's number below */
-static __always_inline struct place *place_of(u64 task)
+/* task: bpf_get_current_pid_tgid(), with the thread id in the lower half */
+static __always_inline struct task_slot *task_slot_of(u64 task)
 {
-	u32 index = task % HVO_PLACES;
+	u32 index = task % HVO_TASK_SLOTS;
 
-	return places.lookup(&index);
+	return task_slots.lookup(&index);
 }
 
-static __always_inline struct operation *operation_at(struct place *place, u64 task)
+static __always_inline struct operation *operation_at(struct task_slot *slot, u64 task)
 {
 	u32 pid = task;
 
-	if (place->operation.owner == owner_of(task))
-		return &place->operation;
-	return place->claims ? operations.lookup(&pid) : 0;
+	if (slot->operation.owner == owner_of(task))
+		return &slot->operation;
+	return slot->claims ? operations.lookup(&pid) : 0;
 }
 
 static __always_inline struct operation *current_operation(void)
 {
 	u64 task = bpf_get_current_pid_tgid();
-	struct place *place = place_of(task);
+	struct task_slot *slot = task_slot_of(task);
 
-	return place ? operation_at(place, task) : 0;
+	return slot ? operation_at(slot, task) : 0;
 }
 
 static __always_inline struct operation *begin_in_hash(u32 pid)
@@ -105,35 +106,35 @@ static __always_inline struct operation *begin_in_hash(u32 pid)
 }
 
 /*
- * Adding before looking makes the claim: of two tasks that add, the one that
- * comes second in the order of the word's values sees both, so that no two ever
- * see 1. (Compare-and-swap would say it better; BCC's LLVM has none for BPF.)
- * When both see 2, both go by the hash.
+ * A task claims the slot by incrementing first and reading afterwards. Of two
+ * tasks that increment, the second one reads at least 2, so at most one task
+ * reads 1 and takes the slot. If both read 2, both use the hash.
+ * (Compare-and-swap would be clearer, but BCC's LLVM does not support it for BPF.)
  */
-static __always_inline struct operation *begin_operation(struct place *place, u64 task)
+static __always_inline struct operation *begin_operation(struct task_slot *slot, u64 task)
 {
 	struct operation *op;
 
-	ADD(place->claims, 1);
-#ifdef CONFIG_X86	/* release: stores are seen in order here, and only here for sure */
-	if (*(volatile u64 *)&place->claims == 1) {
-		place->operation.owner = owner_of(task);
-		return &place->operation;
+	ADD(slot->claims, 1);
+#ifdef CONFIG_X86	/* the release in end_operation() relies on ordered stores */
+	if (*(volatile u64 *)&slot->claims == 1) {
+		slot->operation.owner = owner_of(task);
+		return &slot->operation;
 	}
 #endif
 	op = begin_in_hash(task);
 	if (!op)
-		ADD(place->claims, -1);
+		ADD(slot->claims, -1);
 	return op;
 }
 
-static __always_inline void end_operation(struct place *place, u64 task)
+static __always_inline void end_operation(struct task_slot *slot, u64 task)
 {
 	u32 pid = task;
 
-	if (place->operation.owner == owner_of(task))
-		*(volatile u64 *)&place->operation.owner = 0;
+	if (slot->operation.owner == owner_of(task))
+		*(volatile u64 *)&slot->operation.owner = 0;
 	else
 		operations.delete(&pid);
-	ADD(place->claims, -1);
+	ADD(slot->claims, -1);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The event stream's way out: what a probe reports becomes a record, gathered
- * with others of its operation and handed to the reader. Without HVO_STREAM
- * nothing is done.
+ * Output of the event stream: reports become records, which are batched per
+ * operation and written to the ring buffer. Without HVO_STREAM this does nothing.
  */
 
 struct report {
@@ -17,14 +16,14 @@ struct report {
 BPF_RINGBUF_OUTPUT(events, HVO_STREAM_PAGES);
 
 /*
- * Records of the operation at the place of the same number, on their way into
- * the ring: one entry for many is cheaper than an entry for each.
+ * Buffered records of the operation in the task slot with the same index. One
+ * ring buffer entry for many records is cheaper than one entry per record.
  */
-#define HVO_PARCEL 16
-struct parcel {
-	struct hvo_event record[HVO_PARCEL];
+#define HVO_RECORD_BATCH 16
+struct record_batch {
+	struct hvo_event record[HVO_RECORD_BATCH];
 };
-BPF_ARRAY(parcels, struct parcel, HVO_PLACES);
+BPF_ARRAY(record_batches, struct record_batch, HVO_TASK_SLOTS);
 
 static __always_inline u64 lost_by_cpu(void)
 {
@@ -34,9 +33,9 @@ static __always_inline u64 lost_by_cpu(void)
 }
 
 /*
- * Its sequence is the number of records that its CPU had lost: the reader makes
- * the number of it (probes/live/numbering.py). No CPU could count up for sure
- * under a trampoline, which leaves preemption on.
+ * `sequence` is the number of records that the CPU had lost before. The reader
+ * replaces it by the sequence number (probes/live/numbering.py). The program
+ * can't number records itself, because a trampoline leaves preemption on.
  */
 static __always_inline void fill(struct hvo_event *event, struct report *r, struct operation *op)
 {
@@ -76,9 +75,9 @@ static __always_inline void fill(struct hvo_event *event, struct report *r, stru
 }
 
 /*
- * A reader that is woken costs more than what it reads: it looks by itself ten
- * times a second, and is woken only where much has come before that. (BCC 0.26
- * has no way to ask the ring how full it is.)
+ * Waking the reader costs more than reading. The reader polls ten times a second
+ * and is woken only every HVO_WAKE_EVERY records. (BCC 0.26 can't query how full
+ * the ring buffer is.)
  */
 static __always_inline void send(void *records, u32 count)
 {
@@ -94,28 +93,28 @@ static __always_inline void send(void *records, u32 count)
 		ADD(block->diag[HVO_DIAG_STREAM_LOST], count);
 }
 
-static __always_inline struct parcel *parcel_of(struct operation *op)
+static __always_inline struct record_batch *record_batch_of(struct operation *op)
 {
-	u32 index = op->task % HVO_PLACES;
+	u32 index = op->task % HVO_TASK_SLOTS;
 
-	return op->owner ? parcels.lookup(&index) : 0;
+	return op->owner ? record_batches.lookup(&index) : 0;
 }
 
-static __always_inline void send_parcel(struct operation *op)
+static __always_inline void send_record_batch(struct operation *op)
 {
-	struct parcel *parcel = parcel_of(op);
+	struct record_batch *batch = record_batch_of(op);
 	u32 count = op->records;
 
-	if (!parcel || !count || count > HVO_PARCEL)
+	if (!batch || !count || count > HVO_RECORD_BATCH)
 		return;
-	send(parcel, count);
+	send(batch, count);
 	op->records = 0;
-	op->cpu = HVO_CPUS;	/* none: to be looked at again */
+	op->cpu = HVO_CPUS;	/* no CPU, so that `lost` is read again */
 }
 #endif
 
-/* An operation begins: what is the same for all of its records. */
-static __always_inline void begin_records(struct operation *op, u64 task)
+/* Set what is the same for all records of an operation. */
+static __always_inline void init_records(struct operation *op, u64 task)
 {
 #if HVO_STREAM
 	op->task = task;
@@ -124,28 +123,28 @@ static __always_inline void begin_records(struct operation *op, u64 task)
 #endif
 }
 
-/* Into the parcel of the operation; without one, on its own. */
+/* Add a record to the operation's batch; without a batch, send it alone. */
 static __always_inline void emit(struct report *r, struct operation *op)
 {
 #if HVO_STREAM
-	struct parcel *parcel = op ? parcel_of(op) : 0;
+	struct record_batch *batch = op ? record_batch_of(op) : 0;
 	struct hvo_event single;
 
-	if (!parcel) {
+	if (!batch) {
 		fill(&single, r, op);
 		send(&single, 1);
 		return;
 	}
-	fill(&parcel->record[op->records % HVO_PARCEL], r, op);
-	if (++op->records == HVO_PARCEL)
-		send_parcel(op);
+	fill(&batch->record[op->records % HVO_RECORD_BATCH], r, op);
+	if (++op->records == HVO_RECORD_BATCH)
+		send_record_batch(op);
 #endif
 }
 
-/* What is left in the parcel of an operation that has ended. */
-static __always_inline void emit_rest(struct operation *op)
+/* Send the remaining records of an operation that has ended. */
+static __always_inline void flush_records(struct operation *op)
 {
 #if HVO_STREAM
-	send_parcel(op);
+	send_record_batch(op);
 #endif
 }

@@ -81,7 +81,7 @@ def test_a_recording_is_served_like_a_live_kernel(tmp_path: Path) -> None:
         assert f"INFO replay of {path}: 6.7 (sim, simulated), recorded " in log[0]
         assert any("these metrics are SIMULATED (kernel 6.7)" in line for line in log)
         assert process.stderr
-        assert "the replay is over" in process.stderr.readline()
+        assert "the replay has ended" in process.stderr.readline()
         metrics = get(f"{url}/metrics")
         assert 'hvo_hugepages_optimized_total{node="0",size="2MB"} 509.0' in metrics
         assert 'hvo_pool_hugepages{node="0",size="2MB",state="total"} 509.0' in metrics

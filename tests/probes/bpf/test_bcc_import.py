@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run in a child, since an import can't be undone: what a fresh interpreter finds."""
+"""Imports of BCC in fresh interpreters, because an import can't be undone."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def import_bcc(distro: Path, *path: Path) -> str:
         "except BccMissingError as error: print('missing:', error)\n"
         "print('bcc' in sys.modules, any('dist' == Path(p).name for p in sys.path))\n"
     )
-    # -S -I: no site-packages, no environment: only what the test lays out.
+    # -S -I: no site-packages and no environment, only the packages of the test.
     ran = subprocess.run(
         [sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True, check=True
     )
@@ -38,18 +38,18 @@ def package(folder: Path, text: str, *modules: str) -> Path:
     return folder
 
 
-def test_the_distributions_package_is_found_and_nothing_else_let_in(tmp_path: Path) -> None:
+def test_only_bcc_is_imported_from_the_distributions_packages(tmp_path: Path) -> None:
     distro = package(tmp_path / "dist", "from . import table\nBPF = 'the real one'", "table")
     assert import_bcc(distro) == "True\nthe real one\nTrue False\n"
 
 
-def test_the_lattice_library_is_not_taken_for_bcc(tmp_path: Path) -> None:
+def test_the_lattice_library_is_not_imported_as_bcc(tmp_path: Path) -> None:
     lattice = package(tmp_path / "site", "class BCC: pass")
     distro = package(tmp_path / "dist", "BPF = 'the real one'")
     assert import_bcc(distro, lattice) == "True\nthe real one\nTrue False\n"
 
 
-def test_the_lattice_library_alone_is_no_bcc(tmp_path: Path) -> None:
+def test_the_lattice_library_alone_means_bcc_is_missing(tmp_path: Path) -> None:
     lattice = package(tmp_path / "site", "class BCC: pass")
     found, error, leftovers, _ = import_bcc(tmp_path / "dist", lattice).split("\n")
     assert found == "False"
@@ -58,12 +58,12 @@ def test_the_lattice_library_alone_is_no_bcc(tmp_path: Path) -> None:
     assert leftovers == "False False"
 
 
-def test_a_bcc_on_the_path_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_bcc_on_the_path_is_imported(tmp_path: Path) -> None:
     site = package(tmp_path / "site", "BPF = 'on the path'", "libbcc")
     assert import_bcc(tmp_path / "dist", site) == "True\non the path\nTrue False\n"
 
 
-def test_a_package_without_its_library_is_broken(tmp_path: Path) -> None:
+def test_a_package_without_libbcc_is_reported_as_broken(tmp_path: Path) -> None:
     distro = package(tmp_path / "dist", "raise OSError('libbcc.so.0: cannot open')")
     _, error, leftovers, _ = import_bcc(distro).split("\n")
     assert "is broken (libbcc.so.0: cannot open)" in error
@@ -73,53 +73,53 @@ def test_a_package_without_its_library_is_broken(tmp_path: Path) -> None:
 
 BROKEN = {
     "raise OSError('libbcc.so.0: cannot open')": "(libbcc.so.0: cannot open)",
-    "import ctypes; ctypes.CDLL('libc.so.6').bpf_of_tomorrow": (
+    "import ctypes; ctypes.CDLL('libc.so.6').bpf_missing_function": (
         ": its Python code and libbcc.so.0 are of different versions ("
     ),
-    "import ctypes; ctypes.CDLL('libbcc.so.of.nowhere')": "(libbcc.so.of.nowhere: cannot open ",
+    "import ctypes; ctypes.CDLL('libbcc.so.missing')": "(libbcc.so.missing: cannot open ",
     "print 'Python 2'": "(SyntaxError: Missing parentheses in call to 'print'",
     "from . import libbcc": "(cannot import name 'libbcc' from 'bcc' (",
-    "import nowhere_to_be_found": "(No module named 'nowhere_to_be_found')",
+    "import missing_module": "(No module named 'missing_module')",
     "from collections import Mapping": "(cannot import name 'Mapping' from 'collections'",
-    "import os; os.of_another_python": "(AttributeError: module 'os' has no attribute 'of_another_",
-    "raise TypeError('of\\ntwo lines')": "(TypeError: of two lines)",
+    "import os; os.missing_attribute": "(AttributeError: module 'os' has no attribute 'missing_",
+    "raise TypeError('on\\ntwo lines')": "(TypeError: on two lines)",
     "raise Exception": "(Exception: Exception)",
     "raise SystemExit(3)": "(SystemExit: 3)",
     "import sys; sys.exit('no kernel')": "(SystemExit: no kernel)",
-    "class BPF2: pass": " is not BCC, but another project's (it has no BPF)",
+    "class BPF2: pass": " is not BCC, but another project (it has no BPF)",
 }
 
 
 @pytest.mark.parametrize(
-    ("text", "says", "on_path"),
+    ("text", "message", "on_path"),
     [
-        (text, says, on_path)
-        for text, says in BROKEN.items()
+        (text, message, on_path)
+        for text, message in BROKEN.items()
         for on_path in (False, True)
-        if not (on_path and "import libbcc" in text)  # there it is
+        if not (on_path and "import libbcc" in text)  # the module exists there
     ],
 )
-def test_whichever_way_an_import_fails_it_is_one_line(
-    tmp_path: Path, text: str, says: str, on_path: bool
+def test_every_import_failure_is_reported_in_one_line(
+    tmp_path: Path, text: str, message: str, on_path: bool
 ) -> None:
     folder = package(tmp_path / "dist", text, *(["libbcc"] if on_path else []))
     found = import_bcc(tmp_path / "nowhere", folder) if on_path else import_bcc(folder)
     there, error, leftovers, _ = found.split("\n")
     assert there == "True"
     assert error.startswith("missing: ")
-    assert says in error
+    assert message in error
     assert "install your distribution's package: apt install python3-bpfcc" in error
     assert leftovers.startswith("False ")
 
 
-def test_a_broken_bcc_on_the_path_does_not_hide_the_distributions(tmp_path: Path) -> None:
+def test_a_broken_bcc_on_the_path_does_not_hide_the_distributions_package(tmp_path: Path) -> None:
     broken = package(tmp_path / "site", "raise AttributeError('undefined symbol: x')", "libbcc")
     distro = package(tmp_path / "dist", "BPF = 'the real one'")
     assert import_bcc(distro, broken) == "True\nthe real one\nTrue False\n"
 
 
 @pytest.mark.parametrize(
-    "place",
+    "folder",
     [
         "usr/lib/python3/dist-packages",  # Debian, Ubuntu
         "usr/lib/python3.9/site-packages",  # RHEL 9
@@ -127,16 +127,16 @@ def test_a_broken_bcc_on_the_path_does_not_hide_the_distributions(tmp_path: Path
         "usr/lib64/python3.6/site-packages",
     ],
 )
-def test_every_distributions_place_is_known(tmp_path: Path, place: str) -> None:
-    package(tmp_path / place, "")
-    assert distro_folders(tmp_path) == (tmp_path / place,)
+def test_package_folders_of_every_distribution_are_found(tmp_path: Path, folder: str) -> None:
+    package(tmp_path / folder, "")
+    assert distro_folders(tmp_path) == (tmp_path / folder,)
 
 
-def test_the_running_pythons_own_packages_go_first_then_the_newest(tmp_path: Path) -> None:
+def test_folders_of_the_running_python_come_first_then_the_newest(tmp_path: Path) -> None:
     own = f"usr/lib/python3.{sys.version_info.minor}/site-packages"
-    places = [own, "usr/lib/python3.99/site-packages", "usr/lib/python3.6/site-packages"]
+    expected = [own, "usr/lib/python3.99/site-packages", "usr/lib/python3.6/site-packages"]
     others = ["usr/lib/python2.7/site-packages", "usr/lib/python3.9/lib-packages", "usr/lib/x"]
-    for place in (*places, *others):
-        (tmp_path / place).mkdir(parents=True)
-    assert distro_folders(tmp_path) == tuple(tmp_path / place for place in places)
+    for folder in (*expected, *others):
+        (tmp_path / folder).mkdir(parents=True)
+    assert distro_folders(tmp_path) == tuple(tmp_path / folder for folder in expected)
     assert distro_folders(tmp_path / "nowhere") == ()

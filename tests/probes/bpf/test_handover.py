@@ -27,7 +27,7 @@ def pair() -> Iterator[Pair]:
         yield ours, theirs
 
 
-def test_a_request_arrives(pair: Pair) -> None:
+def test_a_request_is_received_as_it_was_sent(pair: Pair) -> None:
     host = Host(Path("/p"), Path("/s"), Path("/m"), "6.1.0-test")
     asked = Request.of(host, mode="range", attach="fentry", stream=True, cache=Path("/c"))
     send_request(pair[0], asked)
@@ -38,12 +38,12 @@ def test_a_request_arrives(pair: Pair) -> None:
     assert received.cache_folder == Path("/c")
 
 
-def test_a_daemon_that_ends_before_it_asked_is_no_request(pair: Pair) -> None:
+def test_receive_request_is_none_if_the_daemon_ended(pair: Pair) -> None:
     pair[0].close()
     assert receive_request(pair[1]) is None
 
 
-def test_descriptors_arrive_open_and_close_with_the_handover(pair: Pair) -> None:
+def test_received_descriptors_are_open_until_the_handover_is_closed(pair: Pair) -> None:
     read_end, write_end = os.pipe()
     sent = Handover(
         probes=[ProbeStatus("remap_pte", True, "vmemmap_remap_pte", "kprobe")],
@@ -68,6 +68,6 @@ def test_descriptors_arrive_open_and_close_with_the_handover(pair: Pair) -> None
     os.close(read_end)
 
 
-def test_a_loader_that_died_gives_none(pair: Pair) -> None:
+def test_receive_handover_is_none_if_the_loader_died(pair: Pair) -> None:
     pair[1].close()
     assert receive_handover(pair[0]) is None

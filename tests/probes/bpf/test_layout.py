@@ -19,7 +19,7 @@ def c_program(layout: Layout, statements: str) -> str:
     )
 
 
-def test_c_and_python_agree_on_the_block(tmp_path: Path) -> None:
+def test_the_block_layout_is_equal_in_c_and_python(tmp_path: Path) -> None:
     lines = run_c(
         c_program(
             LAYOUT,
@@ -37,7 +37,7 @@ def test_c_and_python_agree_on_the_block(tmp_path: Path) -> None:
     assert LAYOUT.size == 3 * 8 * LAYOUT.block_words
 
 
-def test_c_and_python_agree_on_buckets_and_sizes(tmp_path: Path) -> None:
+def test_buckets_and_size_indices_are_equal_in_c_and_python(tmp_path: Path) -> None:
     probes = [0, *(bound + more for bound in BUCKETS_NS for more in (-1, 0, 1)), 2**64 - 1]
     prints = "".join(f'printf("%d\\n", hvo_bucket({n}ULL));' for n in probes)
     prints += 'printf("%d %d %d\\n", hvo_size_index(9), hvo_size_index(18), hvo_size_index(10));'
@@ -45,7 +45,7 @@ def test_c_and_python_agree_on_buckets_and_sizes(tmp_path: Path) -> None:
     assert lines == [*(str(bucket_of(n)) for n in probes), "0 1 -1", ""]
 
 
-def test_blocks_of_all_cpus_add_up_and_decode() -> None:
+def test_blocks_of_all_cpus_are_summed_and_decoded() -> None:
     memory = memoryview(bytearray(LAYOUT.size)).cast("B")
     words = memory.cast("Q")
     for cpu in range(3):
@@ -62,7 +62,7 @@ def test_blocks_of_all_cpus_add_up_and_decode() -> None:
     assert counters.durations["optimize", 9].counts[0] == 15
 
 
-def test_what_is_not_observed_is_absent() -> None:
+def test_unobserved_counters_are_absent() -> None:
     block = [0] * LAYOUT.block_words
     counters = LAYOUT.counters(block, frozenset({Slot("optimize_calls")}), frozenset({"restore"}))
     assert {slot for slot, _ in counters.totals} == {Slot("optimize_calls")}
@@ -76,5 +76,5 @@ def test_what_is_not_observed_is_absent() -> None:
         (Slot("frames_allocated", "head"), "HVO_SLOT_FRAMES_ALLOCATED_HEAD"),
     ],
 )
-def test_slot_names(slot: Slot, name: str) -> None:
+def test_slot_name_is_the_c_macro(slot: Slot, name: str) -> None:
     assert slot_name(slot) == name

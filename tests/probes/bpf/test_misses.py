@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from probes.bpf import perf_kprobe
-from probes.bpf.misses import of_step, recursion_misses
+from probes.bpf.misses import missed_hits, recursion_misses
 
 KPROBES = {
     "link:optimize:kprobe:optimize_0_enter": 11,
@@ -37,39 +37,41 @@ def before_6_7(_: int) -> None:
 
 
 @pytest.mark.parametrize(("own", "wanted"), [(23, 23), (None, None)])
-def test_before_6_7_only_the_program_sees_what_is_dropped(
+def test_before_6_7_only_returns_seen_by_the_program_are_counted(
     tmp_path: Path, own: int | None, wanted: int | None
 ) -> None:
-    silent = proc(tmp_path, {12: 0, 14: 0, 16: 0})  # there since 5.12, but not of kprobes
-    assert of_step("optimize", KPROBES, own, silent, before_6_7) == wanted
-    assert of_step("remap_pte", KPROBES, None, silent, before_6_7) is None
+    without_misses = proc(
+        tmp_path, {12: 0, 14: 0, 16: 0}
+    )  # since 5.12, but not counted for kprobes
+    assert missed_hits("optimize", KPROBES, own, without_misses, before_6_7) == wanted
+    assert missed_hits("remap_pte", KPROBES, None, without_misses, before_6_7) is None
 
 
-def test_from_6_7_on_entries_are_the_kernels_and_returns_the_programs(tmp_path: Path) -> None:
+def test_since_6_7_the_kernel_counts_entries_and_the_program_returns(tmp_path: Path) -> None:
     links = {11: 3, 13: 509, 15: 7}
     host = proc(tmp_path, {12: 100, 14: 1000, 16: 10})
-    assert of_step("optimize", KPROBES, 23, host, links.get) == 3 + 100 + 1000 + 23
-    assert of_step("remap_pte", KPROBES, None, host, links.get) == 17
+    assert missed_hits("optimize", KPROBES, 23, host, links.get) == 3 + 100 + 1000 + 23
+    assert missed_hits("remap_pte", KPROBES, None, host, links.get) == 17
 
 
-def test_without_the_trampolines_address_returns_are_the_kernels(tmp_path: Path) -> None:
+def test_without_the_trampoline_address_the_kernel_counts_returns(tmp_path: Path) -> None:
     links = {11: 3, 13: 509}
     host = proc(tmp_path, {12: 0, 14: 0})
-    assert of_step("optimize", KPROBES, None, host, links.get) == 512
+    assert missed_hits("optimize", KPROBES, None, host, links.get) == 512
 
 
-def test_a_trampolines_misses_are_counted_once(tmp_path: Path) -> None:
+def test_misses_of_a_trampoline_are_counted_once(tmp_path: Path) -> None:
     host = proc(tmp_path, {22: 2, 24: 5})
-    # The program notices the missing exit at the task's next entry: the same one.
-    assert of_step("optimize", TRAMPOLINES, 5, host, before_6_7) == 7
+    # The program detects the missing exit at the task's next entry: it is the same miss.
+    assert missed_hits("optimize", TRAMPOLINES, 5, host, before_6_7) == 7
 
 
-def test_before_5_12_nothing_counts_a_trampolines_misses(tmp_path: Path) -> None:
-    assert of_step("optimize", TRAMPOLINES, 5, tmp_path, before_6_7) is None
+def test_before_5_12_misses_of_a_trampoline_are_unknown(tmp_path: Path) -> None:
+    assert missed_hits("optimize", TRAMPOLINES, 5, tmp_path, before_6_7) is None
     assert recursion_misses(tmp_path, 22) is None
 
 
-def test_a_descriptor_that_is_no_link_has_no_count() -> None:
+def test_missed_is_none_for_a_descriptor_that_is_not_a_link() -> None:
     read_end, write_end = os.pipe()
     try:
         assert perf_kprobe.missed(read_end) is None
@@ -78,6 +80,6 @@ def test_a_descriptor_that_is_no_link_has_no_count() -> None:
         os.close(write_end)
 
 
-def test_a_kernel_without_kprobes_refuses_in_one_error(tmp_path: Path) -> None:
+def test_attach_without_a_kprobe_pmu_raises_file_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         perf_kprobe.attach(0, "vmemmap_remap_pte", at_return=False, pmu=tmp_path)

@@ -16,8 +16,8 @@ PROGRAM = ObjectCode(
 )
 
 
-def test_only_loads_of_descriptors_are_bound_to_maps() -> None:
-    function = Function.taken_from(CODE, {7: "counters"})
+def test_only_loads_of_map_descriptors_are_bound() -> None:
+    function = Function.unbound(CODE, {7: "counters"})
     assert function == PROGRAM.functions["enter"]
     bound = function.bound_to({"counters": 0x0102})
     assert bound == LOAD_NUMBER_7 + SECOND_HALF + bytes([0x18, 0x11, 0, 0, 2, 1, 0, 0]) + (
@@ -25,18 +25,18 @@ def test_only_loads_of_descriptors_are_bound_to_maps() -> None:
     )
 
 
-def test_a_map_of_somebody_else_is_refused() -> None:
-    with pytest.raises(ValueError, match="instruction 2 takes an unknown map"):
-        Function.taken_from(CODE, {8: "counters"})
+def test_an_unknown_map_descriptor_is_rejected() -> None:
+    with pytest.raises(ValueError, match="instruction 2 uses an unknown map descriptor"):
+        Function.unbound(CODE, {8: "counters"})
 
 
-def test_a_program_comes_back_as_it_was() -> None:
+def test_parse_returns_the_dumped_program() -> None:
     assert ObjectCode.parse(PROGRAM.dump()) == PROGRAM
 
 
 @given(st.integers(0, len(PROGRAM.dump()) - 1), st.integers(1, 255))
-def test_any_changed_byte_is_noticed(place: int, change: int) -> None:
+def test_every_changed_byte_is_detected(offset: int, change: int) -> None:
     data = bytearray(PROGRAM.dump())
-    data[place] ^= change
+    data[offset] ^= change
     with pytest.raises(ValueError, match="checksum"):
         ObjectCode.parse(bytes(data))

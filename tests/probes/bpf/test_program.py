@@ -11,18 +11,18 @@ from probes.bpf.program import (
     SETTINGS_MAP,
     Setting,
     entry_points,
-    ranges_entered,
+    needs_range_entry,
     source,
     wake_every,
 )
 from probes.kernel.btf import Btf
-from probes.kernel.hooks import Hook, Role, StepPlan
+from probes.kernel.hooks import Hook, Role, StepHooks
 from tests.probes.kernel.test_btf import FROM_7_1, kernel
 
 BTF = Btf(kernel(FROM_7_1))
 FACTS = KernelFacts(40, 8, 64, 10, 8, 16, False, -1)
-RANGE = StepPlan("remap_range", (Hook("vmemmap_remap_range", Role.REMAP_RANGE, returns=True),))
-FOLLOWED = StepPlan(
+RANGE = StepHooks("remap_range", (Hook("vmemmap_remap_range", Role.REMAP_RANGE, returns=True),))
+FOLLOWED = StepHooks(
     "optimize",
     (
         Hook("plain", Role.OPTIMIZE, returns=True),
@@ -32,7 +32,7 @@ FOLLOWED = StepPlan(
 )
 
 
-def test_the_entry_before_the_return_so_that_it_runs_after_it() -> None:
+def test_the_entry_is_attached_before_the_return_of_each_hook() -> None:
     points = entry_points(FOLLOWED, BTF, fentry=False)
     assert [(point.symbol, point.at_return) for point in points] == [
         ("plain", False),
@@ -44,7 +44,7 @@ def test_the_entry_before_the_return_so_that_it_runs_after_it() -> None:
     ]
 
 
-def test_kprobes_read_registers() -> None:
+def test_kprobes_read_arguments_from_registers() -> None:
     enter, leave = entry_points(RANGE, BTF, fentry=False)
     assert enter.text == (
         "int remap_range_0_enter(struct pt_regs *ctx) { on_range_enter(PT_REGS_PARM1(ctx), "
@@ -56,7 +56,7 @@ def test_kprobes_read_registers() -> None:
     )
 
 
-def test_trampolines_name_the_functions_own_parameters() -> None:
+def test_trampolines_declare_the_parameters_of_the_function() -> None:
     enter, leave = entry_points(RANGE, BTF, fentry=True)
     assert enter.text == (
         "KFUNC_PROBE(vmemmap_remap_range, void *a0, void *a1, void *a2) "
@@ -69,15 +69,15 @@ def test_trampolines_name_the_functions_own_parameters() -> None:
 
 
 @pytest.mark.parametrize("fentry", [False, True])
-def test_of_a_void_function_no_return_value_is_read(fentry: bool) -> None:
-    void = StepPlan("remap_range", (Hook("vmemmap_remap_range", Role.REMAP_RANGE),))
+def test_the_return_value_of_a_void_function_is_not_read(fentry: bool) -> None:
+    void = StepHooks("remap_range", (Hook("vmemmap_remap_range", Role.REMAP_RANGE),))
     _, leave = entry_points(void, BTF, fentry=fentry)
     assert "on_range_exit(0, 0, " in leave.text
     assert "PT_REGS_RC" not in leave.text
     assert "rc" not in leave.text.partition("{")[0]
 
 
-def test_what_btf_does_not_describe_gets_a_kprobe() -> None:
+def test_a_function_that_btf_does_not_describe_gets_a_kprobe() -> None:
     points = entry_points(FOLLOWED, BTF, fentry=True)
     assert not any(point.fentry for point in points)
 
@@ -86,17 +86,17 @@ def test_what_btf_does_not_describe_gets_a_kprobe() -> None:
     ("skips", "fentry", "in_range_mode"),
     [(True, True, True), (True, False, True), (False, False, True), (False, True, False)],
 )
-def test_the_entry_of_ranges_only_where_it_is_wanted(
+def test_range_entries_are_probed_only_if_needed(
     skips: bool, fentry: bool, in_range_mode: bool
 ) -> None:
     facts = replace(FACTS, walk_skips=skips)
     points = entry_points(RANGE, BTF, fentry=fentry)
-    full, walked = (ranges_entered(mode, False, facts, points) for mode in MODES)
+    full, walked = (needs_range_entry(mode, False, facts, points) for mode in MODES)
     assert (full, walked) == (not fentry, in_range_mode)
-    assert all(ranges_entered(mode, True, facts, points) for mode in MODES)
+    assert all(needs_range_entry(mode, True, facts, points) for mode in MODES)
 
 
-def test_the_reader_is_woken_before_the_ring_is_full() -> None:
+def test_the_reader_is_woken_when_the_ring_is_half_full() -> None:
     ring = 1 << 24
     assert wake_every(ring, 1) == 65536
     for cpus in (1, 2, 3, 64, 8192):
@@ -106,7 +106,7 @@ def test_the_reader_is_woken_before_the_ring_is_full() -> None:
 
 
 @pytest.mark.parametrize(("mode", "probes"), [("full", 1), ("range", 0)])
-def test_every_definition_that_the_program_asks_for_is_made(mode: str, probes: int) -> None:
+def test_every_macro_that_the_program_uses_is_defined(mode: str, probes: int) -> None:
     text = source(
         FACTS, Layout((9,), 1, 1), 4096, (), mode=mode, stream=True, ranges=True, steps={"batch"}
     )
@@ -121,7 +121,7 @@ def test_every_definition_that_the_program_asks_for_is_made(mode: str, probes: i
     assert "#define HVO_WALK_REUSE_ADDR (-1)\n" in text
 
 
-def test_what_btf_does_not_tell_the_compiler_reads_from_the_kernels_headers() -> None:
+def test_without_btf_the_source_uses_the_kernel_headers() -> None:
     facts = from_headers("6.1.0-test #1 SMP", "full")
     text = source(
         facts, Layout((9,), 1, 1), 4096, (), mode="full", stream=False, ranges=True, steps=()

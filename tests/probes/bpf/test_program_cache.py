@@ -8,7 +8,7 @@ from probes.bpf.program_cache import ProgramCache, has_programs, key_of
 from tests.probes.bpf.test_object_code import PROGRAM
 
 
-def test_what_was_kept_is_found_again(tmp_path: Path) -> None:
+def test_get_returns_the_cached_program(tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "hvoscope"
     cache = ProgramCache(folder)
     assert cache.get("a") is None
@@ -17,13 +17,13 @@ def test_what_was_kept_is_found_again(tmp_path: Path) -> None:
     assert has_programs(folder)
 
 
-def test_no_folder_keeps_nothing() -> None:
+def test_a_cache_without_folder_is_always_empty() -> None:
     cache = ProgramCache(None)
-    assert cache.put("a", PROGRAM) == "no folder was given"
+    assert cache.put("a", PROGRAM) == "no cache folder is set"
     assert cache.get("a") is None
 
 
-def test_a_damaged_file_is_no_program(tmp_path: Path) -> None:
+def test_a_damaged_file_is_ignored(tmp_path: Path) -> None:
     cache = ProgramCache(tmp_path)
     cache.put("a", PROGRAM)
     whole = (tmp_path / "a.bpf").read_bytes()
@@ -32,27 +32,27 @@ def test_a_damaged_file_is_no_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o775])
-def test_a_folder_that_others_write_to_is_not_used(tmp_path: Path, mode: int) -> None:
+def test_a_folder_writable_by_others_is_not_used(tmp_path: Path, mode: int) -> None:
     cache = ProgramCache(tmp_path)
     cache.put("a", PROGRAM)
     tmp_path.chmod(mode)
     assert cache.get("a") is None
-    assert "by, somebody else" in cache.put("b", PROGRAM)
+    assert "is owned or writable by another user" in cache.put("b", PROGRAM)
 
 
-def test_a_file_that_others_write_to_is_not_used(tmp_path: Path) -> None:
+def test_a_file_writable_by_others_is_not_used(tmp_path: Path) -> None:
     cache = ProgramCache(tmp_path)
     cache.put("a", PROGRAM)
     (tmp_path / "a.bpf").chmod(0o666)
     assert cache.get("a") is None
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_put_returns_why_the_folder_can_not_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "Not a directory" in ProgramCache(tmp_path / "file" / "cache").put("a", PROGRAM)
 
 
-def test_only_so_many_are_kept(tmp_path: Path) -> None:
+def test_only_the_newest_32_programs_are_cached(tmp_path: Path) -> None:
     cache = ProgramCache(tmp_path)
     for number in range(40):
         cache.put(str(number), PROGRAM)
@@ -62,7 +62,7 @@ def test_only_so_many_are_kept(tmp_path: Path) -> None:
     assert cache.get("7") is None
 
 
-def test_whatever_changes_the_bytecode_changes_the_key() -> None:
+def test_the_key_depends_on_source_machine_and_bcc_version() -> None:
     keys = {
         key_of("a", "x86_64", "0.26"),
         key_of("b", "x86_64", "0.26"),

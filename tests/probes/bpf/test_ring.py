@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reader against an ordinary file that is laid out as the kernel lays out a ring buffer."""
+"""The reader, with an ordinary file that has the layout of a kernel ring buffer."""
 
 import mmap
 import multiprocessing
@@ -21,7 +21,7 @@ STRIDE = 8 + RECORD.size
 
 
 class Ring:
-    """The producer's side: consumer page, producer page, data, data again."""
+    """The producer: consumer page, producer page, data, and the data again."""
 
     def __init__(self) -> None:
         self.fd = os.memfd_create("ring")
@@ -31,14 +31,14 @@ class Ring:
     def put(self, record: bytes, flags: int = 0) -> None:
         entry = struct.pack("<II", len(record) | flags, 0) + record
         for i, byte in enumerate(entry):
-            place = (self.produced + i) % SIZE
+            offset = (self.produced + i) % SIZE
             for copy in (0, SIZE):
-                os.pwrite(self.fd, bytes([byte]), 2 * PAGE + copy + place)
+                os.pwrite(self.fd, bytes([byte]), 2 * PAGE + copy + offset)
         self.produced += -(-len(entry) // 8) * 8
         os.pwrite(self.fd, struct.pack("<Q", self.produced), PAGE)
 
     def finish(self, at: int, record: bytes) -> None:
-        """Clear the flags of the record that was put at ``at``."""
+        """Clear the flags of the record at ``at``."""
         for copy in (0, SIZE):
             os.pwrite(self.fd, struct.pack("<I", len(record)), 2 * PAGE + copy + at % SIZE)
 
@@ -65,7 +65,9 @@ def record(number: int) -> bytes:
     return Event(kind=Kind.REMAP_PTE, sequence=number).pack()
 
 
-def test_records_come_in_order_and_room_is_given_back(ring: Ring, reader: RingReader) -> None:
+def test_records_are_read_in_order_and_their_space_is_released(
+    ring: Ring, reader: RingReader
+) -> None:
     ring.put(record(0))
     ring.put(record(1))
     assert reader.read(0) == record(0) + record(1)
@@ -73,14 +75,14 @@ def test_records_come_in_order_and_room_is_given_back(ring: Ring, reader: RingRe
     assert reader.read(0) == b""
 
 
-def test_records_run_on_over_the_edge(ring: Ring, reader: RingReader) -> None:
-    for number in range(200):  # five times round
+def test_records_are_read_across_the_end_of_the_ring(ring: Ring, reader: RingReader) -> None:
+    for number in range(200):  # five times around the ring
         ring.put(record(number))
         assert reader.read(0) == record(number)
     assert ring.produced > 5 * SIZE
 
 
-def test_an_entry_may_be_many_records(ring: Ring, reader: RingReader) -> None:
+def test_an_entry_may_contain_many_records(ring: Ring, reader: RingReader) -> None:
     numbers = iter(range(1009))
     while many := b"".join(record(n) for _, n in zip(range(16), numbers, strict=False)):
         ring.put(many)
@@ -88,13 +90,13 @@ def test_an_entry_may_be_many_records(ring: Ring, reader: RingReader) -> None:
     assert ring.consumed == ring.produced > 20 * SIZE
 
 
-def test_discarded_records_are_passed_over(ring: Ring, reader: RingReader) -> None:
+def test_discarded_records_are_skipped(ring: Ring, reader: RingReader) -> None:
     ring.put(record(0), DISCARD)
     ring.put(record(1))
     assert reader.read(0) == record(1)
 
 
-def test_an_unfinished_record_holds_the_reader_back(ring: Ring, reader: RingReader) -> None:
+def test_reading_stops_at_an_uncommitted_record(ring: Ring, reader: RingReader) -> None:
     ring.put(record(0))
     ring.put(record(1), BUSY)
     ring.put(record(2))
@@ -102,14 +104,18 @@ def test_an_unfinished_record_holds_the_reader_back(ring: Ring, reader: RingRead
     assert ring.consumed == 104
 
 
-def test_what_is_no_whole_record_is_refused(ring: Ring, reader: RingReader) -> None:
+def test_an_entry_with_a_partial_record_is_rejected(ring: Ring, reader: RingReader) -> None:
     ring.put(b"x" * 200)
-    with pytest.raises(ValueError, match="an entry of 200 bytes in the ring: no whole records"):
+    with pytest.raises(
+        ValueError, match=r"ring buffer entry: 200 bytes \(expected a multiple of 96\)"
+    ):
         reader.read(0)
 
 
-def test_many_at_once_are_taken_up_to_the_first_unfinished(ring: Ring, reader: RingReader) -> None:
-    for number in range(30):  # so that the run below crosses the edge
+def test_all_records_before_the_first_uncommitted_one_are_read_at_once(
+    ring: Ring, reader: RingReader
+) -> None:
+    for number in range(30):  # so that the records below cross the end of the ring
         ring.put(record(number))
     reader.read(0)
     for number in range(23):
@@ -124,11 +130,11 @@ def test_many_at_once_are_taken_up_to_the_first_unfinished(ring: Ring, reader: R
 
 
 @given(st.lists(st.tuples(st.sampled_from(("put", "pack", "discard", "read")), st.integers(1, 12))))
-def test_whatever_the_order_every_finished_record_comes_once(steps: list[tuple[str, int]]) -> None:
+def test_every_committed_record_is_read_exactly_once(actions: list[tuple[str, int]]) -> None:
     ring = Ring()
     reader = RingReader(ring.fd, SIZE)
     put, got = 0, b""
-    for what, number in steps:
+    for what, number in actions:
         if what == "put":
             for _ in range(min(number, (SIZE - ring.produced + ring.consumed) // 104)):
                 ring.put(record(put))
@@ -157,7 +163,7 @@ def produce(ring: Ring, records: list[bytes]) -> None:
         ring.finish(at, record)
 
 
-def test_a_kernel_that_writes_meanwhile(ring: Ring, reader: RingReader) -> None:
+def test_records_written_during_reading_are_read(ring: Ring, reader: RingReader) -> None:
     records = [Event(sequence=n, kind=Kind.REMAP_PTE).pack() for n in range(1009)]
     producer = multiprocessing.get_context("fork").Process(target=produce, args=(ring, records))
     producer.start()

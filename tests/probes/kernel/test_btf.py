@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A BTF blob written by hand from Documentation/bpf/btf.rst."""
+"""Tests of the BTF reader, with blobs built as described in Documentation/bpf/btf.rst."""
 
 import struct
 
@@ -14,7 +14,7 @@ TYPEDEF, CONST, FUNC, FUNC_PROTO, ENUM64 = 8, 10, 12, 13, 19
 
 
 class Blob:
-    """Collects types; type ids count from 1."""
+    """Builder of a BTF blob; type ids count from 1."""
 
     def __init__(self) -> None:
         self.strings = b"\0"
@@ -37,7 +37,7 @@ class Blob:
         self.ids[name] = self.count
 
     def pointer_to_struct(self, name: str, *, typedef: bool = False) -> None:
-        """``const struct name *``; with ``typedef``, a typedef of a struct without a name."""
+        """Add ``const struct name *``; with ``typedef``, a typedef of an anonymous struct."""
         self.struct("" if typedef else name, 8)
         if typedef:
             self.add(TYPEDEF, name, self.count)
@@ -68,7 +68,7 @@ def kernel(walk_members: Members, zone_members: Members = ()) -> bytes:
     blob = Blob()
     blob.add(INT, "unsigned int", 4, bytes(4))  # 1
     blob.add(ARRAY, "", 0, struct.pack("<III", 1, 1, 1024))  # 2: unsigned int [1024]
-    blob.add(ENUM64, "big", 8, bytes(24), 2)  # 3: to be stepped over
+    blob.add(ENUM64, "big", 8, bytes(24), 2)  # 3: must be skipped
     blob.struct("hstate", 5000, ("order", 1, 40), ("nr_huge_pages_node", 2, 80))  # 4
     blob.struct("", 8, ("flags", 1, 0), kind=UNION)  # 5
     blob.struct("page", 64, ("", 5, 8))  # 6: flags within an anonymous union at 8
@@ -93,7 +93,7 @@ UNTIL_7_0 = (
 FROM_7_1 = (("remap_pte", 1, 0), ("nr_walked", 1, 8), ("vmemmap_head", 1, 16))
 
 
-def test_the_facts_that_the_probes_need() -> None:
+def test_from_btf_reads_all_facts() -> None:
     assert from_btf(Btf(kernel(UNTIL_7_0)), RANGE) == KernelFacts(
         hstate_order=40,
         page_flags=8,
@@ -106,38 +106,38 @@ def test_the_facts_that_the_probes_need() -> None:
     )
 
 
-def test_the_walk_that_is_given_its_head() -> None:
+def test_a_walk_with_vmemmap_head_does_not_skip_its_first_pte() -> None:
     facts = from_btf(Btf(kernel(FROM_7_1)), RANGE)
     assert (facts.walk_head, facts.walk_skips, facts.walk_reuse_addr) == (16, False, -1)
 
 
-def test_the_walk_of_patch_v17_is_enough_where_its_count_is_not_asked_for() -> None:
+def test_a_walk_without_nr_walked_supports_full_mode_but_not_range_mode() -> None:
     btf = Btf(kernel((("remap_pte", 1, 0), ("reuse_page", 1, 8), ("reuse_addr", 1, 16))))
     facts = from_btf(btf, FULL)
     assert (facts.walk_nr_walked, facts.walk_head, facts.walk_reuse_addr) == (-1, 8, 16)
-    with pytest.raises(FactsError) as said:
+    with pytest.raises(FactsError) as raised:
         from_btf(btf, RANGE)
-    assert str(said.value) == (
-        "range mode counts by vmemmap_remap_walk.nr_walked, which this kernel's BTF does not "
+    assert str(raised.value) == (
+        "range mode reads vmemmap_remap_walk.nr_walked, which this kernel's BTF does not "
         "describe: use --probe.mode full"
     )
 
 
-def test_a_walk_without_its_head_is_not_counted_by() -> None:
+def test_a_walk_without_head_is_rejected_in_range_mode() -> None:
     btf = Btf(kernel((("remap_pte", 1, 0), ("nr_walked", 1, 8))))
     assert from_btf(btf, FULL).walk_head == -1
-    with pytest.raises(FactsError, match=r"counts by vmemmap_remap_walk\.vmemmap_head"):
+    with pytest.raises(FactsError, match=r"reads vmemmap_remap_walk\.vmemmap_head"):
         from_btf(btf, RANGE)
 
 
-def test_a_struct_without_its_member_is_one_line() -> None:
+def test_a_missing_member_is_reported_by_name() -> None:
     blob = Blob()
     blob.struct("hstate", 8)
     with pytest.raises(FactsError, match=r"^the kernel's BTF does not describe 'hstate\."):
         from_btf(Btf(blob.bytes()), FULL)
 
 
-def test_the_prototype_of_a_function() -> None:
+def test_prototype_has_parameter_types_and_return() -> None:
     btf = Btf(kernel(()))
     walk = Prototype(("int", "int", "*vmemmap_remap_walk"), returns=True)
     assert btf.prototype("vmemmap_remap_range") == walk
@@ -146,7 +146,7 @@ def test_the_prototype_of_a_function() -> None:
         btf.prototype("no_such_function")
 
 
-def test_what_is_there_and_what_is_not() -> None:
+def test_has_is_true_only_for_existing_members() -> None:
     btf = Btf(kernel(FROM_7_1))
     assert btf.has("vmemmap_remap_walk", "vmemmap_head")
     assert btf.has("page", "flags")
@@ -154,7 +154,7 @@ def test_what_is_there_and_what_is_not() -> None:
     assert not btf.has("no_such_struct", "flags")
 
 
-def test_what_is_not_there_is_named() -> None:
+def test_a_missing_struct_or_member_raises_key_error_with_its_name() -> None:
     btf = Btf(kernel(()))
     with pytest.raises(KeyError, match="no_such_struct"):
         btf.size("no_such_struct")
@@ -163,17 +163,17 @@ def test_what_is_not_there_is_named() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 3, 23])
-def test_a_blob_without_a_whole_header(length: int) -> None:
+def test_a_truncated_header_is_rejected(length: int) -> None:
     with pytest.raises(ValueError, match="broken BTF"):
         Btf(kernel(())[:length])
 
 
-def test_a_blob_cut_in_its_types() -> None:
+def test_truncated_types_are_rejected() -> None:
     blob = kernel(())
     with pytest.raises(ValueError, match="broken BTF"):
         Btf(blob[:60])
 
 
-def test_a_blob_of_something_else() -> None:
+def test_a_file_that_is_not_btf_is_rejected() -> None:
     with pytest.raises(ValueError, match="not BTF"):
         Btf(b"\x7fELF" + bytes(100))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Symbol tables of real kernels and builds, and the hooks that a person would choose for each."""
+"""Symbol tables of real kernels and builds, with the expected hooks of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from probes.backend import FULL, RANGE
-from probes.kernel.hooks import Hook, Role, StepPlan, find_switch, has_hvo, make_plan
+from probes.kernel.hooks import Hook, Role, StepHooks, find_switch, has_hvo, select_hooks
 from probes.kernel.kallsyms import read_symbols
 
 FOLDER = Path(__file__).parents[2] / "data" / "kallsyms"
@@ -17,9 +17,9 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.txt"))
 
 def step(
     name: str, *hooks: tuple[str, Role] | tuple[str, Role, bool], reason: str = ""
-) -> StepPlan:
-    """A step with its hooks; a reason need only be part of the real one."""
-    return StepPlan(name, tuple(Hook(*hook) for hook in hooks), reason)
+) -> StepHooks:
+    """Return a step with its hooks; the reason is compared as a part of the real one."""
+    return StepHooks(name, tuple(Hook(*hook) for hook in hooks), reason)
 
 
 REMAP_RANGE = step("remap_range", ("vmemmap_remap_range", Role.REMAP_RANGE))
@@ -30,24 +30,24 @@ RESTORE_PTE = step("restore_pte", ("vmemmap_restore_pte", Role.RESTORE_PTE))
 
 @dataclass(frozen=True)
 class Expected:
-    """What must come of a table."""
+    """Expected result for one symbol table."""
 
-    full: tuple[StepPlan, ...]
-    range: tuple[StepPlan, ...]
+    full: tuple[StepHooks, ...]
+    range: tuple[StepHooks, ...]
     has_hvo: bool = True
     switch: bool | None = True
-    """The address of the kernel's switch is there to read; None: objects have no addresses yet."""
+    """Whether the table has the switch's address; None for object files, without addresses."""
 
 
-# The seed's names.
-_SEED_OPTIMIZE = step("optimize", ("free_huge_page_vmemmap", Role.OPTIMIZE))
-_SEED_RESTORE = step("restore", ("alloc_huge_page_vmemmap", Role.RESTORE, True))
-SEED = Expected(
-    full=(_SEED_OPTIMIZE, REMAP_FREE, REMAP_PTE, _SEED_RESTORE, RESTORE_PTE),
-    range=(_SEED_OPTIMIZE, REMAP_RANGE, _SEED_RESTORE),
+# Functions named as in patch v17.
+_V17_OPTIMIZE = step("optimize", ("free_huge_page_vmemmap", Role.OPTIMIZE))
+_V17_RESTORE = step("restore", ("alloc_huge_page_vmemmap", Role.RESTORE, True))
+PATCHED = Expected(
+    full=(_V17_OPTIMIZE, REMAP_FREE, REMAP_PTE, _V17_RESTORE, RESTORE_PTE),
+    range=(_V17_OPTIMIZE, REMAP_RANGE, _V17_RESTORE),
 )
 
-# Linux 6.1: the range function is inlined, its callee is not.
+# Linux 6.1: vmemmap_remap_free is inlined, its callee is not.
 _OPTIMIZE_6_1 = step("optimize", ("hugetlb_vmemmap_optimize", Role.OPTIMIZE))
 _RESTORE_6_1 = step("restore", ("hugetlb_vmemmap_restore", Role.RESTORE, True))
 LINUX_6_1 = Expected(
@@ -55,14 +55,14 @@ LINUX_6_1 = Expected(
     range=(_OPTIMIZE_6_1, REMAP_RANGE, _RESTORE_6_1),
 )
 HIDDEN_6_1 = Expected(LINUX_6_1.full, LINUX_6_1.range, switch=False)
-# Static, but a function of its own again: start, end and reuse are what they were.
+# vmemmap_remap_free is static but not inlined; its parameters are start, end and reuse.
 NOT_INLINED_6_1 = Expected(
     full=(_OPTIMIZE_6_1, REMAP_FREE, REMAP_PTE, _RESTORE_6_1, RESTORE_PTE),
     range=LINUX_6_1.range,
     switch=None,
 )
 
-# Linux 6.7 and later: folios, one by one and in batches.
+# Linux 6.7 and later: folios, singly and in lists.
 _BATCH = step("batch", ("hugetlb_vmemmap_optimize_folios", Role.BATCH))
 _OPTIMIZE_FOLIO = step("optimize", ("__hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE, True))
 _RESTORE_FOLIO = step("restore", ("__hugetlb_vmemmap_restore_folio", Role.RESTORE, True))
@@ -73,7 +73,7 @@ FOLIO = Expected(
 # No CONFIG_KALLSYMS_ALL, so no data.
 FOLIO_WITHOUT_DATA = Expected(FOLIO.full, FOLIO.range, switch=False)
 
-# Debian's 7.2: single pages go from the caller straight to .part.0, batches through the function.
+# Debian's 7.2: for single pages the caller calls .part.0 directly; lists use the function.
 _OPTIMIZE_PART = step(
     "optimize",
     ("__hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE, True),
@@ -85,15 +85,15 @@ FOLIO_PART = Expected(
     range=(_BATCH, _OPTIMIZE_PART, REMAP_RANGE, _RESTORE_FOLIO),
 )
 
-# gcc 12 without inlining: a function of its own. The third argument is no reuse address any more.
+# gcc 12 without inlining of vmemmap_remap_free, whose third parameter is not a reuse address here.
 FOLIO_NOT_INLINED = Expected(
     full=(_BATCH, _OPTIMIZE_FOLIO, REMAP_FREE, REMAP_PTE, _RESTORE_FOLIO, RESTORE_PTE),
     range=FOLIO.range,
     switch=None,
 )
 
-# clang over all files: hugetlb.c calls the statics itself, past their callers in hugetlb_vmemmap.c.
-# They have got a name that is unique in the kernel, and are otherwise what they were.
+# clang with ThinLTO: hugetlb.c calls the static functions directly, bypassing their callers in
+# hugetlb_vmemmap.c. They have globally unique names and are otherwise unchanged.
 _BATCH_LTO = step(
     "batch", ("__hugetlb_vmemmap_optimize_folios.llvm.17323972953111381055", Role.BATCH)
 )
@@ -107,7 +107,7 @@ FOLIO_LTO = Expected(
 
 
 def unhooked(optimize: str, restore: str) -> Expected:
-    """Batches, ranges and PTEs can be seen, but no function stands for a single page's work."""
+    """Expect hooks for batches, ranges and PTEs, but none for single pages."""
     steps = (
         _BATCH,
         step("optimize", reason=optimize),
@@ -134,8 +134,8 @@ NO_HVO = Expected(
 )
 
 EXPECTED: Mapping[str, Expected] = {
-    "patched": SEED,
-    "patched-slob": SEED,  # has it all, and never uses it
+    "patched": PATCHED,
+    "patched-slob": PATCHED,  # has all functions but never calls them
     "debian-5.10": NO_HVO,
     "debian-6.1": LINUX_6_1,
     "debian-6.1-hidden": HIDDEN_6_1,
@@ -151,7 +151,7 @@ EXPECTED: Mapping[str, Expected] = {
     "debian-7.3-rt": FOLIO,
     "gcc-6.1-not-inlined": NOT_INLINED_6_1,
     "gcc-6.12-all-inlined": unhooked("the kernel has none of: ", "the kernel has none of: "),
-    # Some calls go to the function, others to copies with fewer arguments.
+    # Some callers call the function, others call clones with fewer arguments.
     "gcc-6.12-cloned": unhooked(
         "__hugetlb_vmemmap_optimize_folio.constprop.1.isra.0",
         "__hugetlb_vmemmap_restore_folio.constprop.0",
@@ -170,32 +170,32 @@ EXPECTED: Mapping[str, Expected] = {
 
 @pytest.mark.parametrize("mode", [FULL, RANGE])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_plan(name: str, mode: str) -> None:
-    plan = make_plan(read_symbols(FOLDER / f"{name}.txt"), mode)
+def test_hooks_of_captured_symbols_are_as_expected(name: str, mode: str) -> None:
+    selected = select_hooks(read_symbols(FOLDER / f"{name}.txt"), mode)
     wanted = EXPECTED[name].full if mode == FULL else EXPECTED[name].range
-    assert [(s.step, s.hooks) for s in plan] == [(s.step, s.hooks) for s in wanted]
-    for chosen, expected in zip(plan, wanted, strict=True):
-        assert expected.reason in chosen.reason
-        assert bool(chosen.reason) == (not chosen.hooks)
+    assert [(s.step, s.hooks) for s in selected] == [(s.step, s.hooks) for s in wanted]
+    for found, expected in zip(selected, wanted, strict=True):
+        assert expected.reason in found.reason
+        assert bool(found.reason) == (not found.hooks)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_whether_the_kernel_has_hvo(name: str) -> None:
+def test_has_hvo_of_captured_symbols_is_as_expected(name: str) -> None:
     assert has_hvo(read_symbols(FOLDER / f"{name}.txt")) == EXPECTED[name].has_hvo
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_where_the_switch_is(name: str) -> None:
+def test_the_switch_is_found_if_the_symbols_show_it(name: str) -> None:
     address = find_switch(read_symbols(FOLDER / f"{name}.txt"))
     assert EXPECTED[name].switch in (None, address != 0)
 
 
-def test_every_table_is_judged_and_there() -> None:
+def test_every_symbol_file_has_an_expectation() -> None:
     assert sorted(EXPECTED) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_table_says_where_it_comes_from(name: str) -> None:
+def test_every_symbol_file_has_a_header_with_its_origin(name: str) -> None:
     header, *symbols = (FOLDER / f"{name}.txt").read_text().splitlines()
     assert header.startswith("# ")
     assert len(header.split("; ")) >= 4
@@ -206,5 +206,5 @@ def test_a_table_says_where_it_comes_from(name: str) -> None:
     "mark",
     [".isra.", ".constprop.", ".part.", ".cold", ".llvm.", " __pfx_", "0000000000000000 ", "\t["],
 )
-def test_the_tables_have_what_compilers_and_kernels_do_to_names(mark: str) -> None:
+def test_the_symbol_files_cover_every_kind_of_changed_name(mark: str) -> None:
     assert any(mark in (FOLDER / f"{name}.txt").read_text() for name in NAMES)

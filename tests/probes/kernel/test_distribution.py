@@ -72,7 +72,7 @@ def os_release(root: Path, text: str) -> Path:
         ),
     ],
 )
-def test_each_family_has_its_own_packages(
+def test_install_commands_of_each_distribution_family(
     tmp_path: Path, text: str, release: str, bcc: str, headers: str
 ) -> None:
     path = os_release(tmp_path, text)
@@ -80,13 +80,15 @@ def test_each_family_has_its_own_packages(
 
 
 @pytest.mark.parametrize("text", ["", "ID=gentoo\n", "#ID=fedora\n", 'ID="fedora\n', "garbage\n"])
-def test_an_unknown_distribution_is_told_of_two(tmp_path: Path, text: str) -> None:
+def test_an_unknown_distribution_gets_the_debian_and_fedora_commands(
+    tmp_path: Path, text: str
+) -> None:
     path = os_release(tmp_path, text)
     assert install_bcc(path) == "apt install python3-bpfcc (Fedora: dnf install python3-bcc)"
     assert install_headers("1", path).startswith("apt install linux-headers-1 (Fedora: ")
 
 
-def test_the_file_may_be_in_usr_lib_alone(tmp_path: Path) -> None:
+def test_os_release_in_usr_lib_is_the_fallback(tmp_path: Path) -> None:
     (tmp_path / "usr/lib").mkdir(parents=True)
     (tmp_path / "usr/lib/os-release").write_text("ID=arch\n")
     assert install_bcc(tmp_path / "etc/os-release") == "pacman -S python-bcc"

@@ -4,11 +4,11 @@ import pytest
 from probes.backend import FULL, RANGE, STEPS
 from probes.counters import SLOTS, Slot
 from probes.kernel.btf import Btf
-from probes.kernel.hooks import CANDIDATES, Hook, Role, find_switch, has_hvo, make_plan, restores
+from probes.kernel.hooks import CANDIDATES, Hook, Role, find_switch, has_hvo, restores, select_hooks
 from probes.observed import observed_durations, observed_slots
 from tests.probes.kernel.test_btf import Blob
 
-SEED = {
+LINUX_5_15 = {  # named as in patch v17
     "free_huge_page_vmemmap",
     "vmemmap_remap_free",
     "vmemmap_remap_range",
@@ -35,11 +35,11 @@ FOLIOS = {
 
 
 def hooks(symbols: set[str], mode: str = FULL) -> dict[str, list[str]]:
-    return {plan.step: [hook.symbol for hook in plan.hooks] for plan in make_plan(symbols, mode)}
+    return {step.step: [hook.symbol for hook in step.hooks] for step in select_hooks(symbols, mode)}
 
 
-def test_the_seeds_own_functions_are_chosen_where_they_exist() -> None:
-    assert hooks(SEED) == {
+def test_functions_of_patch_v17_are_selected_if_present() -> None:
+    assert hooks(LINUX_5_15) == {
         "optimize": ["free_huge_page_vmemmap"],
         "remap_range": ["vmemmap_remap_free"],
         "remap_pte": ["vmemmap_remap_pte"],
@@ -48,7 +48,7 @@ def test_the_seeds_own_functions_are_chosen_where_they_exist() -> None:
     }
 
 
-def test_successors_are_chosen_where_they_were_renamed_or_inlined() -> None:
+def test_successors_of_renamed_or_inlined_functions_are_selected() -> None:
     assert hooks(DEBIAN_6_1) == {
         "optimize": ["hugetlb_vmemmap_optimize"],
         "remap_range": ["vmemmap_remap_range"],
@@ -58,12 +58,12 @@ def test_successors_are_chosen_where_they_were_renamed_or_inlined() -> None:
     }
 
 
-def test_batches_are_a_step_where_the_kernel_has_them() -> None:
+def test_the_list_function_is_selected_if_present() -> None:
     assert hooks(FOLIOS)["batch"] == ["hugetlb_vmemmap_optimize_folios"]
 
 
-def test_range_mode_has_no_probe_on_a_pte_and_always_the_walk() -> None:
-    assert hooks(SEED, RANGE) == {
+def test_range_mode_selects_the_walk_and_no_pte_function() -> None:
+    assert hooks(LINUX_5_15, RANGE) == {
         "optimize": ["free_huge_page_vmemmap"],
         "remap_range": ["vmemmap_remap_range"],
         "restore": ["alloc_huge_page_vmemmap"],
@@ -71,21 +71,21 @@ def test_range_mode_has_no_probe_on_a_pte_and_always_the_walk() -> None:
 
 
 @pytest.mark.parametrize(
-    ("symbols", "counted"), [(SEED, True), (DEBIAN_6_1, True), (FOLIOS, False)]
+    ("symbols", "counted"), [(LINUX_5_15, True), (DEBIAN_6_1, True), (FOLIOS, False)]
 )
-def test_without_a_stream_ranges_are_watched_only_where_something_is_counted_by_them(
+def test_without_a_stream_ranges_are_hooked_only_if_a_counter_needs_them(
     symbols: set[str], counted: bool
 ) -> None:
-    for mode, watched in ((FULL, counted), (RANGE, True)):
-        wanted = [s for s in make_plan(symbols, mode) if watched or s.step != "remap_range"]
-        assert list(make_plan(symbols, mode, stream=False)) == wanted
+    for mode, hooked in ((FULL, counted), (RANGE, True)):
+        wanted = [s for s in select_hooks(symbols, mode) if hooked or s.step != "remap_range"]
+        assert list(select_hooks(symbols, mode, stream=False)) == wanted
 
 
-def test_a_bypassed_function_is_followed_into_its_part() -> None:
+def test_a_split_function_is_hooked_at_its_caller_and_part() -> None:
     (optimize,) = (
-        plan
-        for plan in make_plan({*FOLIOS, "__hugetlb_vmemmap_optimize_folio.part.0"})
-        if plan.step == "optimize"
+        step
+        for step in select_hooks({*FOLIOS, "__hugetlb_vmemmap_optimize_folio.part.0"})
+        if step.step == "optimize"
     )
     assert optimize.hooks == (
         Hook("__hugetlb_vmemmap_optimize_folio", Role.OPTIMIZE, returns=True),
@@ -94,69 +94,71 @@ def test_a_bypassed_function_is_followed_into_its_part() -> None:
     )
 
 
-def test_a_part_whose_caller_is_unknown_can_not_be_followed() -> None:
+def test_a_split_function_without_known_caller_is_not_hooked() -> None:
     (remap_pte,) = (
-        plan for plan in make_plan({*SEED, "vmemmap_remap_pte.part.0"}) if plan.step == "remap_pte"
+        step
+        for step in select_hooks({*LINUX_5_15, "vmemmap_remap_pte.part.0"})
+        if step.step == "remap_pte"
     )
     assert remap_pte.hooks == ()
     assert remap_pte.reason == "vmemmap_remap_pte is bypassed through vmemmap_remap_pte.part.0"
 
 
 @pytest.mark.parametrize("suffix", [".isra.0", ".constprop.0", ".isra.0.constprop.12"])
-@pytest.mark.parametrize("beside_the_plain_one", [True, False])
-def test_arguments_that_the_compiler_rewrote_are_not_trusted(
-    suffix: str, beside_the_plain_one: bool
+@pytest.mark.parametrize("with_plain_function", [True, False])
+def test_functions_with_rewritten_arguments_are_not_hooked(
+    suffix: str, with_plain_function: bool
 ) -> None:
-    symbols = {*SEED, f"vmemmap_restore_pte{suffix}"}
-    if not beside_the_plain_one:
+    symbols = {*LINUX_5_15, f"vmemmap_restore_pte{suffix}"}
+    if not with_plain_function:
         symbols.remove("vmemmap_restore_pte")
-    (plan,) = (plan for plan in make_plan(symbols) if plan.step == "restore_pte")
-    assert plan.hooks == ()
-    assert plan.reason == f"the compiler rewrote vmemmap_restore_pte as vmemmap_restore_pte{suffix}"
+    (step,) = (step for step in select_hooks(symbols) if step.step == "restore_pte")
+    assert step.hooks == ()
+    assert step.reason == f"the compiler rewrote vmemmap_restore_pte as vmemmap_restore_pte{suffix}"
 
 
 @pytest.mark.parametrize(
     "other", ["vmemmap_remap_pte.cold", "__pfx_vmemmap_remap_pte", "vmemmap_remap_pte_x.isra.0"]
 )
-def test_what_is_no_entry_of_the_function_changes_nothing(other: str) -> None:
-    assert hooks({*SEED, other}) == hooks(SEED)
+def test_symbols_that_are_not_entries_are_ignored(other: str) -> None:
+    assert hooks({*LINUX_5_15, other}) == hooks(LINUX_5_15)
 
 
-def test_a_step_without_a_function_says_what_was_looked_for() -> None:
-    (plan,) = (plan for plan in make_plan({"vmemmap_remap_pte"}) if plan.step == "remap_range")
-    assert plan.hooks == ()
-    assert plan.reason == "the kernel has none of: vmemmap_remap_free, vmemmap_remap_range"
+def test_a_step_without_function_lists_its_candidates() -> None:
+    (step,) = (step for step in select_hooks({"vmemmap_remap_pte"}) if step.step == "remap_range")
+    assert step.hooks == ()
+    assert step.reason == "the kernel has none of: vmemmap_remap_free, vmemmap_remap_range"
 
 
 def test_every_step_has_candidates() -> None:
     assert tuple(CANDIDATES) == STEPS
 
 
-def test_roles_are_all_different() -> None:
+def test_all_8_roles_are_distinct() -> None:
     assert len(Role.__members__) == len(set(Role)) == 8
 
 
-def test_has_hvo() -> None:
+def test_has_hvo_accepts_any_optimize_function() -> None:
     assert has_hvo({"free_huge_page_vmemmap"})
     assert has_hvo({"__hugetlb_vmemmap_optimize_folio.part.0"})
-    assert has_hvo({"hugetlb_vmemmap_optimize_folio"})  # with the rest inlined
+    assert has_hvo({"hugetlb_vmemmap_optimize_folio"})  # its callees are inlined
     assert not has_hvo({"vmemmap_populate", "hugetlb_vmemmap_init"})
 
 
-def test_the_switch() -> None:
+def test_find_switch_returns_the_address_or_0() -> None:
     assert find_switch({"vmemmap_optimize_enabled": 0x1000}) == 0x1000
     assert find_switch({"hugetlb_free_vmemmap_enabled": 0x2000}) == 0x2000
     assert find_switch({"vmemmap_optimize_enabled": 0}) == 0  # hidden by kptr_restrict
     assert find_switch({}) == 0
 
 
-def test_with_every_step_attached_all_is_observed() -> None:
+def test_all_counters_are_observed_with_every_step_attached() -> None:
     assert observed_slots(STEPS) == frozenset(SLOTS)
     assert observed_slots(["optimize", "remap_range", "restore"], RANGE) == frozenset(SLOTS)
     assert observed_durations(STEPS) == {"optimize", "restore", "batch"}
 
 
-def test_without_the_pte_probe_only_calls_and_the_way_back_are_observed() -> None:
+def test_without_the_pte_probe_only_calls_and_restores_are_observed() -> None:
     steps = ["batch", "optimize", "remap_range", "restore", "restore_pte"]
     assert observed_slots(steps) == {
         Slot("optimize_calls"),
@@ -169,7 +171,7 @@ def test_without_the_pte_probe_only_calls_and_the_way_back_are_observed() -> Non
     assert observed_durations(steps) == {"restore"}
 
 
-def test_a_range_that_is_watched_is_needed() -> None:
+def test_a_selected_range_step_is_required() -> None:
     others = [step for step in STEPS if step != "remap_range"]
     assert observed_slots(others, FULL, others) == frozenset(SLOTS)
     assert observed_durations(others, FULL, others) == {"optimize", "restore", "batch"}
@@ -177,35 +179,39 @@ def test_a_range_that_is_watched_is_needed() -> None:
     assert observed_durations(others) == {"restore"}
 
 
-def test_with_nothing_attached_nothing_is_observed() -> None:
+def test_nothing_is_observed_with_nothing_attached() -> None:
     assert observed_slots([]) == frozenset()
     assert observed_durations([]) == frozenset()
 
 
-V17 = SEED - {"alloc_huge_page_vmemmap", "vmemmap_restore_pte", "vmemmap_remap_range"}
+V17_3_OF_9 = LINUX_5_15 - {"alloc_huge_page_vmemmap", "vmemmap_restore_pte", "vmemmap_remap_range"}
 
 
-def test_a_kernel_that_never_restores_has_no_such_steps() -> None:
-    assert hooks(V17) == {
+def test_a_kernel_without_restore_functions_has_no_restore_steps() -> None:
+    assert hooks(V17_3_OF_9) == {
         "optimize": ["free_huge_page_vmemmap"],
         "remap_range": ["vmemmap_remap_free"],
         "remap_pte": ["vmemmap_remap_pte"],
     }
-    assert restores(SEED)
-    assert not restores(V17)
+    assert restores(LINUX_5_15)
+    assert not restores(V17_3_OF_9)
 
 
 @pytest.mark.parametrize(
     "left", ["alloc_huge_page_vmemmap.part.0", "vmemmap_restore_pte.isra.0", "vmemmap_restore_pte"]
 )
-def test_a_restore_that_can_not_be_hooked_is_said_not_left_out(left: str) -> None:
-    plans = {plan.step: plan for plan in make_plan({*V17, left})}
-    assert any(plans[step].reason for step in ("restore", "restore_pte"))
+def test_a_restore_function_that_can_not_be_hooked_is_reported(left: str) -> None:
+    steps = {step.step: step for step in select_hooks({*V17_3_OF_9, left})}
+    assert any(steps[name].reason for name in ("restore", "restore_pte"))
 
 
-def test_prototypes_say_what_returns_a_value() -> None:
+def test_returns_is_taken_from_the_prototype() -> None:
     in_v17, later = (
-        {hook.symbol: hook.returns for plan in make_plan(SEED, btf=btf) for hook in plan.hooks}
+        {
+            hook.symbol: hook.returns
+            for step in select_hooks(LINUX_5_15, btf=btf)
+            for hook in step.hooks
+        }
         for btf in (prototypes(remap_free=False), prototypes(remap_free=True))
     )
     assert (in_v17["vmemmap_remap_free"], later["vmemmap_remap_free"]) == (False, True)
@@ -213,47 +219,48 @@ def test_prototypes_say_what_returns_a_value() -> None:
     assert not in_v17["free_huge_page_vmemmap"]
 
 
-def test_without_btf_only_what_every_kernel_returns_is_read() -> None:
-    returns = {hook.symbol: hook.returns for plan in make_plan(SEED) for hook in plan.hooks}
+def test_without_btf_only_functions_that_always_return_a_value_are_read() -> None:
+    returns = {
+        hook.symbol: hook.returns for step in select_hooks(LINUX_5_15) for hook in step.hooks
+    }
     assert {symbol for symbol, value in returns.items() if value} == {"alloc_huge_page_vmemmap"}
 
 
-def test_other_parameters_are_refused_in_one_line() -> None:
+def test_unexpected_parameters_are_rejected_in_one_line() -> None:
     blob = prototype_blob()
     blob.function("vmemmap_remap_pte", ["long", "*pte", "*vmemmap_remap_walk"], returns="")
-    plans = {plan.step: plan for plan in make_plan(SEED, btf=Btf(blob.bytes()))}
-    assert plans["remap_pte"].hooks == ()
-    assert plans["remap_pte"].reason == (
-        "vmemmap_remap_pte takes other parameters than expected: "
-        "(int, *, *vmemmap_remap_walk), not (*, int)"
+    steps = {step.step: step for step in select_hooks(LINUX_5_15, btf=Btf(blob.bytes()))}
+    assert steps["remap_pte"].hooks == ()
+    assert steps["remap_pte"].reason == (
+        "vmemmap_remap_pte has parameters (int, *, *vmemmap_remap_walk) (expected (*, int))"
     )
-    assert plans["restore_pte"].hooks
+    assert steps["restore_pte"].hooks
 
 
-def test_too_few_parameters_are_refused() -> None:
+def test_too_few_parameters_are_rejected() -> None:
     blob = prototype_blob()
     blob.function("free_huge_page_vmemmap", ["*hstate"], returns="")
-    plans = {plan.step: plan for plan in make_plan(SEED, btf=Btf(blob.bytes()))}
-    assert "(*hstate), not (*hstate, *folio|*page)" in plans["optimize"].reason
+    steps = {step.step: step for step in select_hooks(LINUX_5_15, btf=Btf(blob.bytes()))}
+    assert "(*hstate) (expected (*hstate, *folio|*page))" in steps["optimize"].reason
 
 
-def test_a_pte_function_that_may_fail_is_not_counted_at_its_entry() -> None:
+def test_a_pte_function_that_returns_a_value_is_rejected() -> None:
     blob = prototype_blob()
     blob.function("vmemmap_remap_pte", ["*pte", "long", "*vmemmap_remap_walk"], returns="int")
-    plans = {plan.step: plan for plan in make_plan(SEED, btf=Btf(blob.bytes()))}
-    assert "returns a value" in plans["remap_pte"].reason
+    steps = {step.step: step for step in select_hooks(LINUX_5_15, btf=Btf(blob.bytes()))}
+    assert "returns a value" in steps["remap_pte"].reason
 
 
-def test_a_result_that_is_returned_needs_no_range() -> None:
+def test_ranges_are_hooked_if_the_page_function_returns_void() -> None:
     blob = prototype_blob()
     blob.function("__hugetlb_vmemmap_optimize_folio", ["*hstate", "*folio"], returns="")
-    names = [plan.step for plan in make_plan(FOLIOS, stream=False, btf=Btf(blob.bytes()))]
-    assert "remap_range" in names  # this one returns nothing
-    assert "remap_range" not in [plan.step for plan in make_plan(FOLIOS, stream=False)]
+    names = [step.step for step in select_hooks(FOLIOS, stream=False, btf=Btf(blob.bytes()))]
+    assert "remap_range" in names  # the page function returns void in this BTF
+    assert "remap_range" not in [step.step for step in select_hooks(FOLIOS, stream=False)]
 
 
 def prototype_blob() -> Blob:
-    """The types that prototypes name."""
+    """Return a blob with the types that the prototypes use."""
     blob = Blob()
     blob.integer("long")
     blob.integer("int")
@@ -263,7 +270,7 @@ def prototype_blob() -> Blob:
 
 
 def prototypes(*, remap_free: bool) -> Btf:
-    """The functions of 2021; ``vmemmap_remap_free`` returns an int, or nothing as in patch v17."""
+    """Return BTF of the functions of 2021; ``remap_free``: vmemmap_remap_free returns an int."""
     blob = prototype_blob()
     blob.function("free_huge_page_vmemmap", ["*hstate", "*page"], returns="")
     returns = "int" if remap_free else ""

@@ -21,17 +21,17 @@ from tests.probes.trees import make_host
 @pytest.mark.parametrize(
     ("text", "ids"), [("0\n", (0,)), ("0-3", (0, 1, 2, 3)), ("0-1,4,6-7", (0, 1, 4, 6, 7))]
 )
-def test_the_kernels_list_format(text: str, ids: tuple[int, ...]) -> None:
+def test_parse_id_list_reads_ranges_and_single_ids(text: str, ids: tuple[int, ...]) -> None:
     assert parse_id_list(text) == ids
 
 
 @pytest.mark.parametrize("text", ["", "x", "0-", "-1", "1,,2", "+1", "1_0", "3-1", "0-4294967295"])
-def test_what_is_no_list(text: str) -> None:
+def test_parse_id_list_rejects_invalid_text(text: str) -> None:
     with pytest.raises(ValueError, match="not a "):
         parse_id_list(text)
 
 
-def test_nodes_and_cpus(tmp_path: Path) -> None:
+def test_nodes_and_cpus_are_read_from_sysfs(tmp_path: Path) -> None:
     host = make_host(
         tmp_path,
         {
@@ -45,24 +45,24 @@ def test_nodes_and_cpus(tmp_path: Path) -> None:
     assert possible_cpus(host) == tuple(range(16))
 
 
-def test_a_kernel_without_numa(tmp_path: Path) -> None:
+def test_a_kernel_without_numa_has_node_0(tmp_path: Path) -> None:
     host = make_host(tmp_path, {})
     assert possible_nodes(host) == online_nodes(host) == (0,)
 
 
-def test_what_can_not_be_read_is_none(tmp_path: Path) -> None:
+def test_read_text_of_a_missing_file_is_none(tmp_path: Path) -> None:
     assert read_text(tmp_path / "absent") is None
 
 
 @pytest.mark.parametrize("text", ["", "-5", "+5", "1_0", "0x10", "5 6", "٣", "9" * 5000])
-def test_what_is_no_number(tmp_path: Path, text: str) -> None:
+def test_read_number_rejects_invalid_text(tmp_path: Path, text: str) -> None:
     path = tmp_path / "number"
     path.write_text(text + "\n")
-    with pytest.raises(ValueError, match="number is no number"):
+    with pytest.raises(ValueError, match="number: not a number"):
         read_number(path)
 
 
-def test_numbers(tmp_path: Path) -> None:
+def test_read_number_reads_decimal_and_hexadecimal(tmp_path: Path) -> None:
     path = tmp_path / "number"
     path.write_text("0x1a\n")
     assert read_number(path, 16) == 26  # as in /sys/firmware/memmap
@@ -82,22 +82,22 @@ def test_numbers(tmp_path: Path) -> None:
         ("2147483647", 32, 2147483647),
         ("2147483648", 32, -2147483648),
         ("4294967295", 32, -1),
-        ("4294967296", 32, 4294967296),  # more than such a counter holds: another kernel's
+        ("4294967296", 32, 4294967296),  # exceeds 32 bits, so it is not wrapped
         ("18446744073709551614", 32, -2),
     ],
 )
-def test_a_counter_below_zero_is_printed_unsigned(text: str, bits: int, count: int) -> None:
+def test_parse_count_reads_wrapped_counters_as_negative(text: str, bits: int, count: int) -> None:
     assert parse_count(text, bits) == count
 
 
 @pytest.mark.parametrize("text", ["-1", "18446744073709551616", "9" * 30, "", "1 2"])
-def test_what_is_no_counter(tmp_path: Path, text: str) -> None:
+def test_read_count_rejects_invalid_text(tmp_path: Path, text: str) -> None:
     (tmp_path / "count").write_text(f"{text}\n")
-    with pytest.raises(ValueError, match="count is no number"):
+    with pytest.raises(ValueError, match="count: not a number"):
         read_count(tmp_path / "count")
 
 
-def test_a_missing_file_is_not_an_unreadable_one(tmp_path: Path) -> None:
+def test_is_missing_is_false_for_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert is_missing(read_or_error(tmp_path / "absent"))
     assert not is_missing(read_or_error(tmp_path / "loop"))
@@ -106,7 +106,7 @@ def test_a_missing_file_is_not_an_unreadable_one(tmp_path: Path) -> None:
     assert read_or_error(tmp_path / "there") == "1"
 
 
-def test_an_empty_list_of_nodes_is_named(tmp_path: Path) -> None:
+def test_an_empty_list_of_nodes_is_rejected_with_its_path(tmp_path: Path) -> None:
     host = make_host(tmp_path, {"sys/devices/system/node/online": "\n"})
     with pytest.raises(ValueError, match="node/online: not a number"):
         online_nodes(host)

@@ -22,7 +22,7 @@ def pool(folder: str, total: str, free: str, surplus: str) -> dict[str, str]:
     }
 
 
-def test_pools_of_each_node(tmp_path: Path) -> None:
+def test_pools_has_total_free_and_surplus_of_each_node(tmp_path: Path) -> None:
     host = make_host(
         tmp_path,
         {
@@ -45,7 +45,7 @@ def test_pools_of_each_node(tmp_path: Path) -> None:
     ]
 
 
-def test_a_kernel_without_numa_has_one_node(tmp_path: Path) -> None:
+def test_without_numa_the_machine_is_node_0(tmp_path: Path) -> None:
     host = make_host(tmp_path, pool("sys/kernel/mm/hugepages/hugepages-2048kB", "3", "2", "1"))
     assert [tuple(p) for p in KernelState(host).pools().by_node] == [
         (2 * MIB, 0, "total", 3),
@@ -54,7 +54,7 @@ def test_a_kernel_without_numa_has_one_node(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_that_is_missing_costs_its_own_value(tmp_path: Path) -> None:
+def test_a_missing_file_makes_only_its_value_absent(tmp_path: Path) -> None:
     host = make_host(
         tmp_path,
         {
@@ -65,7 +65,7 @@ def test_a_file_that_is_missing_costs_its_own_value(tmp_path: Path) -> None:
     assert list(KernelState(host).pools().by_node) == [Pool(2 * MIB, 0, "free", 2)]
 
 
-def test_what_belongs_to_no_node(tmp_path: Path) -> None:
+def test_reserved_and_overcommit_are_counted_per_machine(tmp_path: Path) -> None:
     host = make_host(
         tmp_path,
         {
@@ -80,44 +80,48 @@ def test_what_belongs_to_no_node(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "enabled"), [("0\n", False), ("1\n", True)])
-def test_the_switch(tmp_path: Path, text: str, enabled: bool) -> None:
+def test_switch_is_the_value_of_the_sysctl(tmp_path: Path, text: str, enabled: bool) -> None:
     host = make_host(tmp_path, {SWITCH: text})
     assert KernelState(host).switch() is enabled
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "says"),
+    ("name", "text", "message"),
     [
-        (f"{POOL}/nr_hugepages", "many\n", "nr_hugepages is no number: 'many'"),
-        (f"{POOL}/resv_hugepages", "\n", "resv_hugepages is no number: ''"),
-        (f"{POOL}/nr_overcommit_hugepages", "1 2\n", "is no number: '1 2'"),
-        (SWITCH, "?\n", "hugetlb_optimize_vmemmap is no number: '?'"),
-        (SWITCH, "2\n", "hugetlb_optimize_vmemmap is neither 0 nor 1: 2"),
-        ("proc/vmstat", "nr_memmap_pages x\n", "vmstat has no number here: 'nr_memmap_pages x'"),
+        (f"{POOL}/nr_hugepages", "many\n", "nr_hugepages: not a number: 'many'"),
+        (f"{POOL}/resv_hugepages", "\n", "resv_hugepages: not a number: ''"),
+        (
+            f"{POOL}/nr_overcommit_hugepages",
+            "1 2\n",
+            "nr_overcommit_hugepages: not a number: '1 2'",
+        ),
+        (SWITCH, "?\n", "hugetlb_optimize_vmemmap: not a number: '?'"),
+        (SWITCH, "2\n", "hugetlb_optimize_vmemmap: invalid value 2 (expected 0 or 1)"),
+        ("proc/vmstat", "nr_memmap_pages x\n", "vmstat: not a number: 'nr_memmap_pages x'"),
     ],
 )
-def test_a_file_that_says_something_else_is_named(
-    tmp_path: Path, name: str, text: str, says: str
+def test_a_malformed_file_is_rejected_with_its_path(
+    tmp_path: Path, name: str, text: str, message: str
 ) -> None:
     state = KernelState(make_host(tmp_path, {name: text}))
-    with pytest.raises(ValueError, match=re.escape(says)):
+    with pytest.raises(ValueError, match=re.escape(message)):
         _ = (state.pools(), state.switch(), state.memmap_pages())
 
 
-def test_memmap_pages(tmp_path: Path) -> None:
+def test_memmap_pages_are_read_from_vmstat(tmp_path: Path) -> None:
     vmstat = "nr_free_pages 5000\nnr_memmap_pages 64\nnr_memmap_boot_pages 98240\n"
     host = make_host(tmp_path, {"proc/vmstat": vmstat})
     assert KernelState(host).memmap_pages() == {"runtime": 64, "boot": 98240}
 
 
-def test_an_older_kernel_shows_less(tmp_path: Path) -> None:
+def test_values_that_an_older_kernel_lacks_are_absent(tmp_path: Path) -> None:
     state = KernelState(make_host(tmp_path, {"proc/vmstat": "nr_free_pages 5000\n"}))
     assert state.memmap_pages() == {}
-    assert state.switch() == Absent(f"there is no {tmp_path / SWITCH} (Linux 5.19)")
+    assert state.switch() == Absent(f"{tmp_path / SWITCH} does not exist (Linux 5.19)")
     assert list(state.pools().by_node) == []
 
 
-def test_sizes(tmp_path: Path) -> None:
+def test_huge_page_sizes_are_sorted(tmp_path: Path) -> None:
     folder = "sys/kernel/mm/hugepages"
     host = make_host(
         tmp_path,
@@ -131,8 +135,8 @@ def hidden_node(path: str) -> dict[str, str]:
     return pool(f"{NODE}/{path}/hugepages/hugepages-2048kB", "23\n", "0\n", "0\n")
 
 
-def test_a_node_without_a_hugepages_folder_has_no_pool(tmp_path: Path) -> None:
-    """Before Linux 6.1 a node without memory has none; it is not given the machine's 532 pages."""
+def test_a_node_without_hugepages_folder_has_no_pool(tmp_path: Path) -> None:
+    """Before Linux 6.1, nodes 1 and 3, without memory, do not get the machine's 532 pages."""
     host = make_host(
         tmp_path,
         {
@@ -148,7 +152,7 @@ def test_a_node_without_a_hugepages_folder_has_no_pool(tmp_path: Path) -> None:
     assert KernelState(host).totals() == {2 * MIB: 532}
 
 
-def test_one_node_that_hides_its_pool_is_not_answered_with_the_machines(tmp_path: Path) -> None:
+def test_a_single_node_without_pool_files_does_not_get_the_machine_counts(tmp_path: Path) -> None:
     host = make_host(
         tmp_path,
         {
@@ -159,7 +163,7 @@ def test_one_node_that_hides_its_pool_is_not_answered_with_the_machines(tmp_path
     assert list(KernelState(host).pools().by_node) == []
 
 
-def test_nodes_are_found_by_their_folders_where_the_list_can_not_be_read(tmp_path: Path) -> None:
+def test_without_a_node_list_the_node_folders_are_used(tmp_path: Path) -> None:
     files = {
         **pool("sys/kernel/mm/hugepages/hugepages-2048kB", "46\n", "0\n", "0\n"),
         **hidden_node("node0"),
@@ -169,11 +173,11 @@ def test_nodes_are_found_by_their_folders_where_the_list_can_not_be_read(tmp_pat
     assert [(p.node, p.pages) for p in pools.by_node if p.state == "total"] == [(0, 23), (7, 23)]
 
 
-def test_a_folder_that_may_not_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
+def test_a_folder_that_can_not_be_listed_raises_os_error(tmp_path: Path) -> None:
     host = make_host(tmp_path, pool(POOL, "3", "2", "1"))
     folder = tmp_path / "sys/kernel/mm/hugepages"
     folder.rename(tmp_path / "elsewhere")
-    folder.symlink_to(folder)  # ELOOP: what root, too, can't list
+    folder.symlink_to(folder)  # ELOOP: even root can't list it
     with pytest.raises(OSError, match="symbolic links"):
         list(KernelState(host).pools().by_node)
     with pytest.raises(OSError, match="symbolic links"):
@@ -183,13 +187,13 @@ def test_a_folder_that_may_not_be_listed_is_not_an_empty_one(tmp_path: Path) -> 
 WRAPPED = "18446744073709551615\n"
 
 
-def test_a_reservation_below_zero_is_read_as_such(tmp_path: Path) -> None:
+def test_a_wrapped_reservation_is_negative(tmp_path: Path) -> None:
     host = make_host(tmp_path, {f"{POOL}/resv_hugepages": WRAPPED})
     assert KernelState(host).pools().reserved == {2 * MIB: -1}
 
 
-def test_a_node_counts_in_32_bits_and_the_machine_in_64(tmp_path: Path) -> None:
-    """nr_huge_pages_node[] and its like are unsigned int, printed as unsigned long."""
+def test_node_counters_have_32_bits_and_machine_counters_64(tmp_path: Path) -> None:
+    """nr_huge_pages_node[] and similar are unsigned int, printed as unsigned long."""
     files = {
         f"{NODE}/online": "0\n",
         **pool(f"{NODE}/node0/hugepages/hugepages-2048kB", "23\n", "4294967294\n", WRAPPED),
@@ -202,18 +206,18 @@ def test_a_node_counts_in_32_bits_and_the_machine_in_64(tmp_path: Path) -> None:
     assert KernelState(flat).pools().by_node[0].pages == 4294967294
 
 
-def test_an_overcommit_limit_that_is_none_is_absent(tmp_path: Path) -> None:
+def test_an_unlimited_overcommit_is_absent(tmp_path: Path) -> None:
     host = make_host(tmp_path, {f"{POOL}/nr_overcommit_hugepages": WRAPPED})
     assert KernelState(host).pools().overcommit == {}
 
 
-def test_memmap_pages_below_zero(tmp_path: Path) -> None:
+def test_wrapped_memmap_pages_are_negative(tmp_path: Path) -> None:
     vmstat = "nr_memmap_pages 18446744073709537280\nnr_memmap_boot_pages 131072\n"
     host = make_host(tmp_path, {"proc/vmstat": vmstat})
     assert KernelState(host).memmap_pages() == {"runtime": -14336, "boot": 131072}
 
 
-def test_more_than_64_bits_is_no_counter(tmp_path: Path) -> None:
+def test_a_counter_of_more_than_64_bits_is_rejected(tmp_path: Path) -> None:
     host = make_host(tmp_path, {"proc/vmstat": "nr_memmap_pages 18446744073709551616\n"})
-    with pytest.raises(ValueError, match="vmstat has no number here"):
+    with pytest.raises(ValueError, match="vmstat: not a number"):
         KernelState(host).memmap_pages()

@@ -22,7 +22,7 @@ ffffffff81999999 t vmemmap_remap_pte
 """
 
 
-def test_only_the_kernels_own_hvo_symbols_are_kept(tmp_path: Path) -> None:
+def test_read_symbols_returns_only_hvo_symbols_of_the_kernel(tmp_path: Path) -> None:
     (tmp_path / "kallsyms").write_text(KALLSYMS)
     assert read_symbols(tmp_path / "kallsyms") == {
         "vmemmap_remap_pte": 0xFFFFFFFF81210DA0,  # the first of two
@@ -30,7 +30,7 @@ def test_only_the_kernels_own_hvo_symbols_are_kept(tmp_path: Path) -> None:
     }
 
 
-def test_an_empty_table_is_hidden_not_one_without_hvo(tmp_path: Path) -> None:
+def test_an_empty_table_raises_enodata(tmp_path: Path) -> None:
     (tmp_path / "kallsyms").write_text("")
     with pytest.raises(OSError, match="the file is empty") as raised:
         read_symbols(tmp_path / "kallsyms")
@@ -39,7 +39,7 @@ def test_an_empty_table_is_hidden_not_one_without_hvo(tmp_path: Path) -> None:
     assert read_symbols(tmp_path / "kallsyms") == {}
 
 
-def test_trampolines_want_a_kernel_and_an_architecture(tmp_path: Path) -> None:
+def test_trampolines_need_a_kernel_symbol_and_x86_64(tmp_path: Path) -> None:
     kallsyms = tmp_path / "kallsyms"
     kallsyms.write_text("ffffffff81000000 T bpf_trampoline_link_prog\n")
     symbols = read_symbols(kallsyms)

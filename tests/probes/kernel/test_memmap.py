@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What HVO saves on the whole machine: captured machines, and shapes that are hard to come by."""
+"""Savings of the whole machine: captured machines, and constructed rare configurations."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,7 +32,7 @@ WITH_PAGE_EXT = {"page": 64, "page_ext": 8}
         ("cloud-6.18-23-and-1gb", 23 * 7 + 4095),
     ],
 )
-def test_captured_machines(tmp_path: Path, name: str, frames: int) -> None:
+def test_savings_of_captured_machines(tmp_path: Path, name: str, frames: int) -> None:
     state = KernelState(restored(tmp_path, TREES / f"{name}.json"), PAGE)
     assert state.saved_bytes(state.memmap_pages()) == frames * PAGE
     assert set(state.pools().reserved) == set(state.pools().overcommit) == {2 * MIB, GIB}
@@ -56,7 +56,7 @@ def machine(
     structs: Mapping[str, int] | None = PAGE_STRUCT,
     firmware: tuple[tuple[int, int, str], ...] = (),
 ) -> Host:
-    """By default 1 GB in sections of 128 MB, of which HVO has taken nothing."""
+    """Write a machine; by default with 1 GB in sections of 128 MB and no savings."""
     files = {
         "proc/vmstat": f"nr_memmap_pages {memmap[1]}\nnr_memmap_boot_pages {memmap[0]}\n",
         "proc/zoneinfo": zones,
@@ -82,24 +82,24 @@ def saved(host: Host, page_size: int = PAGE) -> int:
 
 
 def saved_or_reason(host: Host, page_size: int = PAGE) -> int | str:
-    """Bytes, or why they are absent."""
+    """Return the saved bytes, or why they are absent."""
     state = KernelState(host, page_size)
     found = state.saved_bytes(state.memmap_pages())
     return found.reason if isinstance(found, Absent) else found
 
 
-def test_what_was_freed_less_the_new_heads(tmp_path: Path) -> None:
-    optimised = machine(tmp_path, memmap=(8 * SECTION_FRAMES - 509 * 8, 509))
-    assert saved(optimised) == 509 * 7 * PAGE
+def test_savings_are_freed_frames_minus_new_heads(tmp_path: Path) -> None:
+    optimized = machine(tmp_path, memmap=(8 * SECTION_FRAMES - 509 * 8, 509))
+    assert saved(optimized) == 509 * 7 * PAGE
 
 
-def test_a_larger_struct_page_takes_more(tmp_path: Path) -> None:
+def test_a_struct_page_of_128_bytes_doubles_the_memmap(tmp_path: Path) -> None:
     host = machine(tmp_path, structs={"page": 128}, memmap=(8 * 1024 - 15, 0))
     assert saved(host) == 15 * PAGE
 
 
-def test_hot_added_memory_counts_before_it_is_online(tmp_path: Path) -> None:
-    """Its struct pages are in nr_memmap_pages at once; no zone has it yet."""
+def test_hot_added_memory_is_included_before_it_is_online(tmp_path: Path) -> None:
+    """nr_memmap_pages has its struct pages at once, while no zone contains it yet."""
     host = machine(tmp_path, blocks=9, memmap=(8 * SECTION_FRAMES, SECTION_FRAMES - 7))
     assert saved(host) == 7 * PAGE
 
@@ -107,48 +107,48 @@ def test_hot_added_memory_counts_before_it_is_online(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("missing", "why"),
     [
-        ("proc/zoneinfo", "there is no"),
+        ("proc/zoneinfo", "can't be read"),
         ("proc/vmstat", "nr_memmap_pages"),
-        (BTF, "BTF does not tell the size of struct page"),
+        (BTF, "BTF does not have the size of struct page"),
     ],
 )
-def test_what_is_missing_makes_it_unknown(tmp_path: Path, missing: str, why: str) -> None:
+def test_savings_are_absent_if_a_file_is_missing(tmp_path: Path, missing: str, why: str) -> None:
     host = machine(tmp_path)
     assert saved(host) == 0
     (tmp_path / missing).unlink()
     assert why in str(saved_or_reason(host))
 
 
-def test_before_6_11_it_is_unknown(tmp_path: Path) -> None:
+def test_savings_are_absent_before_6_11(tmp_path: Path) -> None:
     host = machine(tmp_path)
     (tmp_path / "proc/vmstat").write_text("nr_free_pages 5000\n")
     assert "nr_memmap_pages, Linux 6.11" in str(saved_or_reason(host))
 
 
-def test_without_memory_hotplug_it_is_unknown(tmp_path: Path) -> None:
-    assert "which sections of memory there are" in str(saved_or_reason(machine(tmp_path, blocks=0)))
+def test_savings_are_absent_without_memory_hotplug(tmp_path: Path) -> None:
+    assert "which memory sections are present" in str(saved_or_reason(machine(tmp_path, blocks=0)))
 
 
-def test_an_architecture_of_unknown_sections_is_unknown(tmp_path: Path) -> None:
-    assert "which sections of memory there are" in str(
+def test_savings_are_absent_on_an_architecture_with_unknown_section_size(tmp_path: Path) -> None:
+    assert "which memory sections are present" in str(
         saved_or_reason(replace(machine(tmp_path), machine="ia64"))
     )
 
 
 @pytest.mark.parametrize("present", [0, 5])
-def test_device_memory_makes_it_unknown(tmp_path: Path, present: int) -> None:
+def test_savings_are_absent_with_device_memory(tmp_path: Path, present: int) -> None:
     zones = zone("DMA32", 8 * 32768) + zone("Device", present, 4096)
-    assert "device memory has struct pages" in str(saved_or_reason(machine(tmp_path, zones=zones)))
+    assert "struct pages of device memory" in str(saved_or_reason(machine(tmp_path, zones=zones)))
 
 
-def test_less_than_nothing_is_unknown(tmp_path: Path) -> None:
-    assert "counts 4097 frames of struct pages: impossible" in str(
+def test_negative_savings_are_absent(tmp_path: Path) -> None:
+    assert "counts 4097 memmap frames (expected 0 to 4096)" in str(
         saved_or_reason(machine(tmp_path, memmap=(8 * SECTION_FRAMES, 1)))
     )
 
 
-def test_page_ext_hides_among_the_runtime_pages(tmp_path: Path) -> None:
-    """8 bytes for each of 8 * 32768 pages are 512 frames: with fewer there can be none."""
+def test_savings_are_absent_if_runtime_pages_may_include_page_ext(tmp_path: Path) -> None:
+    """page_ext takes 8 bytes for each of 8 * 32768 pages, 512 frames, so 511 can't include it."""
     few = machine(tmp_path / "few", structs=WITH_PAGE_EXT, memmap=(8 * 512 - 8 * 511, 511))
     assert saved(few) == 7 * 511 * PAGE
     many = (8 * 512 - 8 * 512, 512)
@@ -165,8 +165,8 @@ LARGE_BLOCK = 2 * GIB
 
 
 def server(root: Path, missing: int = 0, high: int = 91 * GIB) -> Host:
-    """A bare-metal x86 host: blocks of 2 GB, of which the second and the last are there in part."""
-    low = 158 + 786_176  # whole frames of LOW but frame 0, which the kernel keeps from itself
+    """Write a bare-metal x86 host: blocks of 2 GB, the second and the last of which have holes."""
+    low = 158 + 786_176  # whole frames of LOW without frame 0, which the kernel does not use
     sections = (3 * GIB + high) // (128 * MIB)
     return machine(
         root,
@@ -180,26 +180,26 @@ def server(root: Path, missing: int = 0, high: int = 91 * GIB) -> Host:
     )
 
 
-def test_blocks_with_holes_are_known_from_the_firmware(tmp_path: Path) -> None:
+def test_holes_in_blocks_are_taken_from_the_firmware_map(tmp_path: Path) -> None:
     assert saved(server(tmp_path)) == 161 * PAGE
 
 
-def test_without_the_firmwares_map_holes_are_unknown(tmp_path: Path) -> None:
+def test_savings_are_absent_with_holes_and_without_a_firmware_map(tmp_path: Path) -> None:
     host = server(tmp_path)
     for entry in (tmp_path / "sys/firmware/memmap").glob("*/type"):
         entry.unlink()
-    assert "holes that the firmware's map does not show" in str(saved_or_reason(host))
+    assert "holes that the firmware's memory map does not show" in str(saved_or_reason(host))
 
 
-def test_memory_that_the_kernel_does_not_use_makes_holes_unknown(tmp_path: Path) -> None:
-    """As with mem= on the command line: nobody says which sections are gone."""
-    assert "holes that the firmware's map does not show" in str(
+def test_savings_are_absent_if_the_kernel_does_not_use_all_firmware_memory(tmp_path: Path) -> None:
+    """With mem= on the command line, nothing shows which sections are not used."""
+    assert "holes that the firmware's memory map does not show" in str(
         saved_or_reason(server(tmp_path, missing=300))
     )
 
 
-def test_large_blocks_without_holes_need_no_firmware(tmp_path: Path) -> None:
-    """An arm64 guest: all of its memory but a few frames is there."""
+def test_large_blocks_without_holes_need_no_firmware_map(tmp_path: Path) -> None:
+    """An arm64 guest in which only a few frames are missing."""
     host = machine(
         tmp_path,
         block=GIB,
@@ -210,8 +210,8 @@ def test_large_blocks_without_holes_need_no_firmware(tmp_path: Path) -> None:
     assert saved(replace(host, machine="aarch64")) == 7 * PAGE
 
 
-def test_pages_of_64_kb_have_larger_sections(tmp_path: Path) -> None:
-    """512 MB: 8192 struct pages, 8 frames."""
+def test_sections_are_512_mb_with_64_kb_pages(tmp_path: Path) -> None:
+    """A section of 512 MB has 8192 struct pages in 8 frames."""
     host = machine(
         tmp_path,
         block=512 * MIB,
@@ -222,10 +222,10 @@ def test_pages_of_64_kb_have_larger_sections(tmp_path: Path) -> None:
     assert saved(replace(host, machine="aarch64"), 64 * KIB) == 7 * 64 * KIB
 
 
-def test_a_file_that_changed_its_shape_is_named(tmp_path: Path) -> None:
+def test_a_malformed_file_is_rejected_with_its_path(tmp_path: Path) -> None:
     host = machine(tmp_path)
     (tmp_path / MEMORY / "block_size_bytes").write_text("huge\n")
-    with pytest.raises(ValueError, match="block_size_bytes is no number: 'huge'"):
+    with pytest.raises(ValueError, match="block_size_bytes: not a number: 'huge'"):
         saved(host)
 
 
@@ -233,7 +233,7 @@ UNKNOWN_KIND = btf(PAGE_STRUCT).replace(b"\x04", b"\x1e")
 
 
 @pytest.mark.parametrize("blob", [b"\x7fELF" + bytes(100), b"", UNKNOWN_KIND])
-def test_broken_btf_is_named(tmp_path: Path, blob: bytes) -> None:
+def test_broken_btf_is_rejected(tmp_path: Path, blob: bytes) -> None:
     host = machine(tmp_path)
     (tmp_path / BTF).write_bytes(blob)
     with pytest.raises(ValueError, match="BTF"):
@@ -243,21 +243,23 @@ def test_broken_btf_is_named(tmp_path: Path, blob: bytes) -> None:
 WRAP = 1 << 64
 
 
-def test_one_counter_below_zero_does_not_throw_the_savings_off(tmp_path: Path) -> None:
-    """161 frames are saved, whichever of the two counters the kernel took them from."""
+def test_one_negative_counter_does_not_change_the_savings(tmp_path: Path) -> None:
+    """161 frames are saved, independent of the counter that the kernel subtracted them from."""
     host = machine(tmp_path, memmap=(8 * SECTION_FRAMES, WRAP - 161))
     assert saved(host) == 161 * PAGE
 
 
-def test_a_memmap_of_less_than_no_frames_is_not_believed(tmp_path: Path) -> None:
-    assert "counts -1 frames of struct pages: impossible" in str(
+def test_a_negative_memmap_makes_savings_absent(tmp_path: Path) -> None:
+    assert "counts -1 memmap frames (expected 0 to 4096)" in str(
         saved_or_reason(machine(tmp_path, memmap=(23, WRAP - 24)))
     )
 
 
-def test_a_zone_of_less_than_no_pages_is_not_believed(tmp_path: Path) -> None:
+def test_a_negative_zone_makes_savings_absent(tmp_path: Path) -> None:
     zones = zone("DMA32", 8 * 32768) + zone("Normal", WRAP - 1)
-    assert "pages: impossible" in str(saved_or_reason(machine(tmp_path, zones=zones)))
+    assert "counts -1 pages (expected 0 or more)" in str(
+        saved_or_reason(machine(tmp_path, zones=zones))
+    )
     (tmp_path / "proc/zoneinfo").write_text(zone("DMA32", WRAP))
-    with pytest.raises(ValueError, match="zoneinfo: not a counter of 64 bits"):
+    with pytest.raises(ValueError, match="zoneinfo: not a 64-bit counter"):
         saved(machine(tmp_path / "more", zones=zone("DMA32", WRAP)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command lines, held against what the kernel's own next_arg makes of them."""
+"""Kernel command lines, compared with a C reimplementation of the kernel's next_arg."""
 
 import shutil
 import subprocess
@@ -38,32 +38,34 @@ NAME = "hugetlb_free_vmemmap"
         (f"ro --- {NAME}=on", ("on",)),
         (f"ro --=1 {NAME}=on", ("on",)),
         (f"x{NAME}=on {NAME}x=on {NAME}.x=on ={NAME}=on", ()),
-        (f'open="never closed {NAME}=on', ()),
+        (f'open="unclosed quote {NAME}=on', ()),
         (f"{NAME.upper()}=on", ()),
         ("", ()),
     ],
 )
-def test_what_the_kernel_is_told(text: str, values: tuple[str | None, ...]) -> None:
+def test_values_of_follows_the_kernels_quoting_rules(
+    text: str, values: tuple[str | None, ...]
+) -> None:
     assert values_of(text, NAME) == values
 
 
 @pytest.mark.parametrize("text", ["1", "y", "Yes", "on", "ON", "one", "1x"])
-def test_what_every_kernel_takes_for_on(text: str) -> None:
+def test_parse_bool_accepts_what_every_kernel_reads_as_on(text: str) -> None:
     assert parse_bool(text) is True
 
 
 @pytest.mark.parametrize("text", ["0", "n", "No", "off", "OFF", "of", "0x1"])
-def test_what_every_kernel_takes_for_off(text: str) -> None:
+def test_parse_bool_accepts_what_every_kernel_reads_as_off(text: str) -> None:
     assert parse_bool(text) is False
 
 
 @pytest.mark.parametrize("text", ["", "o", "2", "x", "true", "Enable", "f", "disabled"])
-def test_what_not_every_kernel_takes(text: str) -> None:
+def test_parse_bool_rejects_what_only_some_kernels_accept(text: str) -> None:
     assert parse_bool(text) is None
     assert is_new_bool(text) is (text[:1] in tuple("tTeEfFdD"))
 
 
-# The kernel's rules once more, a character at a time as next_arg goes, to compare with.
+# The kernel's rules, implemented per character like next_arg.
 ORACLE = r"""
 #include <ctype.h>
 #include <stdio.h>
@@ -112,8 +114,8 @@ int main(void)
 """
 
 
-def as_c_reads(folder: Path, lines: Sequence[bytes]) -> list[bytes]:
-    """What the oracle makes of each line."""
+def oracle_output(folder: Path, lines: Sequence[bytes]) -> list[bytes]:
+    """Run the oracle on each line."""
     (folder / "oracle.c").write_text(ORACLE)
     subprocess.run(["cc", "-o", folder / "oracle", folder / "oracle.c"], check=True)
     ran = subprocess.run(
@@ -122,8 +124,8 @@ def as_c_reads(folder: Path, lines: Sequence[bytes]) -> list[bytes]:
     return ran.stdout.split(b"\n")[:-1]
 
 
-def as_we_read(line: str) -> str:
-    """The same, in the oracle's words."""
+def formatted(line: str) -> str:
+    """Parse a line and format it as the oracle does."""
     return "".join(
         f"[{name}] " if value is None else f"[{name}]{{{value}}} "
         for name, value in parameters(line)
@@ -131,11 +133,11 @@ def as_we_read(line: str) -> str:
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
-def test_any_line_is_read_as_c_reads_it(tmp_path: Path) -> None:
-    random = Random(23)  # noqa: S311  # no secret
+def test_random_lines_are_parsed_as_by_the_c_oracle(tmp_path: Path) -> None:
+    random = Random(23)  # noqa: S311  # not a secret
     parts = ['"', "=", " ", "--", "a", "b_c", "on", "\t", "\v", "\x1c", "-", NAME]
     lines = ["".join(random.choices(parts, k=random.randint(0, 12))) for _ in range(5_000)]
-    said = as_c_reads(tmp_path, [line.encode() for line in lines])
-    assert len(said) == len(lines)
-    for line, words in zip(lines, said, strict=True):
-        assert as_we_read(line) == words.decode(), line
+    expected = oracle_output(tmp_path, [line.encode() for line in lines])
+    assert len(expected) == len(lines)
+    for line, words in zip(lines, expected, strict=True):
+        assert formatted(line) == words.decode(), line

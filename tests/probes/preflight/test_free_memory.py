@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Marks of huge pages on free memory, in files made like /proc/kpageflags."""
+"""Stale huge page flags of free frames, in files laid out like /proc/kpageflags."""
 
 import os
 import struct
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from probes.preflight import Finding, Verdict, examine
-from probes.preflight.free_memory import Marks, look
+from probes.preflight.free_memory import FlagCounts, sample_flags
 from tests.probes.kernel.test_btf import FROM_7_1, UNTIL_7_0, kernel
 from tests.probes.preflight_host import BTF, KALLSYMS, SYSCTL, btf, kallsyms, machine
 
@@ -17,11 +17,11 @@ FILE = "proc/kpageflags"
 BUDDY, HUGE, LRU = 1 << 10, 1 << 17, 1 << 5
 STRIDE = 64
 BLOCK = 1024
-"""Frames in the largest free block."""
+"""Number of frames in the largest free block."""
 
 
 def flags(frames: int, others: Mapping[int, int] = {}) -> bytes:
-    """Free frames, but for ``others``."""
+    """Return flags of free frames, with ``others`` replaced."""
     return struct.pack(f"{frames}Q", *(others.get(frame, BUDDY) for frame in range(frames)))
 
 
@@ -30,70 +30,76 @@ def write(folder: Path, content: bytes) -> Path:
     return folder
 
 
-def test_every_frame_of_struct_pages_is_looked_at(tmp_path: Path) -> None:
+def test_one_frame_per_frame_of_struct_pages_is_sampled(tmp_path: Path) -> None:
     others = {64: BUDDY | HUGE, 128: HUGE, 192: LRU, 960: BUDDY | HUGE, 961: BUDDY | HUGE}
-    assert look(write(tmp_path, flags(BLOCK, others)), STRIDE) == Marks(free=13, marked=2)
+    assert sample_flags(write(tmp_path, flags(BLOCK, others)), STRIDE) == FlagCounts(
+        free=13, stale=2
+    )
 
 
-def test_much_memory_is_looked_at_here_and_there_but_at_no_head_of_a_block(tmp_path: Path) -> None:
-    """Of 32 GB: freeing a block clears the mark of its head."""
+def test_samples_of_32_gb_are_limited_and_exclude_block_heads(tmp_path: Path) -> None:
+    """Freeing a block clears the flag of its head, so heads are not sampled."""
     block = flags(BLOCK, dict.fromkeys(range(1, BLOCK), BUDDY | HUGE))
-    free, marked = look(write(tmp_path, block * (1 << 13)), STRIDE)
-    assert free == marked
+    free, stale = sample_flags(write(tmp_path, block * (1 << 13)), STRIDE)
+    assert free == stale
     assert 60_000 < free <= 1 << 16
 
 
-def test_a_frame_that_was_just_taken_is_not_counted(tmp_path: Path) -> None:
-    """Its flags, which are not read all at once, show both, and a moment later do not."""
-    passing = [8 * STRIDE]
+def test_a_frame_allocated_between_two_reads_is_not_counted(tmp_path: Path) -> None:
+    """Its flags seem to include both at the first read, but not at the second."""
+    transient = [8 * STRIDE]
 
     def pread(descriptor: int, size: int, offset: int) -> bytes:
-        if offset in passing:
-            passing.remove(offset)
+        if offset in transient:
+            transient.remove(offset)
             return struct.pack("Q", BUDDY | HUGE)
         return os.pread(descriptor, size, offset)
 
     folder = write(tmp_path, flags(BLOCK, {64: HUGE, 128: BUDDY | HUGE}))
-    assert look(folder, STRIDE, pread) == Marks(free=15, marked=1)
+    assert sample_flags(folder, STRIDE, pread) == FlagCounts(free=15, stale=1)
 
 
 @pytest.mark.parametrize("frames", [0, 1, 63, 64, 65])
-def test_hardly_any_memory(tmp_path: Path, frames: int) -> None:
-    assert look(write(tmp_path, flags(frames)), STRIDE).marked == 0
+def test_very_small_memory_has_no_stale_frames(tmp_path: Path, frames: int) -> None:
+    assert sample_flags(write(tmp_path, flags(frames)), STRIDE).stale == 0
 
 
 def found(root: Path, changes: Mapping[str, str | bytes | None]) -> Finding | None:
-    """What check says about it."""
+    """Return the finding about free memory."""
     findings = examine(machine(root, changes), root / "dist")
     return next((finding for finding in findings if finding.name == "free memory"), None)
 
 
-def test_check_says_what_was_looked_at(tmp_path: Path) -> None:
-    what = "no trace of the restore bug of Debian's 6.12.115 to .118 on 15 free frames looked at"
+def test_check_reports_the_number_of_sampled_frames(tmp_path: Path) -> None:
+    what = "no trace of the restore bug of Debian's 6.12.115 to .118 on 15 sampled free frames"
     assert found(tmp_path, {FILE: flags(BLOCK)}) == Finding("free memory", Verdict.OK, what)
 
 
-def test_check_warns_of_marks(tmp_path: Path) -> None:
+def test_check_warns_about_stale_flags(tmp_path: Path) -> None:
     finding = found(tmp_path, {FILE: flags(BLOCK, {64: BUDDY | HUGE})})
     assert finding is not None
     assert finding.verdict is Verdict.WARNING
-    assert finding.what.startswith("1 of 15 frames looked at bear the mark of a huge page that is ")
+    assert finding.what.startswith(
+        "1 of 15 sampled free frames still have the flag of a freed huge page "
+    )
     assert finding.fix == "use another kernel, or boot with hugetlb_free_vmemmap=off"
 
 
-def test_check_warns_of_a_kernel_that_may_leave_marks(tmp_path: Path) -> None:
+def test_check_warns_about_a_kernel_that_may_leave_stale_flags(tmp_path: Path) -> None:
     mixed = kernel(FROM_7_1)
     for changes in ({BTF: mixed}, {BTF: mixed, FILE: flags(BLOCK)}):
         finding = found(tmp_path, changes)
         assert finding is not None
         assert finding.verdict is Verdict.WARNING
-        assert finding.what.startswith("huge pages that are given back may leave marks, on which ")
+        assert finding.what.startswith(
+            "freed huge pages may leave their flag on free frames, on which "
+        )
 
 
 @pytest.mark.parametrize(
     "btf_of_kernel", [kernel(UNTIL_7_0), kernel(FROM_7_1, (("vmemmap_tails", 1, 1680),))]
 )
-def test_check_does_not_warn_of_others(tmp_path: Path, btf_of_kernel: bytes) -> None:
+def test_check_does_not_warn_about_other_kernels(tmp_path: Path, btf_of_kernel: bytes) -> None:
     finding = found(tmp_path, {BTF: btf_of_kernel, FILE: flags(BLOCK)})
     assert finding is not None
     assert finding.verdict is Verdict.OK
@@ -102,13 +108,13 @@ def test_check_does_not_warn_of_others(tmp_path: Path, btf_of_kernel: bytes) -> 
 @pytest.mark.parametrize(
     "changes",
     [
-        {},  # not there; nor can others than root open it
+        {},  # missing, as is the case for users other than root
         {FILE: flags(BLOCK), KALLSYMS: kallsyms("schedule"), SYSCTL: None},
         {FILE: flags(BLOCK), BTF: None},
         {FILE: flags(BLOCK), BTF: btf(56)},
     ],
 )
-def test_check_says_nothing_where_nothing_can_be_told(
+def test_check_reports_nothing_if_flags_or_struct_page_are_unknown(
     tmp_path: Path, changes: Mapping[str, str | bytes | None]
 ) -> None:
     assert found(tmp_path, changes) is None

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps probes from attaching, and the one right diagnosis of each kernel that won't do."""
+"""Attach problems, and the diagnosis of each kernel on which hvoscope can't work."""
 
 from pathlib import Path
 
 import pytest
 
 from probes.kernel.host import Host
-from probes.preflight import Finding, Verdict, examine, is_ready, obstacles, switched_off
+from probes.preflight import Finding, Verdict, attach_problems, examine, is_ready, switched_off
 from probes.preflight.facts import Facts
 from tests.probes.preflight_host import (
     BTF,
@@ -32,19 +32,20 @@ NO_HVO: Changes = {
 }
 
 
-def said(root: Path, changes: Changes, kind: str = "x86_64") -> list[str]:
+def problems(root: Path, changes: Changes, kind: str = "x86_64") -> list[str]:
     return [
-        str(finding) for finding in obstacles(Facts(machine(root, changes, kind), root / "dist"))
+        str(finding)
+        for finding in attach_problems(Facts(machine(root, changes, kind), root / "dist"))
     ]
 
 
-def amiss(root: Path, changes: Changes, kind: str = "x86_64") -> list[Finding]:
+def findings_not_ok(root: Path, changes: Changes, kind: str = "x86_64") -> list[Finding]:
     findings = examine(machine(root, changes, kind), root / "dist")
     return [finding for finding in findings if finding.verdict is not Verdict.OK]
 
 
-def test_nothing_in_the_way(tmp_path: Path) -> None:
-    assert said(tmp_path, {}) == []
+def test_a_working_machine_has_no_attach_problems(tmp_path: Path) -> None:
+    assert problems(tmp_path, {}) == []
 
 
 @pytest.mark.parametrize(
@@ -59,46 +60,50 @@ def test_nothing_in_the_way(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_each_obstacle_is_named_with_its_fix(tmp_path: Path, missing: str, line: str) -> None:
-    (obstacle,) = said(tmp_path, {missing: None})
-    assert line in obstacle
+def test_each_attach_problem_is_reported_with_its_fix(
+    tmp_path: Path, missing: str, line: str
+) -> None:
+    (problem,) = problems(tmp_path, {missing: None})
+    assert line in problem
 
 
-def test_all_obstacles_are_told_at_once(tmp_path: Path) -> None:
+def test_all_attach_problems_are_reported_together(tmp_path: Path) -> None:
     nothing = Host(tmp_path, tmp_path, tmp_path, "x", "x86_64", tmp_path)
-    names = [finding.name for finding in obstacles(Facts(nothing, tmp_path))]
+    names = [finding.name for finding in attach_problems(Facts(nothing, tmp_path))]
     assert names == ["hvo", "kprobes", "btf", "headers", "bcc"]
 
 
-def test_a_struct_page_that_hvo_refuses_is_an_obstacle(tmp_path: Path) -> None:
-    (obstacle,) = said(tmp_path, {SYSCTL: None, BTF: btf(56)})
-    assert "56 bytes, no power of two" in obstacle
+def test_a_struct_page_size_of_56_is_an_attach_problem(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, {SYSCTL: None, BTF: btf(56)})
+    assert "56 bytes, not a power of two" in problem
 
 
-def test_what_only_saves_nothing_now_is_no_obstacle(tmp_path: Path) -> None:
-    assert said(tmp_path, {SYSCTL: "0\n"}) == []
+def test_a_switch_that_is_off_is_not_an_attach_problem(tmp_path: Path) -> None:
+    assert problems(tmp_path, {SYSCTL: "0\n"}) == []
 
 
 @pytest.mark.parametrize(
     ("switch", "warns"), [("0\n", True), ("1\n", False), ("2\n", False), (None, False)]
 )
-def test_a_switch_that_is_off(tmp_path: Path, switch: str | None, warns: bool) -> None:
+def test_switched_off_warns_only_if_the_sysctl_is_0(
+    tmp_path: Path, switch: str | None, warns: bool
+) -> None:
     warning = switched_off(machine(tmp_path, {SYSCTL: switch}))
     assert bool(warning) is warns
     if warning:
         assert str(warning) == (
-            "HVO is switched off, so new huge pages are not optimised: "
+            "HVO is switched off, so new huge pages are not optimized: "
             "sysctl vm.hugetlb_optimize_vmemmap=1 (boot: hugetlb_free_vmemmap=on)"
         )
 
 
-def test_a_kernel_that_shows_nothing_but_its_switch(tmp_path: Path) -> None:
+def test_switched_off_needs_only_the_sysctl(tmp_path: Path) -> None:
     assert switched_off(make_host(tmp_path / "off", {SYSCTL: "0\n"}))
     assert switched_off(make_host(tmp_path / "bare", {})) is None
 
 
 @pytest.mark.parametrize("symbols", [SYMBOLS_6_1, SYMBOLS_5_15])
-def test_a_machine_in_order(tmp_path: Path, symbols: tuple[str, ...]) -> None:
+def test_a_working_machine_is_ok_in_every_check(tmp_path: Path, symbols: tuple[str, ...]) -> None:
     findings = examine(machine(tmp_path, {KALLSYMS: kallsyms(*symbols)}), tmp_path / "dist")
     assert {finding.verdict for finding in findings} == {Verdict.OK}
     assert is_ready(findings)
@@ -126,12 +131,12 @@ def test_a_machine_in_order(tmp_path: Path, symbols: tuple[str, ...]) -> None:
     ]
 
 
-def test_a_kernel_without_hvo(tmp_path: Path) -> None:
-    evidence, diagnosis = amiss(tmp_path, NO_HVO)
+def test_a_kernel_without_hvo_has_one_problem(tmp_path: Path) -> None:
+    evidence, diagnosis = findings_not_ok(tmp_path, NO_HVO)
     assert diagnosis == Finding(
         "hvo",
         Verdict.PROBLEM,
-        "this kernel has no HugeTLB vmemmap optimisation that hvoscope knows",
+        "this kernel has no HugeTLB vmemmap optimization that hvoscope knows",
         "use Linux 5.14 or later with CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP on x86-64",
     )
     assert evidence == Finding(
@@ -139,49 +144,51 @@ def test_a_kernel_without_hvo(tmp_path: Path) -> None:
         Verdict.WARNING,
         f"{tmp_path}/{CONFIG} lacks CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP",
     )
-    assert said(tmp_path, NO_HVO) == [str(diagnosis)]
+    assert problems(tmp_path, NO_HVO) == [str(diagnosis)]
 
 
-def test_hvo_switched_off(tmp_path: Path) -> None:
-    (diagnosis,) = amiss(tmp_path, {SYSCTL: "0\n"})
+def test_hvo_switched_off_is_one_warning(tmp_path: Path) -> None:
+    (diagnosis,) = findings_not_ok(tmp_path, {SYSCTL: "0\n"})
     assert diagnosis == Finding(
         "switch",
         Verdict.WARNING,
-        "HVO is switched off, so new huge pages are not optimised",
+        "HVO is switched off, so new huge pages are not optimized",
         "sysctl vm.hugetlb_optimize_vmemmap=1 (boot: hugetlb_free_vmemmap=on)",
     )
     assert is_ready([diagnosis])
 
 
-def test_hidden_addresses(tmp_path: Path) -> None:
+def test_hidden_addresses_are_one_warning(tmp_path: Path) -> None:
     hidden = kallsyms(*SYMBOLS_6_1).replace("ffffffff81000000", "0000000000000000")
-    (diagnosis,) = amiss(tmp_path, {KALLSYMS: hidden, "proc/sys/kernel/kptr_restrict": "2\n"})
+    (diagnosis,) = findings_not_ok(
+        tmp_path, {KALLSYMS: hidden, "proc/sys/kernel/kptr_restrict": "2\n"}
+    )
     assert diagnosis == Finding(
         "kptr_restrict",
         Verdict.WARNING,
-        "addresses are hidden: why pages are skipped stays unknown",
+        "addresses are hidden, so the reason of skipped pages is unknown",
         "sysctl kernel.kptr_restrict=1",
     )
 
 
-def test_a_struct_page_that_is_no_power_of_two(tmp_path: Path) -> None:
-    (diagnosis,) = amiss(tmp_path, {BTF: btf(56), SYSCTL: None})
+def test_a_struct_page_size_of_56_is_one_problem(tmp_path: Path) -> None:
+    (diagnosis,) = findings_not_ok(tmp_path, {BTF: btf(56), SYSCTL: None})
     assert diagnosis == Finding(
         "struct page",
         Verdict.PROBLEM,
-        "56 bytes, no power of two: HVO has switched itself off",
+        "56 bytes, not a power of two: HVO has switched itself off",
         "use a kernel with CONFIG_SLUB or CONFIG_MEMCG, and without CONFIG_KMSAN",
     )
     assert not is_ready([diagnosis])
 
 
-def test_a_kernel_without_kprobes(tmp_path: Path) -> None:
+def test_a_kernel_without_kprobes_has_one_problem(tmp_path: Path) -> None:
     changes: Changes = {
         KPROBE_PMU: None,
         "sys/kernel/debug/kprobes/enabled": None,
         CONFIG: config("KPROBES", "KPROBE_EVENTS"),
     }
-    evidence, diagnosis = amiss(tmp_path, changes)
+    evidence, diagnosis = findings_not_ok(tmp_path, changes)
     assert diagnosis == Finding(
         "kprobes",
         Verdict.PROBLEM,
@@ -197,48 +204,48 @@ def test_a_kernel_without_kprobes(tmp_path: Path) -> None:
     [
         (
             "aarch64",
-            "arm64: Linux took HVO out in 6.3, as a live PTE must not be given another frame",
+            "arm64: Linux removed HVO in 6.3, because a live PTE must not change its frame",
         ),
         (
             "s390x",
-            "s390: Linux took HVO out in 2025, as a valid PTE must not be replaced by another",
+            "s390: Linux removed HVO in 2025, because a valid PTE must not be replaced by another",
         ),
         ("ppc64le", "ppc64le: Linux never had HVO here"),
     ],
 )
-def test_an_architecture_without_hvo(tmp_path: Path, kind: str, what: str) -> None:
-    diagnosis, evidence = amiss(tmp_path, NO_HVO, kind)
+def test_an_architecture_without_hvo_has_one_problem(tmp_path: Path, kind: str, what: str) -> None:
+    diagnosis, evidence = findings_not_ok(tmp_path, NO_HVO, kind)
     assert (evidence.name, evidence.verdict) == ("config", Verdict.WARNING)
     assert diagnosis == Finding(
         "architecture",
         Verdict.PROBLEM,
-        f"{what}; this kernel has none",
+        f"{what}; this kernel does not have it",
         "use an x86-64 machine, or try hvoscope here with `hvoscope serve --backend sim`",
     )
-    assert said(tmp_path, NO_HVO, kind) == [str(diagnosis)]
+    assert problems(tmp_path, NO_HVO, kind) == [str(diagnosis)]
 
 
-def test_an_arm_kernel_from_before_hvo_was_taken_out(tmp_path: Path) -> None:
-    (warning,) = amiss(tmp_path, {}, "aarch64")
+def test_an_arm64_kernel_with_removed_hvo_is_warned_about(tmp_path: Path) -> None:
+    (warning,) = findings_not_ok(tmp_path, {}, "aarch64")
     assert (warning.name, warning.verdict) == ("architecture", Verdict.WARNING)
-    assert warning.what.endswith("another frame; this kernel still has it")
-    assert warning.fix == "update the kernel, and leave HVO off until then"
+    assert warning.what.endswith("change its frame; this kernel still has it")
+    assert warning.fix == "update the kernel, and keep HVO off until then"
 
 
 SYMBOLS_6_7 = ("hugetlb_vmemmap_optimize_folios", "__hugetlb_vmemmap_optimize_folio")
 
 
 @pytest.mark.parametrize("kind", ["aarch64", "ppc64le"])
-def test_a_kernel_that_has_hvo_where_linux_had_none(tmp_path: Path, kind: str) -> None:
-    """Its functions decide, not its architecture: arm64's are newer than those taken out."""
+def test_a_new_kernel_with_hvo_on_another_architecture_is_ok(tmp_path: Path, kind: str) -> None:
+    """Its functions decide: on arm64 they are newer than those of the removed HVO."""
     found = examine(machine(tmp_path, {KALLSYMS: kallsyms(*SYMBOLS_6_7)}, kind), tmp_path / "dist")
     assert found[0] == Finding("architecture", Verdict.OK, f"{kind}: this kernel has HVO")
 
 
-def test_a_kernel_of_riscv_without_hvo_is_told_what_has_it(tmp_path: Path) -> None:
-    *_, diagnosis = amiss(tmp_path, NO_HVO, "riscv64")
+def test_the_fix_for_riscv_and_loongarch_names_the_option(tmp_path: Path) -> None:
+    *_, diagnosis = findings_not_ok(tmp_path, NO_HVO, "riscv64")
     assert diagnosis.fix == "use Linux 6.4 or later with CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP"
-    (*_, diagnosis) = amiss(tmp_path, NO_HVO, "loongarch64")
+    (*_, diagnosis) = findings_not_ok(tmp_path, NO_HVO, "loongarch64")
     assert diagnosis.fix == "use a kernel with CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP"
 
 
@@ -251,13 +258,13 @@ def test_a_kernel_of_riscv_without_hvo_is_told_what_has_it(tmp_path: Path) -> No
         ("loongarch64", "loongarch: Linux has HVO here"),
     ],
 )
-def test_an_architecture_with_hvo_is_told_since_when(tmp_path: Path, kind: str, said: str) -> None:
-    assert amiss(tmp_path, {}, kind) == []
+def test_hvo_is_ok_and_says_since_when(tmp_path: Path, kind: str, said: str) -> None:
+    assert findings_not_ok(tmp_path, {}, kind) == []
     found = examine(machine(tmp_path, {}, kind), tmp_path / "dist")
     assert found[0] == Finding("architecture", Verdict.OK, said)
 
 
-def test_a_machine_that_shows_nothing_is_told_in_unknowns_and_problems(tmp_path: Path) -> None:
+def test_a_machine_without_files_has_unknowns_and_problems(tmp_path: Path) -> None:
     nothing = Host(tmp_path, tmp_path, tmp_path, "x", "x86_64", tmp_path)
     verdicts = {finding.name: finding.verdict for finding in examine(nothing, tmp_path)}
     unknown = {name for name, verdict in verdicts.items() if verdict is Verdict.UNKNOWN}
@@ -267,7 +274,7 @@ def test_a_machine_that_shows_nothing_is_told_in_unknowns_and_problems(tmp_path:
 
 
 HIDDEN = "hidden from this process (ProtectKernelTunables?)"
-UNHIDE = "set ProtectKernelTunables=no in the unit, or run hvoscope outside of that sandbox"
+SANDBOX_FIX = "set ProtectKernelTunables=no in the unit, or run hvoscope outside of that sandbox"
 
 
 def hvo(root: Path, changes: Changes) -> Finding:
@@ -275,18 +282,18 @@ def hvo(root: Path, changes: Changes) -> Finding:
     return next(f for f in examine(host, root / "dist") if f.name == "hvo")
 
 
-def test_an_empty_symbol_table_is_hidden_and_the_sysctl_is_proof_of_hvo(tmp_path: Path) -> None:
+def test_an_empty_symbol_table_is_hidden_and_the_sysctl_proves_hvo(tmp_path: Path) -> None:
     assert hvo(tmp_path, {KALLSYMS: ""}) == Finding(
         "hvo",
         Verdict.PROBLEM,
-        f"HVO is there ({tmp_path}/{SYSCTL}), but the symbol table {tmp_path}/{KALLSYMS} is empty: "
-        + HIDDEN,
-        UNHIDE,
+        f"this kernel has HVO ({tmp_path}/{SYSCTL}), but "
+        f"the symbol table {tmp_path}/{KALLSYMS} is empty: " + HIDDEN,
+        SANDBOX_FIX,
     )
-    assert said(tmp_path, {KALLSYMS: ""}) == [str(hvo(tmp_path, {KALLSYMS: ""}))]
+    assert problems(tmp_path, {KALLSYMS: ""}) == [str(hvo(tmp_path, {KALLSYMS: ""}))]
 
 
-def test_an_empty_symbol_table_says_nothing_against_hvo(tmp_path: Path) -> None:
+def test_an_empty_symbol_table_does_not_disprove_hvo(tmp_path: Path) -> None:
     finding = hvo(tmp_path, {KALLSYMS: "", SYSCTL: None})
     assert finding.what.startswith(f"HVO is compiled in ({tmp_path}/{CONFIG}), but the symbol ")
     bare = tmp_path / "bare"
@@ -297,27 +304,27 @@ def test_an_empty_symbol_table_says_nothing_against_hvo(tmp_path: Path) -> None:
     assert architecture.verdict is Verdict.UNKNOWN
 
 
-def test_a_symbol_table_that_can_not_be_read_is_hidden(tmp_path: Path) -> None:
+def test_an_unreadable_symbol_table_is_reported_as_hidden(tmp_path: Path) -> None:
     host = machine(tmp_path, {SYSCTL: None, CONFIG: None})
     (tmp_path / KALLSYMS).unlink()
     (tmp_path / KALLSYMS).symlink_to(tmp_path / KALLSYMS)
     finding = next(f for f in examine(host, tmp_path / "dist") if f.name == "hvo")
     assert finding.what.endswith(f"can't be read (Too many levels of symbolic links): {HIDDEN}")
-    assert finding.fix == UNHIDE
+    assert finding.fix == SANDBOX_FIX
 
 
-def test_a_folder_without_procfs_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_procfs_is_reported(tmp_path: Path) -> None:
     for proc in (tmp_path / "empty", tmp_path / "gone"):
         host = Host(proc, tmp_path, tmp_path, "x", "x86_64", tmp_path)
         (tmp_path / "empty").mkdir(exist_ok=True)
         finding = next(f for f in examine(host, tmp_path) if f.name == "hvo")
         assert finding.what == f"no procfs is mounted on {proc}"
-        assert finding.fix.endswith("say where it is with --path.procfs")
+        assert finding.fix.endswith("set its path with --path.procfs")
 
 
-def test_functions_that_hvoscope_does_not_know(tmp_path: Path) -> None:
-    finding = hvo(tmp_path, {KALLSYMS: kallsyms("vmemmap_populate", "vmemmap_of_tomorrow")})
+def test_unknown_functions_of_hvo_are_a_problem(tmp_path: Path) -> None:
+    finding = hvo(tmp_path, {KALLSYMS: kallsyms("vmemmap_populate", "vmemmap_unknown_function")})
     assert finding.verdict is Verdict.PROBLEM
     assert finding.what == (
-        f"this kernel has HVO ({tmp_path}/{SYSCTL}), under function names unknown to hvoscope"
+        f"this kernel has HVO ({tmp_path}/{SYSCTL}), but hvoscope does not know its functions"
     )

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of a kernel without BTF, and of one that never restores."""
+"""Findings on a kernel without BTF, and on one that never restores."""
 
 from pathlib import Path
 
-from probes.preflight import examine, obstacles
+from probes.preflight import attach_problems, examine
 from probes.preflight.facts import Facts
 from probes.preflight.finding import Finding, Verdict
 from tests.probes.preflight_host import BTF, KALLSYMS, btf, kallsyms, machine
@@ -13,32 +13,32 @@ Changes = dict[str, str | bytes | None]
 HEADERS = "modules/6.1.0-test/build/include/linux/kconfig.h"
 
 
-def look(root: Path, changes: Changes) -> dict[str, Finding]:
+def findings_by_name(root: Path, changes: Changes) -> dict[str, Finding]:
     return {finding.name: finding for finding in examine(machine(root, changes), root / "dist")}
 
 
-def test_without_btf_the_headers_serve_and_check_says_so(tmp_path: Path) -> None:
-    finding = look(tmp_path, {BTF: None})["btf"]
+def test_without_btf_but_with_headers_is_a_warning(tmp_path: Path) -> None:
+    finding = findings_by_name(tmp_path, {BTF: None})["btf"]
     assert finding.verdict is Verdict.WARNING
-    assert "(No such file or directory): offsets come from the kernel's headers" in finding.what
-    assert obstacles(Facts(machine(tmp_path, {BTF: None}), tmp_path / "dist")) == []
+    assert "(No such file or directory): offsets are taken from the kernel headers" in finding.what
+    assert attach_problems(Facts(machine(tmp_path, {BTF: None}), tmp_path / "dist")) == []
 
 
-def test_broken_btf_is_as_none(tmp_path: Path) -> None:
-    finding = look(tmp_path, {BTF: btf(64)[:20]})["btf"]
+def test_broken_btf_is_a_warning(tmp_path: Path) -> None:
+    finding = findings_by_name(tmp_path, {BTF: btf(64)[:20]})["btf"]
     assert finding.verdict is Verdict.WARNING
     assert "(broken BTF" in finding.what
 
 
 def test_neither_btf_nor_headers_is_a_problem_with_both_fixes(tmp_path: Path) -> None:
-    finding = look(tmp_path, {BTF: None, HEADERS: None})["btf"]
+    finding = findings_by_name(tmp_path, {BTF: None, HEADERS: None})["btf"]
     assert finding.verdict is Verdict.PROBLEM
     assert finding.fix == "use a kernel with CONFIG_DEBUG_INFO_BTF, or install its headers"
 
 
-def test_a_kernel_that_never_restores_is_fine_and_said(tmp_path: Path) -> None:
+def test_a_kernel_that_never_restores_is_ok_and_reported(tmp_path: Path) -> None:
     v17 = kallsyms("free_huge_page_vmemmap", "vmemmap_remap_free", "vmemmap_remap_pte")
-    findings = look(tmp_path, {KALLSYMS: v17})
+    findings = findings_by_name(tmp_path, {KALLSYMS: v17})
     assert findings["restore"].verdict is Verdict.OK
     assert "patch v17 3/9 without 4/9" in findings["restore"].what
     assert "restore_pte" not in findings

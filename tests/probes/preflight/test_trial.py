@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a program loads, asked of a kernel, and what follows for kprobes and privileges."""
+"""Trial loads, and their consequences for the checks of kprobes and privileges."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from probes.kernel.btf import Btf
-from probes.preflight import Finding, Verdict, examine, is_ready, obstacles, trial
+from probes.preflight import Finding, Verdict, attach_problems, examine, is_ready, trial
 from probes.preflight.facts import Facts
 from probes.preflight.trial import Trial, can_load, load
 from tests.probes.kernel.test_btf import Blob
@@ -47,7 +47,7 @@ PROTOTYPES: Mapping[str, tuple[list[str], str]] = {
 
 
 def described(*functions: str) -> bytes:
-    """BTF of struct page and these functions of Linux 6.1."""
+    """Return BTF of struct page and of these functions of Linux 6.1."""
     blob = Blob()
     blob.struct("page", 64)
     blob.integer("long")
@@ -73,7 +73,7 @@ NO_KPROBES: Changes = {
 
 
 def refusing(fentry: int = 0, kprobe: int = 0) -> Trial:
-    """A kernel that answers with these error numbers; 0: it loads."""
+    """Return a trial that fails with these error numbers; 0 means success."""
 
     def answer(function: int | None) -> None:
         number = kprobe if function is None else fentry
@@ -87,18 +87,18 @@ def descriptors() -> list[str]:
     return sorted(path.name for path in Path("/proc/self/fd").iterdir())
 
 
-def look(root: Path, name: str, changes: Changes, asked: Trial | None = None) -> Finding:
-    found = examine(machine(root, changes), root / "dist", environ={}, try_load=asked)
+def finding_of(root: Path, name: str, changes: Changes, trial_load: Trial | None = None) -> Finding:
+    found = examine(machine(root, changes), root / "dist", environ={}, try_load=trial_load)
     return next(finding for finding in found if finding.name == name)
 
 
-def test_a_kernel_without_kprobes_has_fentry(tmp_path: Path) -> None:
+def test_a_kernel_without_kprobes_is_ready_with_fentry(tmp_path: Path) -> None:
     findings = examine(machine(tmp_path, NO_KPROBES), tmp_path / "dist", environ={})
     assert is_ready(findings)
     assert {finding.verdict for finding in findings} == {OK}
     kprobes = next(finding for finding in findings if finding.name == "kprobes")
-    assert kprobes.what == "not in this kernel; fentry does without them"
-    assert obstacles(Facts(machine(tmp_path, NO_KPROBES), tmp_path / "dist")) == []
+    assert kprobes.what == "not in this kernel; fentry does not need them"
+    assert attach_problems(Facts(machine(tmp_path, NO_KPROBES), tmp_path / "dist")) == []
 
 
 @pytest.mark.parametrize(
@@ -109,34 +109,34 @@ def test_a_kernel_without_kprobes_has_fentry(tmp_path: Path) -> None:
         {CONFIG: config("KPROBES", "KPROBE_EVENTS")},  # no direct calls
     ],
 )
-def test_a_kernel_with_neither_is_refused(tmp_path: Path, lacking: Changes) -> None:
-    found = look(tmp_path, "kprobes", {**NO_KPROBES, **lacking})
+def test_a_kernel_without_kprobes_and_fentry_is_a_problem(tmp_path: Path, lacking: Changes) -> None:
+    found = finding_of(tmp_path, "kprobes", {**NO_KPROBES, **lacking})
     assert (found.verdict, found.what) == (PROBLEM, "this kernel has no kprobes")
 
 
-def test_a_kernel_without_config_may_have_fentry(tmp_path: Path) -> None:
-    assert look(tmp_path, "kprobes", {**NO_KPROBES, CONFIG: None}).verdict is OK
+def test_fentry_is_assumed_without_a_config(tmp_path: Path) -> None:
+    assert finding_of(tmp_path, "kprobes", {**NO_KPROBES, CONFIG: None}).verdict is OK
 
 
-def test_fentry_of_another_architecture_is_not_used(tmp_path: Path) -> None:
+def test_fentry_is_used_only_on_x86_64(tmp_path: Path) -> None:
     host = machine(tmp_path, NO_KPROBES, "riscv64")
     found = examine(host, tmp_path / "dist", environ={})
     assert next(f for f in found if f.name == "kprobes").verdict is PROBLEM
 
 
-def test_fentry_without_bpf_events_is_refused(tmp_path: Path) -> None:
+def test_fentry_without_bpf_events_is_a_problem(tmp_path: Path) -> None:
     text = config("KPROBES", "KPROBE_EVENTS", "BPF_EVENTS") + DIRECT_CALLS
-    found = look(tmp_path, "config", {**NO_KPROBES, CONFIG: text})
+    found = finding_of(tmp_path, "config", {**NO_KPROBES, CONFIG: text})
     assert (found.verdict, found.fix) == (PROBLEM, "use a kernel with CONFIG_BPF_EVENTS")
 
 
-def test_kprobes_that_are_switched_off_are_not_needed(tmp_path: Path) -> None:
-    found = look(tmp_path, "kprobes", {**FENTRY, ENABLED: "0\n"})
-    assert (found.verdict, found.what) == (OK, "switched off; fentry does without them")
+def test_switched_off_kprobes_are_ok_with_fentry(tmp_path: Path) -> None:
+    found = finding_of(tmp_path, "kprobes", {**FENTRY, ENABLED: "0\n"})
+    assert (found.verdict, found.what) == (OK, "switched off; fentry does not need them")
 
 
-def test_fentry_too_rests_on_ftrace(tmp_path: Path) -> None:
-    found = look(tmp_path, "kprobes", {**NO_KPROBES, "proc/sys/kernel/ftrace_enabled": "0\n"})
+def test_fentry_needs_ftrace_enabled(tmp_path: Path) -> None:
+    found = finding_of(tmp_path, "kprobes", {**NO_KPROBES, "proc/sys/kernel/ftrace_enabled": "0\n"})
     assert (found.verdict, found.fix) == (PROBLEM, "sysctl kernel.ftrace_enabled=1")
 
 
@@ -172,7 +172,7 @@ def test_fentry_too_rests_on_ftrace(tmp_path: Path) -> None:
             "permitted, kprobe programs: Invalid argument)",
         ),
         (
-            NO_KPROBES,  # a kprobe program that loads is of no use where there are no kprobes
+            NO_KPROBES,  # a loadable kprobe program is useless without kprobes
             refusing(fentry=errno.EPERM),
             PROBLEM,
             "the kernel refuses a BPF program of two instructions (fentry programs: Operation not "
@@ -189,13 +189,13 @@ def test_fentry_too_rests_on_ftrace(tmp_path: Path) -> None:
             {STATUS: "CapEff:\t000000c000000000\n", "proc/sys/kernel/perf_event_paranoid": "3\n"},
             refusing(),
             WARNING,
-            "kernel.perf_event_paranoid=3 may ask for more than CAP_PERFMON",
+            "kernel.perf_event_paranoid=3 may require more than CAP_PERFMON",
         ),
         (
             {
                 **NO_KPROBES,
                 STATUS: "CapEff:\t000000c000000000\n",
-                "proc/sys/kernel/perf_event_paranoid": "3\n",  # asks nothing of fentry
+                "proc/sys/kernel/perf_event_paranoid": "3\n",  # does not affect fentry
             },
             refusing(),
             OK,
@@ -203,33 +203,33 @@ def test_fentry_too_rests_on_ftrace(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_kernel_is_asked(
+def test_the_verdict_on_privileges_from_trial_loads(
     tmp_path: Path, changes: Changes, kernel: Trial, verdict: Verdict, what: str
 ) -> None:
-    found = look(tmp_path, "privileges", changes, kernel)
+    found = finding_of(tmp_path, "privileges", changes, kernel)
     assert (found.verdict, found.what) == (verdict, what)
     assert bool(found.fix) is (verdict in (PROBLEM, WARNING))
 
 
-def test_fentry_is_tried_on_a_function_to_hook(tmp_path: Path) -> None:
-    asked: list[int | None] = []
-    look(tmp_path, "privileges", FENTRY, asked.append)
-    assert len(asked) == 2
+def test_the_fentry_trial_uses_a_function_to_hook(tmp_path: Path) -> None:
+    functions: list[int | None] = []
+    finding_of(tmp_path, "privileges", FENTRY, functions.append)
+    assert len(functions) == 2
     btf = Btf(described(*FUNCTIONS))
-    assert asked[0] in {btf.function_id(name) for name in FUNCTIONS}
-    assert asked[1] is None
+    assert functions[0] in {btf.function_id(name) for name in FUNCTIONS}
+    assert functions[1] is None
 
 
 @pytest.mark.parametrize("status", [None, "Name:\tx\n", "CapEff:\t\n", "CapEff:\tlots\n"])
-def test_capabilities_that_can_not_be_read_are_unknown(tmp_path: Path, status: str | None) -> None:
-    assert look(tmp_path, "privileges", {STATUS: status}) == Finding(
+def test_unreadable_capabilities_are_unknown(tmp_path: Path, status: str | None) -> None:
+    assert finding_of(tmp_path, "privileges", {STATUS: status}) == Finding(
         "privileges",
         UNKNOWN,
-        f"{tmp_path}/proc/self/status does not say which capabilities this process has",
+        f"the capabilities of this process can't be read from {tmp_path}/proc/self/status",
     )
 
 
-def test_another_machines_files_are_not_tried_on_this_one(tmp_path: Path) -> None:
+def test_no_trial_for_the_files_of_another_machine(tmp_path: Path) -> None:
     assert Facts(machine(tmp_path, {"proc/sys/kernel/random/boot_id": "x\n"})).trial is None
     ours = Path("/proc/sys/kernel/random/boot_id").read_text()
     host = machine(tmp_path, {"proc/sys/kernel/random/boot_id": ours}, os.uname().machine)
@@ -237,8 +237,8 @@ def test_another_machines_files_are_not_tried_on_this_one(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(not can_load(os.uname().machine), reason="bpf(2)'s number is not known here")
-def test_this_kernel_refuses_whom_it_must() -> None:
-    """Without a privilege EPERM; with it, a function that there is not, is not EPERM's."""
+def test_load_raises_the_errors_of_this_kernel_and_leaks_no_descriptor() -> None:
+    """Without privileges, loading fails with EPERM; an unknown function fails in any case."""
     code = (
         "import os, sys; sys.path.insert(0, sys.argv[1])\n"
         "from probes.preflight.trial import load\n"
@@ -261,7 +261,7 @@ def test_this_kernel_refuses_whom_it_must() -> None:
     assert descriptors() == before
 
 
-def test_the_attributes_are_where_the_kernel_reads_them() -> None:
+def test_attributes_have_the_offsets_of_bpf_attr() -> None:
     """Offsets of union bpf_attr, BPF_PROG_LOAD (include/uapi/linux/bpf.h)."""
     packed = trial._ATTRIBUTES.pack(26, 2, 11, 12, 24, 509)
     assert struct.unpack_from("=IIQQ", packed) == (26, 2, 11, 12)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thread between a backend's stream and a slow consumer."""
+"""The buffering thread between a backend's stream and a slow consumer."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ from sim_backend.kernel.sim_kernel import SimKernel
 
 
 class Scripted(SimBackend):
-    """A backend whose stream is given beforehand."""
+    """A backend with a predefined stream."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
         super().__init__(SimKernel())
@@ -35,19 +35,19 @@ def everything(pump: Pump) -> bytes:
     return taken
 
 
-def test_all_records_come_in_order() -> None:
+def test_all_records_arrive_in_order() -> None:
     blocks = [bytes([number]) * 96 for number in range(200)]
     assert everything(Pump(Scripted(blocks))) == b"".join(blocks)
 
 
-def test_it_hears_of_quiet_once() -> None:
+def test_quiet_is_true_once_per_empty_block() -> None:
     backend = Scripted([b"x" * 96, b""])
     pump = Pump(backend)
     assert everything(pump) == b"x" * 96
     assert (pump.quiet(), pump.quiet()) == (True, False)
 
 
-def test_what_breaks_the_stream_reaches_the_consumer_after_what_came_before() -> None:
+def test_an_error_of_the_stream_is_raised_after_the_records_before_it() -> None:
     def broken() -> Iterator[bytes]:
         yield b"x" * 96
         raise BackendError("damaged")
@@ -60,18 +60,18 @@ def test_what_breaks_the_stream_reaches_the_consumer_after_what_came_before() ->
     assert taken == b"x" * 96
 
 
-def test_a_slow_consumer_holds_the_backend_back_and_loses_nothing() -> None:
+def test_a_slow_consumer_stalls_the_backend_and_loses_nothing() -> None:
     blocks = [bytes([number]) * 96 for number in range(23)]
     backend = Scripted(blocks)
-    pump = Pump(backend, most_bytes=5 * 96)
+    pump = Pump(backend, max_bytes=5 * 96)
     first = pump.take(10)
     assert backend.given <= 5 + len(first) // 96
     assert first + everything(pump) == b"".join(blocks)
 
 
-def test_close_lets_a_backend_go_that_was_held_back() -> None:
+def test_close_releases_a_stalled_backend() -> None:
     backend = Scripted([b"x" * 96] * 23)
-    pump = Pump(backend, most_bytes=96)
+    pump = Pump(backend, max_bytes=96)
     pump.close()
     pump.take(10)
     assert not backend.done.is_set()

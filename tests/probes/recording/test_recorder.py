@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings of a simulated kernel: what they hold, and what a replay of them serves."""
+"""Recordings of a simulated kernel: their contents, and what a replay serves."""
 
 import io
 import threading
@@ -28,7 +28,7 @@ OPERATIONS = ("grow 2MB 23", "grow 1GB 1", "hvo off", "grow 2MB 5", "shrink 2MB 
 
 
 class Recorded:
-    """A simulated kernel that was recorded while it did the operations."""
+    """Recording of a simulated kernel during the operations."""
 
     def __init__(self, path: Path, *, generation: str = "v17-enabled", queue: int = 65_536) -> None:
         self.path = path
@@ -64,13 +64,15 @@ def replayed_scrape(path: Path) -> dict[str, float]:
 
 
 def of_the_kernel(samples: dict[str, float]) -> dict[str, float]:
-    """Without the backend's name, and how long the scrape itself took."""
+    """Remove samples about the backend and about the scrape itself."""
     own = ("hvo_backend_info", "hvo_scrape_")
     return {k: v for k, v in samples.items() if not k.startswith(own)}
 
 
 @pytest.mark.parametrize("generation", ["v17", "v17-enabled", "6.7"])
-def test_a_replay_serves_what_the_recorded_backend_served(tmp_path: Path, generation: str) -> None:
+def test_a_replay_serves_the_same_scrape_as_the_recorded_backend(
+    tmp_path: Path, generation: str
+) -> None:
     recorded = Recorded(tmp_path / "t.hvot", generation=generation)
     replayed = replayed_scrape(recorded.path)
     assert of_the_kernel(replayed) == of_the_kernel(recorded.scrape)
@@ -80,7 +82,7 @@ def test_a_replay_serves_what_the_recorded_backend_served(tmp_path: Path, genera
     )
 
 
-def test_events_reduce_to_the_counters(tmp_path: Path) -> None:
+def test_recorded_events_reduce_to_the_recorded_counters(tmp_path: Path) -> None:
     recorded = Recorded(tmp_path / "t.hvot")
     blocks, done = recorded.read()
     events = b"".join(block.records for block in blocks)
@@ -92,7 +94,7 @@ def test_events_reduce_to_the_counters(tmp_path: Path) -> None:
     assert recorded.report.lost == 0
 
 
-def test_losses_are_in_the_recording(tmp_path: Path) -> None:
+def test_lost_events_are_counted_in_the_recording(tmp_path: Path) -> None:
     recorded = Recorded(tmp_path / "t.hvot", queue=1009)
     assert recorded.report.lost > 0
     lost = 'hvo_events_lost_total{where="queue"}'
@@ -103,7 +105,7 @@ def test_losses_are_in_the_recording(tmp_path: Path) -> None:
     assert kept + recorded.report.lost == whole
 
 
-def test_the_header_describes_a_machine_and_names_none(tmp_path: Path) -> None:
+def test_the_header_has_no_host_identifiers(tmp_path: Path) -> None:
     cpus, nodes = tmp_path / "sys/devices/system/cpu", tmp_path / "sys/devices/system/node"
     cpus.mkdir(parents=True)
     nodes.mkdir()
@@ -130,7 +132,7 @@ def test_the_header_describes_a_machine_and_names_none(tmp_path: Path) -> None:
     }
 
 
-def test_a_simulated_machine_is_described_by_its_generation(tmp_path: Path) -> None:
+def test_the_header_of_a_simulation_has_its_generation(tmp_path: Path) -> None:
     backend = SimBackend(SimKernel("6.7"))
     backend.start()
     header = make_header(backend, Host())
@@ -141,7 +143,7 @@ def test_a_simulated_machine_is_described_by_its_generation(tmp_path: Path) -> N
 
 
 def limited(limits: Limits, path: Path) -> TraceReader:
-    """A recording of the default scenario, run without its pauses."""
+    """Record the default scenario, accelerated, and open the recording."""
     backend = SimBackend(
         default_kernel(), default_scenario(), stream=True, time_scale=1e3, queue_records=10**6
     )
@@ -153,7 +155,7 @@ def limited(limits: Limits, path: Path) -> TraceReader:
     return TraceReader.open(path)
 
 
-def test_count_is_exact(tmp_path: Path) -> None:
+def test_an_event_limit_is_exact(tmp_path: Path) -> None:
     reader = limited(Limits(events=1009), tmp_path / "t.hvot")
     kept = b"".join(block.records for block in reader.blocks())
     assert len(kept) == 1009 * 96
@@ -161,7 +163,7 @@ def test_count_is_exact(tmp_path: Path) -> None:
     reader.close()
 
 
-def test_duration_ends_it(tmp_path: Path) -> None:
+def test_a_duration_limit_ends_the_recording(tmp_path: Path) -> None:
     reader = limited(Limits(seconds=0.3), tmp_path / "t.hvot")
     blocks = list(reader.blocks())
     assert reader.done
@@ -171,9 +173,9 @@ def test_duration_ends_it(tmp_path: Path) -> None:
 
 
 class FullDisk(io.BytesIO):
-    """Room for the header and the first look, then no more."""
+    """A disk with space for the header and the first observation only."""
 
-    def write(self, data: memoryview) -> int:  # type: ignore[override]  # as the writer calls it
+    def write(self, data: memoryview) -> int:  # type: ignore[override]  # the writer passes a memoryview
         if self.tell() > 0 and len(data) > 2000:
             raise OSError(28, "No space left on device")
         return super().write(data)
@@ -203,7 +205,7 @@ REPORT = Report(seconds=2.0, events=4094, bytes=23_000, lost=0)
         (Limits(seconds=4), REPORT, "4,094 events"),
     ],
 )
-def test_progress_on_a_terminal(limits: Limits, report: Report, shown: str) -> None:
+def test_progress_is_shown_on_a_terminal(limits: Limits, report: Report, shown: str) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100, color_system=None)
     with progress_display(limits, console) as show:
@@ -211,7 +213,7 @@ def test_progress_on_a_terminal(limits: Limits, report: Report, shown: str) -> N
     assert shown in screen.getvalue()
 
 
-def test_no_progress_elsewhere() -> None:
+def test_no_progress_is_shown_without_a_terminal() -> None:
     elsewhere = io.StringIO()
     with progress_display(Limits(), Console(file=elsewhere)) as show:
         show(REPORT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A replayed trace: what it shows at which moment."""
+"""Replay of a trace: what it returns at which moment."""
 
 import threading
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def records(count: int) -> bytes:
     return b"".join(Event(kind=Kind.REMAP_PTE, sequence=n).pack() for n in range(count))
 
 
-STEPS = ((seen(100, 0), b""), (seen(101, 23), records(23)), (seen(103, 509), b""))
+RECORDED = ((seen(100, 0), b""), (seen(101, 23), records(23)), (seen(103, 509), b""))
 
 
 @pytest.fixture
@@ -55,14 +55,14 @@ def trace(tmp_path: Path) -> Path:
     path = tmp_path / "t.hvot"
     with path.open("wb", buffering=0) as file:
         writer = TraceWriter(file, HEADER)
-        for step in STEPS:
-            writer.write(*step)
+        for part in RECORDED:
+            writer.write(*part)
         writer.finish("3 seconds")
     return path
 
 
 class Time:
-    """A clock that only waiting moves."""
+    """A clock that advances only by waiting."""
 
     def __init__(self) -> None:
         self.now = 7.0
@@ -89,17 +89,19 @@ def eventually(what: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize(("speed", "at", "end"), [(1.0, 1.0, 3.0), (10.0, 0.1, 0.3), (inf, 0, 0)])
-def test_records_come_in_their_time(trace: Path, speed: float, at: float, end: float) -> None:
+def test_records_arrive_at_their_recorded_times(
+    trace: Path, speed: float, at: float, end: float
+) -> None:
     backend, time = streaming(trace, speed)
     backend.start()
-    came = [(block, time.now - 7) for block in backend.records() if block]
-    assert [block for block, _ in came] == [records(23)]
-    assert came[0][1] == pytest.approx(at)
+    arrived = [(block, time.now - 7) for block in backend.records() if block]
+    assert [block for block, _ in arrived] == [records(23)]
+    assert arrived[0][1] == pytest.approx(at)
     assert time.now - 7 == pytest.approx(end)
     backend.stop()
 
 
-def test_a_consumer_hears_of_quiet(trace: Path) -> None:
+def test_empty_blocks_arrive_every_half_second(trace: Path) -> None:
     backend, time = streaming(trace, 1.0)
     backend.start()
     moments = [time.now - 7 for block in backend.records() if not block]
@@ -107,20 +109,20 @@ def test_a_consumer_hears_of_quiet(trace: Path) -> None:
     backend.stop()
 
 
-def test_what_it_observes_is_what_was_recorded_last(trace: Path) -> None:
+def test_observe_returns_the_latest_recorded_observation(trace: Path) -> None:
     backend, _ = streaming(trace, 1.0)
     before = backend.observe()
     assert (before.status, before.counters) == (Status(False, problem="not started"), Counters())
     assert (before.pools, before.switch, before.memmap, before.drift) == (NOT_ASKED,) * 4
     backend.start()
     stream = backend.records()
-    for shown, _ in STEPS:
+    for shown, _ in RECORDED:
         assert backend.observe() == shown
         next((block for block in stream if block), b"")
     backend.stop()
 
 
-def test_parts_that_nobody_asked_for_are_left_out(trace: Path) -> None:
+def test_observe_returns_only_the_requested_parts(trace: Path) -> None:
     backend, _ = streaming(trace)
     backend.start()
     assert backend.observe((DRIFT,)) == Observation(100 * 10**9, drift=0)
@@ -128,7 +130,7 @@ def test_parts_that_nobody_asked_for_are_left_out(trace: Path) -> None:
 
 
 @pytest.mark.parametrize(("speed", "second"), [(1.0, 100.5), (4.0, 102)])
-def test_time_is_the_recordings_whatever_the_speed(
+def test_time_is_that_of_the_recording_at_any_speed(
     trace: Path, speed: float, second: float
 ) -> None:
     backend, time = streaming(trace, speed)
@@ -140,7 +142,7 @@ def test_time_is_the_recordings_whatever_the_speed(
     backend.stop()
 
 
-def test_it_says_what_it_replays(trace: Path) -> None:
+def test_info_describes_the_recording(trace: Path) -> None:
     backend, _ = streaming(trace)
     assert backend.info == Info(
         "replay", "6.1.0-test", "range", 4096, f"replay of {trace}: {backend.header.about()}"
@@ -149,16 +151,16 @@ def test_it_says_what_it_replays(trace: Path) -> None:
     backend.stop()
 
 
-def test_without_a_stream_a_thread_plays_it(trace: Path) -> None:
+def test_without_a_stream_a_thread_advances_the_replay(trace: Path) -> None:
     backend = ReplayBackend(trace, speed=AT_ONCE, wait=Time().wait)
     backend.start()
-    eventually(lambda: backend.observe() == STEPS[-1][0])
+    eventually(lambda: backend.observe() == RECORDED[-1][0])
     assert backend.observe().status.ready
     with pytest.raises(BackendError, match="no event stream"):
         backend.records()
     backend.stop()
     backend.stop()
-    assert backend.observe() == STEPS[-1][0]
+    assert backend.observe() == RECORDED[-1][0]
 
 
 def test_stop_ends_the_stream(trace: Path) -> None:
@@ -170,7 +172,7 @@ def test_stop_ends_the_stream(trace: Path) -> None:
     assert list(stream) == []
 
 
-def test_a_cut_recording_plays_to_where_it_is_whole(trace: Path) -> None:
+def test_a_truncated_recording_is_replayed_up_to_its_last_whole_block(trace: Path) -> None:
     trace.write_bytes(trace.read_bytes()[:-1])
     backend, _ = streaming(trace)
     backend.start()
@@ -180,7 +182,7 @@ def test_a_cut_recording_plays_to_where_it_is_whole(trace: Path) -> None:
     backend.stop()
 
 
-def test_a_damaged_recording_is_told_and_no_longer_ready(trace: Path) -> None:
+def test_a_damaged_recording_is_reported_and_not_ready(trace: Path) -> None:
     damaged = bytearray(trace.read_bytes())
     damaged[-100] ^= 1
     trace.write_bytes(damaged)
@@ -196,7 +198,7 @@ def test_a_damaged_recording_is_told_and_no_longer_ready(trace: Path) -> None:
     played.stop()
 
 
-def test_a_recording_of_nothing_can_not_be_started(tmp_path: Path) -> None:
+def test_an_empty_recording_can_not_be_started(tmp_path: Path) -> None:
     path = tmp_path / "t.hvot"
     with path.open("wb", buffering=0) as file:
         TraceWriter(file, HEADER)
@@ -209,11 +211,11 @@ def test_a_recording_of_nothing_can_not_be_started(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "speed"), [("real", 1), ("max", inf), ("x10", 10), ("x0.5", 0.5), ("x1e3", 1000)]
 )
-def test_speeds(text: str, speed: float) -> None:
+def test_parse_speed_accepts_real_max_and_factors(text: str, speed: float) -> None:
     assert parse_speed(text) == speed
 
 
 @pytest.mark.parametrize("text", ["", "10", "x", "x0", "x-1", "xinf", "xnan", "fast"])
-def test_no_speeds(text: str) -> None:
-    with pytest.raises(ValueError, match="not a speed"):
+def test_parse_speed_rejects_invalid_text(text: str) -> None:
+    with pytest.raises(ValueError, match="invalid speed"):
         parse_speed(text)

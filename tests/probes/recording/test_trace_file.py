@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trace file: what goes in comes out, and every way in which a file can be wrong is named."""
+"""The trace file: round trips, and errors for every kind of damage."""
 
 import io
 import struct
@@ -62,7 +62,7 @@ FULL = Observation(
 UNKNOWN = Observation(
     19,
     Failed("OSError: map is gone"),
-    Failed("ValueError: nr_hugepages is no number: 'many'"),
+    Failed("ValueError: nr_hugepages: not a number: 'many'"),
     Absent("there is no switch"),
     Memmap({}, Absent("not counted")),
     Absent("moving"),
@@ -96,7 +96,7 @@ BLOCKS = (Block(FULL, b""), Block(EMPTY, records(509)), Block(FULL, records(23))
 WHOLE = written(*BLOCKS)
 
 
-def test_what_was_written_is_read() -> None:
+def test_a_trace_is_read_as_it_was_written() -> None:
     trace = reader(WHOLE)
     assert trace.header == HEADER
     blocks = tuple(trace.blocks())
@@ -106,19 +106,19 @@ def test_what_was_written_is_read() -> None:
     assert trace.missing == ""
 
 
-def test_what_was_absent_or_failed_comes_back_with_the_reason() -> None:
+def test_absent_and_failed_parts_are_read_with_their_reasons() -> None:
     (block,) = reader(written(Block(UNKNOWN, b""))).blocks()
     assert block.observation == UNKNOWN
 
 
-def test_a_recording_from_before_reasons_and_drift_is_read() -> None:
+def test_an_old_recording_without_reasons_and_drift_is_read() -> None:
     content = observation_json.to_json(FULL)
     for key in ("unknown", "drift"):
         del content[key]
     content["enabled"] = None
     seen = observation_json.from_json(content)
-    untold = Absent("the recording does not say")
-    assert seen == replace(FULL, switch=untold, drift=untold)
+    unknown = Absent("not in the recording")
+    assert seen == replace(FULL, switch=unknown, drift=unknown)
 
 
 ANY = st.tuples(
@@ -129,7 +129,7 @@ ANY = st.tuples(
 
 
 def made_up(data: bytes, kind: int, reason: int = 0, version: int = VERSION) -> bytes:
-    """A record of which only these fields make sense."""
+    """Return a record in which only these fields are valid."""
     record = bytearray(data)
     for name, value in (("kind", kind), ("reason", reason), ("version", version)):
         record[offset_of(name)] = value
@@ -137,26 +137,26 @@ def made_up(data: bytes, kind: int, reason: int = 0, version: int = VERSION) -> 
 
 
 @given(st.lists(ANY, max_size=50))
-def test_any_record_comes_back(some: list[tuple[bytes, Kind, Reason]]) -> None:
+def test_any_record_is_read_as_it_was_written(some: list[tuple[bytes, Kind, Reason]]) -> None:
     block = Block(EMPTY, b"".join(made_up(*record) for record in some))
     assert list(reader(written(block)).blocks()) == [block]
 
 
 @pytest.mark.parametrize(
-    ("record", "said"),
+    ("record", "message"),
     [
-        (made_up(bytes(96), 10), "an event record of the unknown kind 10"),
-        (made_up(bytes(96), Kind.REMAP_PTE, 5), "an event record of the unknown reason 5"),
-        (made_up(bytes(96), Kind.REMAP_PTE, 0, 2), "an event record of the unknown version 2"),
+        (made_up(bytes(96), 10), "an event record has the unknown kind 10"),
+        (made_up(bytes(96), Kind.REMAP_PTE, 5), "an event record has the unknown reason 5"),
+        (made_up(bytes(96), Kind.REMAP_PTE, 0, 2), "an event record has the unknown version 2"),
     ],
 )
-def test_records_that_can_not_be_read_are_refused(record: bytes, said: str) -> None:
+def test_records_with_unknown_values_are_rejected(record: bytes, message: str) -> None:
     trace = reader(written(Block(EMPTY, records(5) + record)))
-    with pytest.raises(TraceFileError, match=said):
+    with pytest.raises(TraceFileError, match=message):
         list(trace.blocks())
 
 
-def test_cut_anywhere_it_yields_what_is_whole_and_says_what_is_missing() -> None:
+def test_a_truncated_file_yields_its_whole_blocks_and_reports_the_offset() -> None:
     ends = [len(written(*BLOCKS[:n], done=False)) for n in range(4)]
     for size in range(ends[0], len(WHOLE)):
         trace = reader(WHOLE[:size])
@@ -167,14 +167,14 @@ def test_cut_anywhere_it_yields_what_is_whole_and_says_what_is_missing() -> None
         assert trace.missing.startswith("t.hvot: cut short: ")
 
 
-def test_cut_before_the_end_of_the_header_it_is_no_trace() -> None:
+def test_a_file_truncated_in_its_header_is_rejected() -> None:
     for size in range(len(written(done=False))):
-        with pytest.raises(TraceFileError, match=r"^t\.hvot: offset \d+: ") as refused:
+        with pytest.raises(TraceFileError, match=r"^t\.hvot: offset \d+: ") as raised:
             reader(WHOLE[:size])
-        assert "\n" not in str(refused.value)
+        assert "\n" not in str(raised.value)
 
 
-def test_no_damaged_byte_goes_unnoticed() -> None:
+def test_every_damaged_byte_is_detected() -> None:
     for at in range(len(WHOLE)):
         damaged = bytearray(WHOLE)
         damaged[at] ^= 0x40
@@ -182,58 +182,58 @@ def test_no_damaged_byte_goes_unnoticed() -> None:
             list(reader(bytes(damaged)).blocks())
 
 
-def test_damage_is_told_with_its_block_and_what_precedes_it_is_read() -> None:
+def test_damage_is_reported_with_the_offset_of_its_block() -> None:
     start = len(written(*BLOCKS[:1], done=False))
     damaged = bytearray(WHOLE)
     damaged[start + 50] ^= 1
     blocks = reader(bytes(damaged)).blocks()
     assert next(blocks) == BLOCKS[0]
-    with pytest.raises(TraceFileError, match=f"offset {start}: a block's checksum is wrong"):
+    with pytest.raises(TraceFileError, match=f"offset {start}: a block has a wrong checksum"):
         next(blocks)
 
 
-def test_another_version_is_refused() -> None:
+def test_another_format_version_is_rejected() -> None:
     newer = WHOLE[:8] + struct.pack("<I", 2) + WHOLE[12:]
-    with pytest.raises(TraceFileError, match="trace format 2, and this hvoscope reads 1"):
+    with pytest.raises(TraceFileError, match=r"unsupported trace format 2 \(expected 1\)"):
         reader(newer)
 
 
 @pytest.mark.parametrize("foreign", [b"", b"HVO", b"\x7fELF" * 9, records(3)])
-def test_a_foreign_file_is_refused(foreign: bytes) -> None:
+def test_a_file_of_another_format_is_rejected(foreign: bytes) -> None:
     with pytest.raises(TraceFileError, match=r"t\.hvot: offset \d: "):
         reader(foreign)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(TraceFileError, match="none: No such file or directory"):
         TraceReader.open(tmp_path / "none")
     with pytest.raises(TraceFileError, match="Is a directory"):
         TraceReader.open(tmp_path)
 
 
-def test_a_block_that_unpacks_to_too_much_is_refused() -> None:
+def test_a_block_that_decompresses_to_too_much_is_rejected() -> None:
     block = trace_block.pack(b"DATA", {}, records(2))
     prefix = trace_block.unpack_prefix(block[: trace_block.PREFIX.size])
     stored = block[trace_block.PREFIX.size :]
-    with pytest.raises(trace_block.DamagedError, match="does not unpack to"):
+    with pytest.raises(trace_block.DamagedError, match="does not decompress to"):
         trace_block.unpack(prefix._replace(records=1), stored)
 
 
 class Full(io.BytesIO):
-    """A disk with room for so many bytes."""
+    """A disk with limited space."""
 
     def __init__(self, room: int) -> None:
         super().__init__()
         self.room = room
 
-    def write(self, data: memoryview) -> int:  # type: ignore[override]  # bytes-like, here always that
+    def write(self, data: memoryview) -> int:  # type: ignore[override]  # the writer passes a memoryview
         taken = min(len(data), self.room - self.tell())
         if not taken:
             raise OSError(28, "No space left on device")
         return super().write(data[:taken])
 
 
-def test_a_full_disk_leaves_a_file_that_is_whole() -> None:
+def test_a_full_disk_leaves_only_whole_blocks() -> None:
     file = Full(len(written(*BLOCKS[:2], done=False)) + 100)
     writer = TraceWriter(file, HEADER)
     writer.write(*BLOCKS[0])

@@ -38,11 +38,11 @@ def test_read_and_written(text: str, action: Operation | Action) -> None:
     [
         ("", "nothing is called ''"),
         ("explode", "nothing is called 'explode' (there are grow, "),
-        ("grow 2MB -5", "the count must be a whole number above 0, not '-5'"),
+        ("grow 2MB -5", "invalid count '-5' (expected a number above 0)"),
         ("take 2MB 0", "from 1 on, not '0' (write it like 'take 2MB 23')"),
         ("take 2MB -3", "from 1 on, not '-3'"),
         ("resize 2MB -1", "from 0 on, not '-1'"),
-        ("take two 3", "not a size: 'two'"),
+        ("take two 3", "invalid size 'two'"),
         ("take 2MB", "write it like 'take 2MB 23'"),
         ("detach kprobe", "no step is called 'kprobe'; there are batch, optimize"),
         ("miss remap_pte", "write it like 'miss remap_pte 5'"),
@@ -55,7 +55,7 @@ def test_read_and_written(text: str, action: Operation | Action) -> None:
         ("slow x1000001", "more than x1000000"),
         ("clock +1000000001", "further than 1000000000 s"),
         ("clock -1000000001", "further than 1000000000 s"),
-        ("pressure some", "not a size: 'some'"),
+        ("pressure some", "invalid size 'some'"),
     ],
 )
 def test_refused(text: str, said: str) -> None:

@@ -203,7 +203,7 @@ def test_a_boot_that_fails(tmp_path: Path) -> None:
         ('at = "5s"', 'at = "5s"\nmay-fail = 1', 11, "may-fail must be true or false"),
         ("[[step]]", "[step]", 9, "step must be a list"),
         # Numbers.
-        ("grow 2MB 23", "grow 2MB -23", 11, "above 0, not '-23'"),
+        ("grow 2MB 23", "grow 2MB -23", 11, "invalid count '-23' (expected a number above 0)"),
         ("grow 2MB 23", "grow 2MB 23..5", 11, "23..5 ends before it begins"),
         ('kernel = "5.14"', "nodes = 65", 5, "nodes must be 64 or less, not 65"),
         ('kernel = "5.14"', "nodes = -1", 5, "nodes must be 1 or more, not -1"),
@@ -222,7 +222,7 @@ def test_a_boot_that_fails(tmp_path: Path) -> None:
         ('["2MB"]', '["2MB", "2MB"]', 7, "a size is there twice"),
         ('"1GB"', '"100MB"', 6, "memory comes in blocks of 128MB, not as 100MB"),
         ('"1GB"', '"4097GB"', 6, "simulated machines end at 4096GB, all nodes together"),
-        ('"1GB"', '"-1GB"', 6, "not a size: '-1GB'"),
+        ('"1GB"', '"-1GB"', 6, "invalid size '-1GB'"),
         # Asking too much of it.
         ("grow 2MB 23", "grow 1GB 1", 11, "this machine has huge pages of 2MB"),
         ("grow 2MB 23", "grow 2MB 1009", 11, "that makes 1.971GB of huge pages, and the machine "),

@@ -95,5 +95,5 @@ def test_lines_with_ranges_are_checked_at_both_ends() -> None:
         check_line("grow 2MB 23..5")
     with pytest.raises(ValueError, match="above 0"):
         check_line("grow 2MB 0..5")
-    with pytest.raises(ValueError, match="not a size"):
+    with pytest.raises(ValueError, match="invalid size"):
         check_line("grow 1..2 5")

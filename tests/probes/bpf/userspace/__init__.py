@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The BPF program compiled for user space, and run on calls that a simulated kernel makes."""
+"""Tests of the BPF program, compiled for user space and fed with calls of a simulated kernel."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make lint``: clang compiles the BPF program for BPF, as each kernel and mode makes its text.
+"""``make lint``: compiles the BPF program of each kernel and mode with clang for BPF.
 
-BCC compiles with clang too, but only on a host with a kernel's headers; the stub stands in for it.
+BCC compiles with clang too, but needs kernel headers; the stub replaces BCC and the headers.
 """
 
 import shutil
@@ -25,14 +25,14 @@ _TO_AN_OBJECT = (
     ("6.7", Variant(RANGE, stream=False, fentry=True)),
     ("7.2", Variant(RANGE, stream=True, fentry=False)),
 )
-"""Compiled to the end: a stack of more than 512 bytes, or a call that BPF has not, shows only then.
-All others are only read, which takes a twentieth of the time."""
+"""Compiled to object code, which detects a stack of more than 512 bytes and unsupported calls.
+For all others only the syntax is checked, which takes a twentieth of the time."""
 
 
 def main() -> None:
-    """Compile every text once; exit with 1 if clang finds fault with one, 2 without clang."""
+    """Compile every source once; exit with 1 if one fails, 2 without clang."""
     if shutil.which("clang") is None:
-        print("make lint: there is no clang here: apt-get install clang", file=sys.stderr)
+        print("make lint: clang is not installed: apt-get install clang", file=sys.stderr)
         sys.exit(2)
     programs: dict[str, Program] = {}
     for kernel in KERNELS.values():
@@ -44,8 +44,8 @@ def main() -> None:
         program = program_for(KERNELS[name], variant)
         failed += [] if _compiles(program, "-c") else [program]
     for program in failed:
-        print(f"clang: found fault with {program.kernel}, {program.variant}", file=sys.stderr)
-    print(f"clang: {len(programs)} texts of the BPF program read")
+        print(f"clang: failed for {program.kernel}, {program.variant}", file=sys.stderr)
+    print(f"clang: {len(programs)} sources of the BPF program checked")
     sys.exit(bool(failed))
 
 

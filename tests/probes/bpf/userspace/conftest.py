@@ -10,7 +10,7 @@ from tests.probes.bpf.userspace.run import Lab
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """One for all tests: a text is compiled once, and a kernel writes what it needs beforehand."""
+    """Shared by all tests, so that each source is compiled once."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent

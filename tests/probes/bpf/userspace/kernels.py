@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a probe finds in each kernel: functions, their prototypes, and structs, as BTF has them."""
+"""Functions, prototypes and structs of each kernel, and its BTF."""
 
 import struct
 from collections.abc import Mapping
@@ -37,14 +37,14 @@ _LIST = _PTE = "*void"
 
 
 class Prototype(NamedTuple):
-    """Of a function: the types of its parameters, and whether it returns anything."""
+    """Parameter types of a function, and whether it returns a value."""
 
     parameters: tuple[str, ...]
     returns: bool
 
 
 class Walk(NamedTuple):
-    """Byte offsets in struct vmemmap_remap_walk; -1 for a member that there is not."""
+    """Byte offsets in struct vmemmap_remap_walk; -1 for a member that does not exist."""
 
     nr_walked: int
     head: int
@@ -98,46 +98,46 @@ class Kernel:
     generation: str
     functions: Mapping[str, Prototype]
     walk: Walk
-    goes_past: bool = True
-    """Of a function that GCC split: a page fault's caller goes past its head, into ``.part``."""
+    calls_part_directly: bool = True
+    """If GCC split the per-page function: the caller for single pages calls ``.part`` directly."""
 
     def __str__(self) -> str:
-        """For the name of a test."""
+        """Used in test ids."""
         return self.name
 
     @property
     def modes(self) -> tuple[str, ...]:
-        """Those in which it can be watched: a walk that does not count can't be counted by."""
+        """Supported modes; range mode needs a walk that counts."""
         return MODES if self.walk.nr_walked >= 0 else (FULL,)
 
     @property
-    def parted(self) -> bool:
-        """GCC split the per-page function (7.2)."""
+    def is_split(self) -> bool:
+        """Whether GCC split the per-page function (7.2)."""
         return OPTIMIZE_FOLIO_PART in self.functions
 
     @property
     def steps(self) -> frozenset[str]:
-        """What it does, by the names of ``probes.backend.STEPS``."""
+        """EncodedCalls of this kernel, by their names in ``probes.backend.STEPS``."""
         return frozenset(GENERATIONS[self.generation].symbols)
 
     @property
     def optimize(self) -> str:
-        """The function that optimises one huge page."""
+        """Function that optimizes one huge page."""
         return GENERATIONS[self.generation].symbols["optimize"]
 
     @property
     def restore(self) -> str:
-        """The function that restores one huge page."""
+        """Function that restores one huge page."""
         return GENERATIONS[self.generation].symbols["restore"]
 
     @property
     def remaps_head(self) -> bool:
-        """A walk that optimises is given a page for the head, if there is memory for one."""
+        """Whether an optimizing walk gets a page for the head, if memory is available."""
         return GENERATIONS[self.generation].head is not HeadFrame.KEPT
 
     @property
     def btf(self) -> Btf:
-        """Its BTF; what the compiler made of a function (``.part``) is not described."""
+        """BTF of the kernel; compiler-made variants (``.part``) are not described."""
         blob = Blob()
         blob.add(INT, "unsigned int", 4, bytes(4))  # 1
         blob.add(ARRAY, "", 0, struct.pack("<III", 1, 1, 1 << NODES_SHIFT))  # 2
@@ -182,9 +182,9 @@ KERNELS: Mapping[str, Kernel] = {
         Kernel("6.2", "6.2", _PAGES, _REUSING),
         Kernel("6.7", "6.7", _FOLIOS, _REUSING),
         Kernel("7.1", "7.1", _FOLIOS, _HEADED),
-        # Debian's Linux 7.2 (GCC): the optimisation's head is inlined into its second caller.
+        # Debian's Linux 7.2 (GCC): the per-page function's first lines are inlined into a caller.
         Kernel("7.2", "7.1", _SPLIT, _HEADED),
-        Kernel("7.2-nested", "7.1", _SPLIT, _HEADED, goes_past=False),
+        Kernel("7.2-nested", "7.1", _SPLIT, _HEADED, calls_part_directly=False),
     )
 }
-"""By name: the simulator's generations, and builds of them that look different to a probe."""
+"""Generations of the simulator, and builds of them that differ for probes, by name."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program's text as a library of this process: compiled with the stub, played, looked at."""
+"""The program compiled with the stub and loaded as a library: plays calls, returns map contents."""
 
 import ctypes
 import hashlib
@@ -16,11 +16,11 @@ from tests.tools import need
 
 _STUB = Path(__file__).with_name("stub")
 STUB_FLAGS = ("-DCONFIG_X86", "-include", str(_STUB / "hvo_stub.h"), "-I", str(_STUB))
-"""What makes a compiler see the stub before the text."""
+"""Compiler flags that include the stub before the source."""
 TRAMPOLINE = 0xFFFFFFFF81C0FFEE
 """Address of the kernel's arch_rethook_trampoline or kretprobe_trampoline."""
 
-_STEP = struct.Struct("<IHHQQ4QQ16s")
+_ACTION = struct.Struct("<IHHQQ4QQ16s")
 _WRITE = 0xFFFFFFFF
 _FLAGS = (
     "-shared",
@@ -30,12 +30,12 @@ _FLAGS = (
     "-Wall",
     "-Werror",
     "-Wno-pointer-sign",
-    "-Wno-unused",  # what the stub offers is not all used
+    "-Wno-unused",  # not every source uses all of the stub
 )
 _RING_BYTES = 64 << 20
 
 What = tuple[str, bool]
-"""A kernel function, and whether its return."""
+"""A kernel function, and whether it is its return."""
 
 
 class _Map(ctypes.Structure):
@@ -81,25 +81,25 @@ class _Point(ctypes.Structure):
 
 
 class Point(NamedTuple):
-    """A function of the library, and where it is attached."""
+    """A function of the library, and the kernel function that it is attached to."""
 
     name: str
     what: What
     fentry: bool
     hooked_return: bool
-    """A kretprobe sits on the same function."""
+    """A kretprobe is attached to the same function."""
     parameters: int
 
 
-class Steps(NamedTuple):
-    """Calls as ``stub_play`` takes them, and the numbers of the functions and their returns."""
+class EncodedCalls(NamedTuple):
+    """Calls encoded for ``stub_play``, and the numbers of the functions and their returns."""
 
     encoded: bytes
     numbers: Mapping[What, int]
 
 
 class Library:
-    """One text, compiled and loaded; the maps are as new after every ``reset``."""
+    """One source, compiled and loaded; ``reset`` clears the maps."""
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
@@ -110,36 +110,36 @@ class Library:
         self.world.ring = ctypes.addressof(self._ring)
 
     def reset(self, arena: Arena) -> None:
-        """Empty maps and ring; ``arena`` is all that can be read."""
+        """Clear maps and ring; ``arena`` is the only readable kernel memory."""
         self._library.stub_reset()
         self.world.memory, self.world.memory_size = arena.address, arena.SIZE
         self.world.ring_size = _RING_BYTES
 
     def has_map(self, name: str) -> bool:
-        """Whether the text declares a map of this name."""
+        """Whether the source declares a map of this name."""
         return bool(self._library.stub_map(name.encode()))
 
     def memory(self, name: str) -> memoryview:
-        """All values of a map, back to back."""
+        """Return all values of a map, concatenated."""
         found = self._map(name)
         size = found.max_entries * found.value_size
         return memoryview((ctypes.c_char * size).from_address(found.values)).cast("B")
 
     def limit(self, name: str, entries: int) -> None:
-        """Give a hash less room."""
+        """Reduce the maximum number of entries of a hash."""
         self._map(name).max_entries = entries
 
     def records(self) -> bytes:
-        """What came through the ring."""
+        """Return the contents of the ring."""
         return ctypes.string_at(self.world.ring, self.world.ring_used)
 
-    def play(self, steps: Steps, points: Sequence[Point]) -> None:
-        """Hit ``points`` with the calls of ``steps``."""
+    def play(self, calls: EncodedCalls, points: Sequence[Point]) -> None:
+        """Run ``points`` for the actions of ``calls``."""
         table = (_Point * len(points))(
             *(
                 _Point(
                     ctypes.cast(getattr(self._library, point.name), ctypes.c_void_p).value,
-                    steps.numbers.get(point.what, _WRITE - 1),
+                    calls.numbers.get(point.what, _WRITE - 1),
                     point.fentry,
                     point.what[1],
                     point.hooked_return,
@@ -148,8 +148,8 @@ class Library:
                 for point in points
             )
         )
-        count = ctypes.c_uint64(len(steps.encoded) // _STEP.size)
-        self._library.stub_play(steps.encoded, count, table, ctypes.c_uint64(len(points)))
+        count = ctypes.c_uint64(len(calls.encoded) // _ACTION.size)
+        self._library.stub_play(calls.encoded, count, table, ctypes.c_uint64(len(points)))
 
     def _map(self, name: str) -> _Map:
         found = self._library.stub_map(name.encode())
@@ -158,17 +158,17 @@ class Library:
         return contents
 
 
-def encode(calls: Iterable[Call]) -> Steps:
-    """Make ``calls`` ready to be played."""
+def encode(calls: Iterable[Call]) -> EncodedCalls:
+    """Encode ``calls`` for ``Library.play``."""
     numbers: dict[What, int] = {}
-    steps = []
+    actions = []
     for call in calls:
         for write in call.writes:
-            steps.append(_STEP.pack(_WRITE, 0, 0, 0, 0, *write, 0, 0, b""))
+            actions.append(_ACTION.pack(_WRITE, 0, 0, 0, 0, *write, 0, 0, b""))
         what = numbers.setdefault((call.symbol, call.at_return), len(numbers))
         task = call.task
-        steps.append(
-            _STEP.pack(
+        actions.append(
+            _ACTION.pack(
                 what,
                 task.cpu,
                 call.dropped | call.tail << 1,
@@ -179,28 +179,28 @@ def encode(calls: Iterable[Call]) -> Steps:
                 task.comm,
             )
         )
-    return Steps(b"".join(steps), numbers)
+    return EncodedCalls(b"".join(actions), numbers)
 
 
 class Compiler:
-    """Compiles each text once, also where several processes run tests at the same time."""
+    """Compiles each source once, even if several processes run tests in parallel."""
 
     def __init__(self, folder: Path) -> None:
-        """``folder`` is the same for all of them."""
+        """Use ``folder``, which all processes share, for libraries."""
         self._folder = folder
         self._loaded: dict[Path, Library] = {}
 
     def library(self, text: str, *flags: str) -> Library:
-        """Return ``text`` compiled; skips the test where there is no compiler."""
+        """Compile and load ``text``; skips the test if there is no compiler."""
         compiler = need("gcc", "gcc")
         key = hashlib.sha256(repr((text, flags)).encode()).hexdigest()[:32]
         path = self._folder / f"{key}.so"
         if path not in self._loaded:
             if not path.exists():
-                made = path.with_suffix(f".{os.getpid()}")
-                command = [compiler, *_FLAGS, *STUB_FLAGS, *flags, "-o", str(made), "-x", "c", "-"]
+                new = path.with_suffix(f".{os.getpid()}")
+                command = [compiler, *_FLAGS, *STUB_FLAGS, *flags, "-o", str(new), "-x", "c", "-"]
                 subprocess.run(command, input=text, text=True, check=True)
-                made.rename(path)
+                new.rename(path)
             self._loaded[path] = Library(path)
         return self._loaded[path]
 

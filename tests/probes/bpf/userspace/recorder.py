@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The calls of kernel functions that the simulated kernel makes, as probes would meet them.
+"""Records the calls of kernel functions of a simulated kernel, as probes would see them.
 
-The simulator says when its functions are entered. What it leaves out is added here by the rules of
-the C: who calls whom, when a range walk returns, and what stands in the walk's memory.
+The simulator reports the entries of its functions. The recorder adds the rest by the rules of the
+kernel's C: which function calls which, when a range walk returns, and the walk's memory.
 """
 
 import ctypes
@@ -38,20 +38,19 @@ from tests.probes.bpf.userspace.kernels import (
 )
 
 GARBAGE = 0x5A5A5A5A
-"""Upper half of the register that an int is returned in."""
+"""Upper half of the register in which an int is returned."""
 VOID = (GARBAGE << 32) | (2**32 - 12)
-"""What the register holds when a function that returns nothing has returned: it looks like
--ENOMEM."""
+"""Value of the return register after a void function; looks like -ENOMEM."""
 _NOISE = (1 << (64 - NODES_SHIFT)) - 1
 _WORD = 8
 _CALLER_NS = 70
-"""What a caller does after its callee has returned."""
+"""Time between the return of a function and that of its caller."""
 
 
 class Arena:
-    """Kernel memory: struct pages, hstates, walks and the switch, at addresses that can be read.
+    """Simulated kernel memory: struct pages, hstates, walks and the switch.
 
-    Each of its parts has struct pages and walks of its own, for kernels that run side by side.
+    Each part has its own struct pages and walks, for kernels that run interleaved.
     """
 
     SIZE = 512 << 20
@@ -60,7 +59,7 @@ class Arena:
     _PART = 32 << 20
 
     def __init__(self) -> None:
-        """Take address space; memory only where it is written to."""
+        """Reserve address space; memory is allocated on write."""
         self._memory = mmap.mmap(-1, self.SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         self.switch = self.address + self._SWITCH
@@ -69,20 +68,20 @@ class Arena:
             self._memory[at : at + 4] = order.to_bytes(4, "little")
 
     def hstate(self, order: int) -> int:
-        """Address of the struct hstate of ``order``."""
+        """Return the address of the struct hstate of ``order``."""
         return self.address + self._HSTATES + 256 * order
 
     def walks(self, part: int) -> tuple[int, int]:
-        """Addresses of two struct vmemmap_remap_walk: for a range, and for its roll-back."""
+        """Return the addresses of struct vmemmap_remap_walk of a range and of its roll-back."""
         return self.address + 128 * part, self.address + 128 * part + 64
 
     def vmemmap(self, address: int, part: int) -> int:
-        """Where what the simulator has at ``address`` of its vmemmap is here."""
+        """Translate an address in the simulator's vmemmap to one in this memory."""
         return address - VMEMMAP_START + self.address + self._PAGES + part * self._PART
 
 
 class Write(NamedTuple):
-    """Memory that changes before a call."""
+    """Change of memory before a call."""
 
     address: int
     value: int
@@ -91,7 +90,7 @@ class Write(NamedTuple):
 
 @dataclass(slots=True)
 class Call:
-    """A function is entered, or returns."""
+    """Entry or return of a function."""
 
     symbol: str
     at_return: bool
@@ -101,30 +100,30 @@ class Call:
     result: int = 0
     writes: list[Write] = field(default_factory=list)
     dropped: bool = False
-    """No kretprobe sees the return: the kernel had none to spare."""
+    """The kernel drops the return, because all kretprobes are in use."""
     tail: bool = False
-    """Jumped to by a function whose return is seen, so that it returns to the same trampoline."""
+    """Tail call from a function with a kretprobe, so it returns to the same trampoline."""
 
 
 @dataclass(slots=True)
 class _Range:
-    """A walk that has been entered and has not returned."""
+    """A walk that is running."""
 
     entry: Call
     start: int
     walk: int
-    given: bool
-    """A page for the head, or to reuse, stands in the walk from its beginning."""
-    undoes: bool
+    has_page: bool
+    """The walk has a page for the head, or to reuse, from its beginning."""
+    is_rollback: bool
     ptes: int = 0
 
 
 class Recorder(FaultyTracer):
-    """Takes the place of a simulated kernel's tracer.
+    """Replaces the tracer of a simulated kernel.
 
-    Addresses are made those of ``arena``, of which ``part`` is the recorder's. ``errnos`` are what
-    failing operations fail with, one for each operation; ``cpus`` says where each call runs,
-    ``drops`` whether its return is dropped. Process ids are counted on from ``first_pid``.
+    Addresses are translated to ``part`` of ``arena``. ``errnos`` has one errno per operation, which
+    is used if it fails. ``cpus`` returns the CPU of each call, ``drops`` whether its return is
+    dropped. Process ids start at ``first_pid``.
     """
 
     def __init__(
@@ -144,7 +143,7 @@ class Recorder(FaultyTracer):
         super().__init__(clock, page_size, hook)
         self.calls: list[Call] = []
         self.events: Mapping[str, list[Event]] = {FULL: [], RANGE: []}
-        """By mode: which range function's arguments are shown depends on it."""
+        """Expected events by mode, which determines the reported range function."""
         self._observers = {
             FULL: Tracer(clock, page_size, hook),
             RANGE: Tracer(clock, page_size, REMAP_RANGE),
@@ -162,7 +161,7 @@ class Recorder(FaultyTracer):
         self._walk: _Range | None = None
         self._walks = 0
         self._open: list[Call] = []
-        """Entries whose return has not come, but for walks and PTEs."""
+        """Entries without a return so far, except walks and PTEs."""
         self._in_batch = False
         self._error = 0
         self._switch = Write(arena.switch, 1, 1)
@@ -170,11 +169,11 @@ class Recorder(FaultyTracer):
 
     @property
     def takes_runs(self) -> bool:
-        """Each PTE is a call."""
+        """Whether runs of PTEs are accepted; here every PTE is a call."""
         return False
 
     def batch_enter(self, task: Task, order: int) -> None:
-        """A list of huge pages."""
+        """Record the start of a list of huge pages."""
         self._begin(task)
         for observer in self._observers.values():
             observer.batch_enter(self._task, order)
@@ -182,29 +181,29 @@ class Recorder(FaultyTracer):
         self._enters(BATCH, self._arena.hstate(order), 1)
 
     def batch_exit(self) -> None:
-        """It is done."""
-        self._step()
+        """Record the end of a list of huge pages."""
+        self._next_cpu()
         self._leave(BATCH, 0)
         self._in_batch = False
         for observer in self._observers.values():
             observer.batch_exit()
 
     def optimize_enter(self, task: Task, target: Target, reason: Reason) -> None:
-        """The per-page function; the switch is what ``reason`` says."""
+        """Record the entry of the per-page function, and set the switch according to ``reason``."""
         self._begin(task)
         self._error = next(self._errnos)
         self._target = self._moved(target)
         for observer in self._observers.values():
             observer.optimize_enter(self._task, self._target, reason)
-        single = self._kernel.parted and not self._in_batch
+        single = self._kernel.is_split and not self._in_batch
         if single:
             self._enter_page(SINGLE_FOLIO, reason != Reason.OFF)
-        if not single or not self._kernel.goes_past:
+        if not single or not self._kernel.calls_part_directly:
             self._enter_page(self._kernel.optimize, reason != Reason.OFF)
 
     def optimize_exit(self, ret: int) -> None:
-        """It returns; the one that GCC made of its second part first, if it got that far."""
-        self._step()
+        """Record its return, preceded by that of ``.part`` if it was called."""
+        self._next_cpu()
         ret = -self._error if ret else 0
         self._leave_range(ret)
         if self._open[-1].symbol == REMAP_FREE:
@@ -222,7 +221,7 @@ class Recorder(FaultyTracer):
             observer.optimize_exit(ret)
 
     def restore_enter(self, task: Task, target: Target) -> None:
-        """Restore one page."""
+        """Record the entry of the restore function."""
         self._begin(task)
         self._error = next(self._errnos)
         self._target = self._moved(target)
@@ -231,8 +230,8 @@ class Recorder(FaultyTracer):
         self._enter_page(self._kernel.restore, True)
 
     def restore_exit(self, ret: int) -> None:
-        """It returns."""
-        self._step()
+        """Record its return."""
+        self._next_cpu()
         ret = -self._error if ret else 0
         self._leave_range(ret)
         self._leave(self._kernel.restore, ret).writes += self._dead_walks()
@@ -240,45 +239,45 @@ class Recorder(FaultyTracer):
             observer.restore_exit(ret)
 
     def vmemmap_remap_free(self, start: int, end: int, reuse: int) -> None:
-        """Where it is a function of its own; from 6.0 on it is inlined."""
+        """Record its entry if the kernel has the function; since 6.0 it is inlined."""
         start, end, reuse = map(self._at, (start, end, reuse))
-        self._step()
+        self._next_cpu()
         for observer in self._observers.values():
             observer.vmemmap_remap_free(start, end, reuse)
         if REMAP_FREE in self._kernel.functions:
             self._enters(REMAP_FREE, start, end, reuse)
 
     def vmemmap_remap_range(self, start: int, end: int, reuse_addr: int) -> None:
-        """A walk: of an operation's range, of its roll-back, or only to split PMDs."""
+        """Record a walk: of an operation's range, of its roll-back, or to split PMDs."""
         start, end = self._at(start), self._at(end)
         reuse_addr = self._at(reuse_addr) if reuse_addr else 0
-        self._step()
+        self._next_cpu()
         for observer in self._observers.values():
             observer.vmemmap_remap_range(start, end, reuse_addr)
-        self._leave_range(-self._error)  # one that is followed by another has failed
+        self._leave_range(-self._error)  # a walk followed by another one has failed
         self._go_on()
         walk = self._walks_at[self._walks > 0]
         restoring = bool(self._open) and self._open[-1].symbol == self._kernel.restore
         entry = self._call(REMAP_RANGE, False, start, end, walk)
         entry.dropped = self._drops()
-        given = self._kernel.remaps_head and not self._walks and not restoring
-        self._walk = _Range(entry, start, walk, given, undoes=self._walks > 0)
+        has_page = self._kernel.remaps_head and not self._walks and not restoring
+        self._walk = _Range(entry, start, walk, has_page, is_rollback=self._walks > 0)
         if self._kernel.walk.reuse_addr >= 0:
             entry.writes.append(Write(walk + self._kernel.walk.reuse_addr, reuse_addr))
         self._walks += 1
 
     def vmemmap_remap_pte(self, addr: int) -> None:
-        """One PTE of a walk."""
+        """Record one PTE of a walk."""
         addr = self._at(addr)
-        self._step()
+        self._next_cpu()
         for observer in self._observers.values():
             observer.vmemmap_remap_pte(addr)
         self._one_pte(REMAP_PTE, addr)
 
     def vmemmap_restore_pte(self, addr: int) -> None:
-        """One PTE of a restore, or of a roll-back."""
+        """Record one PTE of a restore or a roll-back."""
         addr = self._at(addr)
-        self._step()
+        self._next_cpu()
         for observer in self._observers.values():
             observer.vmemmap_restore_pte(addr)
         self._one_pte(RESTORE_PTE, addr)
@@ -292,10 +291,10 @@ class Recorder(FaultyTracer):
             self._walks = 0
         pid = task.pid + self._first_pid
         self._task = task._replace(pid=pid, tgid=pid - pid % 7)
-        self._step()
+        self._next_cpu()
 
-    def _step(self) -> None:
-        """On to the next call, on whichever CPU it is."""
+    def _next_cpu(self) -> None:
+        """Select the CPU of the next call."""
         self._cpu = self._cpus(self._task.cpu)
 
     def _moved(self, target: Target) -> Target:
@@ -305,7 +304,7 @@ class Recorder(FaultyTracer):
         return self._arena.vmemmap(address, self._part)
 
     def _enter_page(self, symbol: str, on: bool) -> None:
-        self._leave_range(0)  # of the batch: PMDs were split
+        self._leave_range(0)  # of the batch, which split PMDs
         self._walks = 0
         head, node, order = self._target.start, self._target.node, self._target.order
         entry = self._enters(symbol, self._arena.hstate(order), head, 1, 1)
@@ -314,9 +313,9 @@ class Recorder(FaultyTracer):
         entry.writes += [Write(head + PAGE_FLAGS, flags), self._switch]
 
     def _go_on(self) -> None:
-        """Into the part that GCC split off, past what it inlined, or left in a function before."""
+        """Enter ``.part``, after the inlined first lines or from the split function."""
         entry = self._open[-1] if self._open else None
-        if not self._kernel.parted or entry is None or self._walks:
+        if not self._kernel.is_split or entry is None or self._walks:
             return
         if entry.symbol in (self._kernel.optimize, SINGLE_FOLIO):
             whole = entry.symbol == self._kernel.optimize
@@ -338,37 +337,37 @@ class Recorder(FaultyTracer):
         return leave
 
     def end_task(self) -> None:
-        """The task ends."""
+        """Record the end of the task."""
         self._call(DO_EXIT, False, 0)
 
     def _leave_range(self, ret: int) -> None:
         done, self._walk = self._walk, None
         if done is None:
             return
-        walk, given = self._kernel.walk, done.given
+        walk, has_page = self._kernel.walk, done.has_page
         page = self._arena.address
         leave = self._call(REMAP_RANGE, True, *done.entry.arguments)
         leave.dropped = done.entry.dropped
         if walk.nr_walked >= 0:
-            walked = done.ptes + (walk.skips and not given and done.ptes > 0)
+            walked = done.ptes + (walk.skips and not has_page and done.ptes > 0)
             done.entry.writes.append(Write(done.walk + walk.nr_walked, 0))
             leave.writes.append(Write(done.walk + walk.nr_walked, walked))
-        done.entry.writes.append(Write(done.walk + walk.head, page if given else 0))
+        done.entry.writes.append(Write(done.walk + walk.head, page if has_page else 0))
         if self._kernel.functions[REMAP_RANGE].returns:
-            leave.result = _int(0 if done.undoes else ret)
-        if walk.skips:  # found on the way
+            leave.result = _int(0 if done.is_rollback else ret)
+        if walk.skips:  # taken from the first PTE
             leave.writes.append(Write(done.walk + walk.head, page))
 
     def _one_pte(self, symbol: str, addr: int) -> None:
         walk = self._walk
         assert walk is not None
         if not walk.ptes and self._kernel.walk.skips:
-            walk.given = addr == walk.start
+            walk.has_page = addr == walk.start
         walk.ptes += 1
         self._call(symbol, False, 1, addr, walk.walk)
 
     def _dead_walks(self) -> list[Write]:
-        """The stack that a walk was on is soon something else's."""
+        """Overwrite the stack memory of the walks, which is reused after the return."""
         return [
             Write(walk + at, 2**64 - 3) for walk in self._walks_at for at in range(0, 64, _WORD)
         ]
@@ -381,7 +380,7 @@ class Recorder(FaultyTracer):
 
 
 def record(kernel: Kernel, sim: SimKernel, arena: Arena, **options: object) -> Recorder:
-    """Trace ``sim`` from now on."""
+    """Attach a recorder to ``sim``."""
     machine = sim.machine
     recorder = Recorder(kernel, machine.clock, machine.geometry.page_size, arena, **options)  # type: ignore[arg-type]
     machine.trace = recorder
@@ -389,11 +388,11 @@ def record(kernel: Kernel, sim: SimKernel, arena: Arena, **options: object) -> R
 
 
 def wandering(seed: int, cpus: int) -> Callable[[int], int]:
-    """Every call may be on another CPU; most are not."""
+    """Return a function that moves a fifth of the calls to a random CPU."""
     random = Random(seed)  # noqa: S311 - picks CPUs, not secrets
     return lambda cpu: random.randrange(cpus) if random.random() < 0.2 else cpu
 
 
 def _int(value: int) -> int:
-    """An int as a register holds it: whatever in its upper half."""
+    """Return an int as a register holds it, with garbage in the upper half."""
     return (GARBAGE << 32) | (value & 0xFFFFFFFF)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Put a program together as the loader does, play calls to it, and say what it should have seen."""
+"""Builds programs as the loader does, plays calls to them, and computes the expected results."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from probes.bpf.program import (
     EntryPoint,
     Setting,
     entry_points,
-    ranges_entered,
+    needs_range_entry,
     source,
     task_exit,
 )
 from probes.counters import DURATIONS, PAGE_DURATIONS, Counters, PageKey, reduce
 from probes.events import Event, Kind, unpack_all
-from probes.kernel.hooks import make_plan
+from probes.kernel.hooks import select_hooks
 from probes.live.numbering import Numbering
 from probes.observed import observed_durations, observed_slots
 from tests.probes.bpf.userspace.kernels import Kernel
-from tests.probes.bpf.userspace.library import TRAMPOLINE, Compiler, Library, Point, Steps
+from tests.probes.bpf.userspace.library import TRAMPOLINE, Compiler, EncodedCalls, Library, Point
 from tests.probes.bpf.userspace.recorder import Arena
 
 LAYOUT = Layout(orders=(4, 9, 13, 18), nodes=3, cpus=8)
@@ -34,21 +34,21 @@ _PTES = frozenset({Kind.REMAP_PTE, Kind.RESTORE_PTE})
 
 
 class Variant(NamedTuple):
-    """How a kernel is watched."""
+    """Probe mode, stream and attach type."""
 
     mode: str
     stream: bool
     fentry: bool
 
     def __str__(self) -> str:
-        """For the name of a test."""
+        """Used in test ids."""
         stream = "stream" if self.stream else "counters"
         return f"{self.mode}-{stream}-{'fentry' if self.fentry else 'kprobe'}"
 
 
 @dataclass(frozen=True)
 class Lab:
-    """What all programs are compiled with, and the memory that all kernels share."""
+    """The compiler of all programs, and the memory that all kernels share."""
 
     compiler: Compiler
     arena: Arena
@@ -58,25 +58,25 @@ VARIANTS = tuple(Variant(*v) for v in product(MODES, (False, True), (False, True
 
 
 def variants(kernel: Kernel) -> tuple[Variant, ...]:
-    """The ways in which ``kernel`` can be watched."""
+    """Return the variants that ``kernel`` supports."""
     return tuple(variant for variant in VARIANTS if variant.mode in kernel.modes)
 
 
 @dataclass(frozen=True)
 class Program:
-    """The text for a kernel, and where its functions are attached."""
+    """Source for a kernel, and the attach points of its functions."""
 
     kernel: Kernel
     variant: Variant
     text: str
     points: tuple[EntryPoint, ...]
     steps: tuple[str, ...]
-    """Of the plan."""
+    """Selected steps."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a program made of it."""
+    """Output of a program."""
 
     counters: Counters
     events: Sequence[Event]
@@ -84,14 +84,14 @@ class Seen:
 
 
 def program_for(kernel: Kernel, variant: Variant) -> Program:
-    """Choose hooks and write the text, as ``probes.live.loader`` does."""
+    """Select hooks and generate the source, as ``probes.bpf.compose`` does."""
     mode, stream, fentry = variant
     btf = kernel.btf
-    plan = make_plan(kernel.functions, mode, stream=stream, btf=btf)
-    assert all(step.hooks for step in plan)
+    selected = select_hooks(kernel.functions, mode, stream=stream, btf=btf)
+    assert all(step.hooks for step in selected)
     facts = from_btf(btf, mode)
-    points = {step.step: entry_points(step, btf, fentry) for step in plan}
-    ranges = ranges_entered(mode, stream, facts, points.get("remap_range", ()))
+    points = {step.step: entry_points(step, btf, fentry) for step in selected}
+    ranges = needs_range_entry(mode, stream, facts, points.get("remap_range", ()))
     if "remap_range" in points and not ranges:
         points["remap_range"] = tuple(p for p in points["remap_range"] if p.at_return)
     at_exit = task_exit(btf, fentry)
@@ -111,23 +111,23 @@ def program_for(kernel: Kernel, variant: Variant) -> Program:
 
 def play(
     program: Program,
-    steps: Steps,
+    calls: EncodedCalls,
     lab: Lab,
     *,
     text: str = "",
     flags: Sequence[str] = (),
     switch_shown: bool = True,
 ) -> Seen:
-    """Play ``steps`` to ``program``, or to ``text`` in its stead."""
+    """Play ``calls`` to ``program``, or to the source ``text`` instead of the program's."""
     library = ready(lab, text or program.text, *flags)
     if not switch_shown:
         settings_of(library)[Setting.SWITCH] = 0
-    library.play(steps, attached(program))
+    library.play(calls, attached(program))
     return seen(program, library)
 
 
 def ready(lab: Lab, text: str, *flags: str) -> Library:
-    """Compile ``text``, empty its maps, and fill those that the loader fills."""
+    """Compile ``text``, clear its maps, and set what the loader sets."""
     library = lab.compiler.library(text, *flags)
     library.reset(lab.arena)
     settings = settings_of(library)
@@ -138,12 +138,12 @@ def ready(lab: Lab, text: str, *flags: str) -> Library:
 
 
 def settings_of(library: Library) -> memoryview:
-    """What the loader sets, by ``Setting``."""
+    """Return the settings map, indexed by ``Setting``."""
     return library.memory(SETTINGS_MAP).cast("Q")
 
 
 def attached(program: Program) -> list[Point]:
-    """The entry points as the stub takes them."""
+    """Convert the entry points for the stub."""
     functions = program.kernel.functions
     returns = {p.symbol for p in program.points if p.at_return and not p.fentry}
     return [
@@ -159,7 +159,7 @@ def attached(program: Program) -> list[Point]:
 
 
 def seen(program: Program, library: Library) -> Seen:
-    """Decode what the program left, as the live backend does."""
+    """Decode the program's maps and ring, as the live backend does."""
     mode, stream, _ = program.variant
     block = LAYOUT.sum_blocks(library.memory("counters"))
     counters = LAYOUT.counters(
@@ -172,19 +172,19 @@ def seen(program: Program, library: Library) -> Seen:
 
 
 def expected_counters(program: Program, events: Iterable[Event]) -> Counters:
-    """What ``events`` reduce to, zeros for all sizes and nodes that the layout has room for."""
+    """Reduce ``events``, with zeros for all other sizes and nodes of the layout."""
     keys = [PageKey(*key) for key in product(LAYOUT.orders, range(LAYOUT.nodes))]
     return reduce(events, keys, DURATIONS if "batch" in program.steps else PAGE_DURATIONS)
 
 
 def expected_events(program: Program, events: Iterable[Event]) -> list[Event]:
-    """Those of ``events`` that this mode shows."""
+    """Return those of ``events`` that this mode reports."""
     hidden = _PTES if program.variant.mode == RANGE else frozenset()
     return [event for event in events if event.kind not in hidden]
 
 
 def by_task(events: Iterable[Event]) -> dict[int, list[Event]]:
-    """Each task's events in order, without their numbers, which tell of the order of all."""
+    """Group events by task, without sequence numbers, which depend on the order of all tasks."""
     tasks: dict[int, list[Event]] = {}
     for event in events:
         tasks.setdefault(event.pid, []).append(event._replace(sequence=0))
@@ -192,7 +192,7 @@ def by_task(events: Iterable[Event]) -> dict[int, list[Event]]:
 
 
 def check(program: Program, found: Seen, events: Sequence[Event]) -> None:
-    """Hold what was seen against ``events``, down to times, tasks and CPUs."""
+    """Compare the program's output with ``events``, including times, tasks and CPUs."""
     assert found.counters == expected_counters(program, events)
     sent = found.diagnostics.pop("stream_sent")
     assert not any(found.diagnostics.values()), found.diagnostics

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations as told, for what the simulator's memory does not bring about: any errno, anywhere."""
+"""Scripted operations, for cases that the simulator can't produce: any errno at any PTE."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _PAGE_STRIDE = STRUCT_PAGE << 18
 
 @dataclass(frozen=True)
 class Page:
-    """A huge page: its place among others, order and node."""
+    """A huge page: its number, order and node."""
 
     number: int
     order: int
@@ -30,13 +30,13 @@ class Page:
 
     @property
     def target(self) -> Target:
-        """Where its struct pages are, for the simulator's tracer."""
+        """Addresses of its struct pages, for the simulator's tracer."""
         start = VMEMMAP_START + self.number * _PAGE_STRIDE
         return Target(start, start + (STRUCT_PAGE << self.order), self.order, self.node)
 
 
 class Script:
-    """One task of a kernel, which does what its methods say, in their order."""
+    """One task of a kernel that performs operations; each method adds one."""
 
     def __init__(
         self,
@@ -73,17 +73,18 @@ class Script:
     def optimize(
         self, page: Page, *, fails_after: int | None = None, head: bool = True, each_ns: int = 500
     ) -> "Script":
-        """Optimise ``page``.
+        """Optimize ``page``.
 
-        ``fails_after`` so many PTEs all is undone; ``head``: there is a frame for a new head.
+        The operation is rolled back after ``fails_after`` PTEs. ``head``: a frame for a new head is
+        available.
         """
         trace, target = self.recorder, page.target
         first, reuse = self._first(target), self._first(target) - PAGE_SIZE
         trace.optimize_enter(self._task, target, Reason.OTHER)
         self._clock.now_ns += 200
         copied = self._generation.head is not HeadFrame.KEPT
-        moves_head = copied and (head or self._generation.head is HeadFrame.REQUIRED)
-        ptes = range(reuse if moves_head else first, target.end, PAGE_SIZE)
+        remaps_head = copied and (head or self._generation.head is HeadFrame.REQUIRED)
+        ptes = range(reuse if remaps_head else first, target.end, PAGE_SIZE)
         if not copied:
             trace.vmemmap_remap_free(first, target.end, reuse)
         self._walk(reuse, target.end)
@@ -97,14 +98,14 @@ class Script:
         return self
 
     def skip(self, page: Page, reason: Reason) -> "Script":
-        """Optimise nothing, for a reason."""
+        """Skip ``page`` for ``reason``."""
         self.recorder.optimize_enter(self._task, page.target, reason)
         self._clock.now_ns += 200
         self.recorder.optimize_exit(0)
         return self
 
     def restore(self, page: Page, *, fails: bool = False, each_ns: int = 900) -> "Script":
-        """Restore ``page``, or fail before anything is done."""
+        """Restore ``page``, or fail before the first PTE."""
         trace, target = self.recorder, page.target
         trace.restore_enter(self._task, target)
         self._clock.now_ns += 200
@@ -116,15 +117,15 @@ class Script:
         trace.restore_exit(-fails)
         return self
 
-    def pass_through(self, page: Page) -> "Script":
-        """Restore a page that was never optimised."""
+    def restore_unoptimized(self, page: Page) -> "Script":
+        """Call the restore function for a page that was never optimized."""
         self.recorder.restore_enter(self._task, page.target)
         self._clock.now_ns += 200
         self.recorder.restore_exit(0)
         return self
 
     def batch(self, order: int, *pages: Page) -> "Script":
-        """Optimise a list of huge pages, where there are lists."""
+        """Optimize a list of huge pages, on a kernel with batches."""
         self.recorder.batch_enter(self._task, order)
         for page in pages:
             self.optimize(page)
@@ -133,7 +134,7 @@ class Script:
 
     @property
     def _headed(self) -> bool:
-        """A walk begins at what it maps, and is not told what to reuse."""
+        """Whether a walk begins at the first PTE that it maps, without a reuse address."""
         return self._generation.head is HeadFrame.REQUIRED
 
     def _first(self, target: Target) -> int:
@@ -148,6 +149,6 @@ class Script:
             self._clock.now_ns += each_ns
 
 
-def side_by_side(*scripts: Script) -> list[Call]:
-    """The calls of all, by their times."""
+def interleaved(*scripts: Script) -> list[Call]:
+    """Merge the calls of several tasks by time."""
     return list(merge(*(script.recorder.calls for script in scripts), key=lambda call: call.now))

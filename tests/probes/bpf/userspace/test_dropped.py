@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Returns that the kernel drops, for want of return probes: no page is lost, and each is told."""
+"""Returns that the kernel drops, because all return probes are in use."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -31,10 +31,10 @@ from tests.probes.bpf.userspace.run import (
     settings_of,
     variants,
 )
-from tests.probes.bpf.userspace.script import Page, Script, side_by_side
+from tests.probes.bpf.userspace.script import Page, Script, interleaved
 
 KPROBES = Variant(FULL, stream=False, fentry=False)
-_WORKED = frozenset(
+_PAGE_SLOTS = frozenset(
     {
         Slot("optimize_calls"),
         Slot("hugepages_optimized"),
@@ -46,12 +46,12 @@ _WORKED = frozenset(
         Slot("ptes_restored"),
     }
 )
-"""What was done to pages: an errno or a time may be lost with a return, but none of this."""
+"""Counters that a dropped return must not change, unlike errnos and durations."""
 EVERY = pytest.mark.parametrize("kernel", KERNELS.values(), ids=str)
 
 
-def worked(counters: Counters) -> dict[object, int]:
-    return {key: n for key, n in counters.totals.items() if key[0] in _WORKED}
+def page_totals(counters: Counters) -> dict[object, int]:
+    return {key: n for key, n in counters.totals.items() if key[0] in _PAGE_SLOTS}
 
 
 def failed(counters: Counters) -> int:
@@ -59,15 +59,17 @@ def failed(counters: Counters) -> int:
 
 
 def hooked_and_dropped(program: Program, script: Script) -> int:
-    """Returns that a probe waits for and does not see."""
-    waited = {point.symbol for point in program.points if point.at_return and not point.fentry}
+    """Return the number of dropped returns of functions with a kretprobe."""
+    hooked = {point.symbol for point in program.points if point.at_return and not point.fentry}
     calls = script.recorder.calls
-    return sum(call.dropped and call.at_return and call.symbol in waited for call in calls)
+    return sum(call.dropped and call.at_return and call.symbol in hooked for call in calls)
 
 
 @EVERY
 @pytest.mark.parametrize("stream", [False, True], ids=["counters", "stream"])
-def test_every_page_counts_although_no_return_comes(kernel: Kernel, stream: bool, lab: Lab) -> None:
+def test_every_page_is_counted_if_all_returns_are_dropped(
+    kernel: Kernel, stream: bool, lab: Lab
+) -> None:
     script = Script(kernel, lab.arena, drops=lambda: True, cpus=wandering(5, LAYOUT.cpus))
     for page in (Page(0, 9, 1), Page(1, 9, 2), Page(0, 13, 0)):
         script.optimize(page).restore(page).optimize(page, fails_after=4).optimize(page)
@@ -75,7 +77,7 @@ def test_every_page_counts_although_no_return_comes(kernel: Kernel, stream: bool
     program = program_for(kernel, Variant(FULL, stream, fentry=False))
     found = play(program, encode(script.recorder.calls), lab)
     truth = expected_counters(program, script.recorder.events[FULL])
-    assert worked(found.counters) == worked(truth)
+    assert page_totals(found.counters) == page_totals(truth)
     assert found.counters.total("hugepages_optimized") == 6
     assert found.counters.total("optimize_failures", "unknown") == failed(truth) == 3
     missed = Counter(found.diagnostics)
@@ -83,13 +85,13 @@ def test_every_page_counts_although_no_return_comes(kernel: Kernel, stream: bool
     assert missed["missed_restore"] == 3
     if stream:
         kinds = Counter(event.kind for event in found.events)
-        told = Counter(event.kind for event in script.recorder.events[FULL])
-        assert kinds == told
+        expected = Counter(event.kind for event in script.recorder.events[FULL])
+        assert kinds == expected
 
 
 @pytest.mark.parametrize("name", ["5.14", "7.1"])
-def test_every_page_counts_where_drops_are_not_seen(name: str, lab: Lab) -> None:
-    """The kernel does not show the address that it puts in a return address's place."""
+def test_every_page_is_counted_if_drops_can_not_be_detected(name: str, lab: Lab) -> None:
+    """The address of the return trampoline is not known."""
     kernel, page = KERNELS[name], Page(0, 9, 1)
     script = Script(kernel, lab.arena, drops=lambda: True)
     script.optimize(page).restore(page).optimize(page)
@@ -100,7 +102,7 @@ def test_every_page_counts_where_drops_are_not_seen(name: str, lab: Lab) -> None
     library.play(encode(script.recorder.calls), attached(program))
     found = seen(program, library)
     truth = expected_counters(program, script.recorder.events[FULL])
-    assert worked(found.counters) == worked(truth)
+    assert page_totals(found.counters) == page_totals(truth)
     assert found.diagnostics["missed_optimize"] == 2
     assert found.diagnostics["missed_restore"] == 1
 
@@ -111,8 +113,10 @@ def test_every_page_counts_where_drops_are_not_seen(name: str, lab: Lab) -> None
     seed=st.integers(0, 2**16),
     stream=st.booleans(),
 )
-def test_any_return_may_be_dropped(name: str, seed: int, stream: bool, lab: Lab) -> None:
-    """Tasks at one place; each return that was waited for in vain is told, once."""
+def test_randomly_dropped_returns_lose_no_page(
+    name: str, seed: int, stream: bool, lab: Lab
+) -> None:
+    """Three tasks share a slot; each dropped return of a hooked function is counted once."""
     kernel, random = KERNELS[name], Random(seed)  # noqa: S311 - drawn by hypothesis
     scripts = [
         Script(
@@ -132,15 +136,15 @@ def test_any_return_may_be_dropped(name: str, seed: int, stream: bool, lab: Lab)
             script.restore(page, fails=random.random() < 0.1)
         script.recorder.end_task()
     program = program_for(kernel, Variant(FULL, stream, fentry=False))
-    found = play(program, encode(side_by_side(*scripts)), lab)
+    found = play(program, encode(interleaved(*scripts)), lab)
     events = [e for script in scripts for e in script.recorder.events[FULL]]
     truth = expected_counters(program, events)
-    assert worked(found.counters) == worked(truth)
+    assert page_totals(found.counters) == page_totals(truth)
     assert failed(found.counters) == failed(truth)
-    told = sum(n for name, n in found.diagnostics.items() if name.startswith("missed_"))
-    waited = sum(hooked_and_dropped(program, script) for script in scripts)
-    # The roll-back of a failure that its range has told belongs to no operation any more.
-    assert waited - failed(truth) <= told <= waited
+    counted = sum(n for name, n in found.diagnostics.items() if name.startswith("missed_"))
+    dropped = sum(hooked_and_dropped(program, script) for script in scripts)
+    # If the range's return already ended a failed operation, its roll-back belongs to none.
+    assert dropped - failed(truth) <= counted <= dropped
     assert found.diagnostics["map_errors"] == 0
 
 
@@ -150,10 +154,10 @@ RANGED = pytest.mark.parametrize(
 
 
 @RANGED
-def test_a_walk_that_is_seen_to_end_takes_the_place_of_a_dropped_return(
+def test_the_return_of_a_walk_replaces_the_dropped_return_of_its_page(
     kernel: Kernel, lab: Lab
 ) -> None:
-    """In range mode: the page's own return is dropped, that of its walk is not."""
+    """In range mode, if the page function's return is dropped but that of its walk is not."""
     page = Page(0, 9, 1)
     drop = iter([True])
     script = Script(kernel, lab.arena, drops=lambda: next(drop, False))
@@ -166,12 +170,12 @@ def test_a_walk_that_is_seen_to_end_takes_the_place_of_a_dropped_return(
     assert found.counters.total("hugepages_optimized") == 1
     assert found.counters.total("hugepages_restored") == 1
     truth = expected_counters(program, script.recorder.events[RANGE])
-    assert worked(found.counters) == worked(truth)
+    assert page_totals(found.counters) == page_totals(truth)
 
 
 @RANGED
-def test_a_walk_whose_return_is_dropped_is_not_guessed(kernel: Kernel, lab: Lab) -> None:
-    """In range mode the count is read at a return: without it the page is missed, and told so."""
+def test_a_page_whose_walk_return_is_dropped_is_counted_as_missed(kernel: Kernel, lab: Lab) -> None:
+    """In range mode the count is read at the walk's return, so the page can't be counted."""
     page = Page(0, 9, 1)
     drop: Iterator[bool] = iter(())
     script = Script(kernel, lab.arena, drops=lambda: next(drop, False))
@@ -191,10 +195,10 @@ def test_a_walk_whose_return_is_dropped_is_not_guessed(kernel: Kernel, lab: Lab)
 
 
 @pytest.mark.parametrize(
-    "kernel", [kernel for kernel in KERNELS.values() if not kernel.parted], ids=str
+    "kernel", [kernel for kernel in KERNELS.values() if not kernel.is_split], ids=str
 )
-def test_trampolines_drop_nothing(kernel: Kernel, lab: Lab) -> None:
-    """What GCC split off has no trampoline: it is left out."""
+def test_trampolines_drop_no_returns(kernel: Kernel, lab: Lab) -> None:
+    """Kernels with a split function are excluded, because ``.part`` has no trampoline."""
     script = Script(kernel, lab.arena, drops=lambda: True)
     script.optimize(Page(0, 9, 1)).restore(Page(0, 9, 1))
     for variant in variants(kernel):
@@ -205,8 +209,8 @@ def test_trampolines_drop_nothing(kernel: Kernel, lab: Lab) -> None:
 
 
 @EVERY
-def test_the_register_of_a_void_function_is_not_read(kernel: Kernel, lab: Lab) -> None:
-    """It holds what looks like -ENOMEM at the return of each, and nothing fails."""
+def test_the_return_register_of_a_void_function_is_not_read(kernel: Kernel, lab: Lab) -> None:
+    """It looks like -ENOMEM at every return, but no failure is counted."""
     page = Page(0, 9, 1)
     script = Script(kernel, lab.arena)
     if "batch" in kernel.steps:
@@ -223,8 +227,8 @@ def test_the_register_of_a_void_function_is_not_read(kernel: Kernel, lab: Lab) -
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_an_operation_that_began_before_all_was_attached(variant: Variant, lab: Lab) -> None:
-    """It is not followed; what comes once all is attached is."""
+def test_an_operation_that_began_before_arming_is_ignored(variant: Variant, lab: Lab) -> None:
+    """Later operations are counted."""
     kernel, page = KERNELS["6.7"], Page(0, 9, 1)
     script = Script(kernel, lab.arena).optimize(page)
     before = len(script.recorder.calls)
@@ -240,8 +244,8 @@ def test_an_operation_that_began_before_all_was_attached(variant: Variant, lab: 
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_a_task_that_ends_in_the_middle_leaves_nothing(variant: Variant, lab: Lab) -> None:
-    """Its place and its room in the hash are the next task's; what it left is told."""
+def test_a_task_that_ends_during_an_operation_releases_its_slot(variant: Variant, lab: Lab) -> None:
+    """Its slot and hash entry are free again, and its operation is counted as missed."""
     kernel, page = KERNELS["6.7"], Page(0, 9, 1)
     killed = [Script(kernel, lab.arena, pid=7000 + 1024 * n, part=n) for n in range(3)]
     calls = []

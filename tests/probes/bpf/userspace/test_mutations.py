@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The comparison finds what it is there to find: each of these faults in the C makes it fail."""
+"""Mutation tests: each of these faults in the C makes the comparison fail."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from tests.probes.bpf.userspace.kernels import KERNELS, Kernel
 from tests.probes.bpf.userspace.library import encode
 from tests.probes.bpf.userspace.recorder import Call, wandering
 from tests.probes.bpf.userspace.run import LAYOUT, Lab, Variant, check, play, program_for
-from tests.probes.bpf.userspace.script import Page, Script, side_by_side
+from tests.probes.bpf.userspace.script import Page, Script, interleaved
 
 COUNTS = Variant(FULL, stream=False, fentry=False)
 RECORDS = Variant(FULL, stream=True, fentry=False)
@@ -21,7 +21,7 @@ WALKS = Variant(RANGE, stream=False, fentry=False)
 
 
 class Mutation(NamedTuple):
-    """A fault: what it does, the text that it replaces, and where it is to be seen."""
+    """A fault: its description, the replaced text, and the kernel and variant that detect it."""
 
     fault: str
     old: str
@@ -37,10 +37,12 @@ MUTATIONS = (
         "r->frames_allocated = 0",
     ),
     Mutation(
-        "head seen at another page", "address == op->head", "address == op->head + HVO_PAGE_SIZE"
+        "head detected at another page",
+        "address == op->head",
+        "address == op->head + HVO_PAGE_SIZE",
     ),
     Mutation(
-        "head of a walk not seen",
+        "head of a walk not detected",
         "op->head_remapped = !op->restoring && page",
         "op->head_remapped = 0",
         "6.2",
@@ -50,21 +52,25 @@ MUTATIONS = (
     Mutation("ENOTSUPP as EOPNOTSUPP", "r->ret == -524", "r->ret == -95"),
     Mutation(
         "errors of a restore all ENOMEM",
-        "slots[HVO_SLOT_RESTORE_FAILURES_OTHER]",
-        "slots[HVO_SLOT_RESTORE_FAILURES_ENOMEM]",
+        "totals[HVO_SLOT_RESTORE_FAILURES_OTHER]",
+        "totals[HVO_SLOT_RESTORE_FAILURES_ENOMEM]",
     ),
     Mutation("node shift too small", ">> (64 - HVO_NODES_SHIFT)", ">> (63 - HVO_NODES_SHIFT)"),
     Mutation("node shift too large", ">> (64 - HVO_NODES_SHIFT)", ">> (65 - HVO_NODES_SHIFT)"),
     Mutation(
-        "order read beside its place",
+        "order read at a wrong offset",
         "hstate + HVO_HSTATE_ORDER",
         "hstate + HVO_HSTATE_ORDER - 256",
     ),
     Mutation(
-        "nodes of one size in another's row", "size_index * HVO_NODES + node", "size_index + node"
+        "nodes of one size counted for another",
+        "size_index * HVO_NODES + node",
+        "size_index + node",
     ),
-    Mutation("size before the switch", "known && !on", "known && !on && can_be_optimized(order)"),
-    Mutation("a switch that is off not seen", "return HVO_REASON_OFF", "return HVO_REASON_OTHER"),
+    Mutation(
+        "size checked before the switch", "known && !on", "known && !on && can_be_optimized(order)"
+    ),
+    Mutation("switched off not detected", "return HVO_REASON_OFF", "return HVO_REASON_OTHER"),
     Mutation("bucket's bound excluded", "if (ns <= ", "if (ns < "),
     Mutation("last bucket left out", "bucket >= HVO_BUCKETS", "bucket >= HVO_BUCKETS - 1"),
     Mutation(
@@ -78,25 +84,29 @@ MUTATIONS = (
         "restore counted as a call", "if (!restoring)\n\t\tcount_call(key);", "count_call(key);"
     ),
     Mutation(
-        "skips timed", "count_skip(slots, r->reason);\n\t\treturn;", "count_skip(slots, r->reason);"
+        "skips timed",
+        "count_skip(totals, r->reason);\n\t\treturn;",
+        "count_skip(totals, r->reason);",
     ),
     Mutation(
-        "restore of nothing timed", "else if (!op->ptes)\n\t\treturn;", "else if (0)\n\t\treturn;"
+        "restore without work timed", "else if (!op->ptes)\n\t\treturn;", "else if (0)\n\t\treturn;"
     ),
-    Mutation("nested function ends it", "op->depth++;", ";", "7.2-nested"),
-    Mutation("nested function begins another", "if (op && op->head == head", "if (0", "7.2-nested"),
-    Mutation("result of a nested function lost", "if (knows)\n\t\top->ret = ret;", ";", "6.7"),
-    Mutation("PTEs of the last one kept", "op->ptes = 0;", ";"),
-    Mutation("failure of the last one kept", "op->ret = 0;", ";", "6.0", WALKS),
-    Mutation("a place for two", "&place->claims == 1", "&place->claims >= 1"),
+    Mutation("nested function ends the operation", "op->depth++;", ";", "7.2-nested"),
     Mutation(
-        "anybody's place",
-        "if (place->operation.owner == owner_of(task))",
-        "if (place->operation.owner)",
+        "nested function begins an operation", "if (op && op->head == head", "if (0", "7.2-nested"
     ),
-    Mutation("hash never looked at", "place->claims ? operations.lookup(&pid) : 0", "0"),
+    Mutation("result of a nested function lost", "if (has_result)\n\t\top->ret = ret;", ";", "6.7"),
+    Mutation("PTEs of the last operation not reset", "op->ptes = 0;", ";"),
+    Mutation("failure of the last operation not reset", "op->ret = 0;", ";", "6.0", WALKS),
+    Mutation("slot given to two tasks", "&slot->claims == 1", "&slot->claims >= 1"),
     Mutation(
-        "batch forgets all but the last",
+        "slot of another task used",
+        "if (slot->operation.owner == owner_of(task))",
+        "if (slot->operation.owner)",
+    ),
+    Mutation("hash never read", "slot->claims ? operations.lookup(&pid) : 0", "0"),
+    Mutation(
+        "batch counts only its last page",
         "batch->ptes += ptes",
         "batch->ptes = ptes",
         "6.7",
@@ -108,28 +118,28 @@ MUTATIONS = (
         "observe(block, HVO_DURATION_RESTORE",
     ),
     Mutation(
-        "last records kept back",
-        "\temit_rest(op);\n\tend_operation",
+        "last records not flushed",
+        "\tflush_records(op);\n\tend_operation",
         "\tend_operation",
         "6.7",
         RECORDS,
     ),
     Mutation(
-        "another task's name",
+        "comm not read",
         "bpf_get_current_comm(&op->comm, sizeof(op->comm));",
         "",
         "6.7",
         RECORDS,
     ),
     Mutation(
-        "process and thread mixed up",
+        "process and thread id swapped",
         "event->tgid = task >> 32",
         "event->tgid = task",
         "6.7",
         RECORDS,
     ),
     Mutation(
-        "reuse read beside its place",
+        "reuse read at a wrong offset",
         "walk + HVO_WALK_REUSE_ADDR",
         "walk + HVO_WALK_NR_WALKED",
         "6.7",
@@ -141,13 +151,13 @@ MUTATIONS = (
         "on_exit(0, 1, (int)PT_REGS_RC(ctx));",
         "6.0",
     ),
-    Mutation("every return taken for dropped", "address != trampoline", "address == trampoline"),
-    Mutation("time from the last enter", "op->since_ns = bpf_ktime_get_ns();", ";"),
+    Mutation("every return treated as dropped", "address != trampoline", "address == trampoline"),
+    Mutation("start time not set", "op->since_ns = bpf_ktime_get_ns();", ";"),
 )
 
 
-def story(kernel: Kernel, lab: Lab) -> tuple[list[Call], list[Script]]:
-    """Two tasks at one place and a third elsewhere, on all CPUs; all that can become of one."""
+def scenario(kernel: Kernel, lab: Lab) -> tuple[list[Call], list[Script]]:
+    """Two tasks that share a slot and a third one, on all CPUs, with every possible result."""
     first, second = Page(0, 9, 1), Page(1, 9, 2)
     scripts = [
         Script(
@@ -167,15 +177,15 @@ def story(kernel: Kernel, lab: Lab) -> tuple[list[Call], list[Script]]:
     one.optimize(first, each_ns=2 * 10**8)
     two.optimize(Page(0, 13, 1)).skip(second, Reason.OFF).skip(first, Reason.OTHER)
     two.skip(Page(0, 4, 0), Reason.OFF).skip(Page(0, 4, 0), Reason.UNSUPPORTED)
-    two.restore(Page(0, 13, 1)).pass_through(first)
+    two.restore(Page(0, 13, 1)).restore_unoptimized(first)
     three.optimize(first, head=False).restore(first)
     three.optimize(first, fails_after=0).skip(first, Reason.OTHER)
     if "batch" in kernel.steps:
         three.batch(9, first, second)
-    return side_by_side(*scripts), scripts
+    return interleaved(*scripts), scripts
 
 
-def told(scripts: Sequence[Script], variant: Variant) -> list[Event]:
+def expected_records(scripts: Sequence[Script], variant: Variant) -> list[Event]:
     return [event for script in scripts for event in script.recorder.events[variant.mode]]
 
 
@@ -184,20 +194,20 @@ def told(scripts: Sequence[Script], variant: Variant) -> list[Event]:
     sorted({(mutation.kernel, mutation.variant) for mutation in MUTATIONS}),
     ids=str,
 )
-def test_the_program_as_it_is_passes(name: str, variant: Variant, lab: Lab) -> None:
+def test_the_unchanged_program_passes(name: str, variant: Variant, lab: Lab) -> None:
     kernel = KERNELS[name]
-    calls, scripts = story(kernel, lab)
+    calls, scripts = scenario(kernel, lab)
     program = program_for(kernel, variant)
-    check(program, play(program, encode(calls), lab), told(scripts, variant))
+    check(program, play(program, encode(calls), lab), expected_records(scripts, variant))
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.fault)
-def test_a_fault_is_found(mutation: Mutation, lab: Lab) -> None:
+def test_each_mutation_is_detected(mutation: Mutation, lab: Lab) -> None:
     kernel = KERNELS[mutation.kernel]
-    calls, scripts = story(kernel, lab)
+    calls, scripts = scenario(kernel, lab)
     program = program_for(kernel, mutation.variant)
     text = program.text.replace(mutation.old, mutation.new)
     assert text != program.text, "the program no longer has this text"
     found = play(program, encode(calls), lab, text=text)
     with pytest.raises(AssertionError):
-        check(program, found, told(scripts, mutation.variant))
+        check(program, found, expected_records(scripts, mutation.variant))

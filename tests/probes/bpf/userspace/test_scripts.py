@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Failures at any PTE with any errno, sizes that are not known, maps and rings without room."""
+"""Failures at any PTE with any errno, unknown sizes, full maps and full rings."""
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -24,7 +24,7 @@ from tests.probes.bpf.userspace.run import (
     seen,
     variants,
 )
-from tests.probes.bpf.userspace.script import Page, Script, side_by_side
+from tests.probes.bpf.userspace.script import Page, Script, interleaved
 
 _FAILING = st.sampled_from(("5.14", "6.0", "6.2", "6.7", "7.1", "7.2"))
 _PAGES = st.builds(Page, st.integers(0, 1), st.sampled_from((9, 9, 13)), st.integers(0, 2))
@@ -44,7 +44,7 @@ def skip(script: Script, page: Page, after: int | None, head: bool, each: int) -
     script.skip(page, Reason.OTHER if head else Reason.OFF)
 
 
-_DEEDS = st.lists(
+_OPERATIONS = st.lists(
     st.tuples(
         st.sampled_from((optimize, optimize, restore, skip)),
         _PAGES,
@@ -60,22 +60,22 @@ _DEEDS = st.lists(
 @settings(max_examples=8, phases=(Phase.explicit, Phase.generate))
 @given(
     name=_FAILING,
-    deeds=st.lists(_DEEDS, min_size=1, max_size=4),
+    operations=st.lists(_OPERATIONS, min_size=1, max_size=4),
     errnos=st.lists(_ERRNOS, min_size=1, max_size=8),
     tasks=st.tuples(st.sampled_from((1, 1024)), st.integers(0, 99)),
 )
-def test_operations_that_fail_anywhere(
+def test_operations_that_fail_at_any_pte_are_counted_correctly(
     lab: Lab,
     name: str,
-    deeds: list[list[tuple[object, ...]]],
+    operations: list[list[tuple[object, ...]]],
     errnos: list[int],
     tasks: tuple[int, int],
 ) -> None:
-    """Up to four tasks side by side, on any CPUs, at one place or at several."""
+    """Up to four interleaved tasks on any CPUs, with shared or separate slots."""
     kernel = KERNELS[name]
     apart, seed = tasks
     scripts = []
-    for part, todo in enumerate(deeds):
+    for part, script_operations in enumerate(operations):
         script = Script(
             kernel,
             lab.arena,
@@ -84,18 +84,18 @@ def test_operations_that_fail_anywhere(
             errnos=tuple(errnos),
             cpus=wandering(seed + part, LAYOUT.cpus),
         )
-        for do, *arguments in todo:
+        for do, *arguments in script_operations:
             do(script, *arguments)  # type: ignore[operator]
         scripts.append(script)
-    steps = encode(side_by_side(*scripts))
+    encoded = encode(interleaved(*scripts))
     for variant in variants(kernel):
         program = program_for(kernel, variant)
         events = [e for script in scripts for e in script.recorder.events[variant.mode]]
-        check(program, play(program, steps, lab), events)
+        check(program, play(program, encoded, lab), events)
 
 
 @pytest.mark.parametrize("name", ["6.2", "7.1"])
-def test_a_gigantic_page_that_fails_late(name: str, lab: Lab) -> None:
+def test_a_gigantic_page_that_fails_at_pte_3001_is_one_failure(name: str, lab: Lab) -> None:
     kernel, page = KERNELS[name], Page(0, 18, 2)
     script = Script(kernel, lab.arena, errnos=(ENOTSUPP,)).optimize(page, fails_after=3001)
     script.optimize(page).restore(page)
@@ -106,8 +106,8 @@ def test_a_gigantic_page_that_fails_late(name: str, lab: Lab) -> None:
         assert found.counters.total("optimize_failures", "ENOTSUPP") == 1
 
 
-def test_the_two_kinds_of_order_agree(lab: Lab) -> None:
-    """Canonical records, as traces of different kernels are compared by them."""
+def test_canonical_events_of_program_and_simulator_are_equal(lab: Lab) -> None:
+    """Canonical events are used to compare traces of different kernels."""
     kernel = KERNELS["6.7"]
     script = Script(kernel, lab.arena).optimize(Page(0, 9, 1)).restore(Page(0, 9, 1))
     program = program_for(kernel, Variant(FULL, stream=True, fentry=False))
@@ -117,8 +117,10 @@ def test_the_two_kinds_of_order_agree(lab: Lab) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 @pytest.mark.parametrize("page", [Page(0, 10, 0), Page(0, 9, 3)], ids=["size", "node"])
-def test_a_size_or_node_without_a_counter(page: Page, variant: Variant, lab: Lab) -> None:
-    """It is counted as such, and hides nothing of what comes after."""
+def test_a_size_or_node_without_counter_is_one_map_error(
+    page: Page, variant: Variant, lab: Lab
+) -> None:
+    """Later operations are counted correctly."""
     kernel = KERNELS["6.7"]
     script = Script(kernel, lab.arena)
     known = script.recorder.events[variant.mode]
@@ -132,8 +134,8 @@ def test_a_size_or_node_without_a_counter(page: Page, variant: Variant, lab: Lab
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_an_operation_without_room_is_counted_as_such(variant: Variant, lab: Lab) -> None:
-    """Six tasks at one place at the same time: it has one, and the hash has room for three."""
+def test_operations_beyond_the_map_size_are_map_errors(variant: Variant, lab: Lab) -> None:
+    """Six tasks share a slot at the same time: one uses the slot, three the hash of size 3."""
     kernel = KERNELS["6.7"]
     scripts = [Script(kernel, lab.arena, pid=5000 + 1024 * n, part=n) for n in range(6)]
     for script in scripts:
@@ -141,7 +143,7 @@ def test_an_operation_without_room_is_counted_as_such(variant: Variant, lab: Lab
     program = program_for(kernel, variant)
     library = ready(lab, program.text)
     library.limit("operations", 3)
-    library.play(encode(side_by_side(*scripts)), attached(program))
+    library.play(encode(interleaved(*scripts)), attached(program))
     found = seen(program, library)
     library.limit("operations", 4096)
     assert found.diagnostics["map_errors"] == 2
@@ -150,7 +152,7 @@ def test_an_operation_without_room_is_counted_as_such(variant: Variant, lab: Lab
     assert found.counters.total("frames_freed") == 4 * 8
 
 
-def test_a_ring_without_room_loses_records_but_no_counts(lab: Lab) -> None:
+def test_a_full_ring_loses_records_but_no_counts(lab: Lab) -> None:
     kernel = KERNELS["6.7"]
     script = Script(kernel, lab.arena)
     for _ in range(9):
@@ -167,7 +169,7 @@ def test_a_ring_without_room_loses_records_but_no_counts(lab: Lab) -> None:
     assert found.counters.total("ptes_restored") == 9 * 7
 
 
-def test_a_reader_is_woken_once_much_has_come(lab: Lab) -> None:
+def test_the_reader_is_woken_once_per_256_records(lab: Lab) -> None:
     kernel = KERNELS["6.7"]
     script = Script(kernel, lab.arena)
     for _ in range(9):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever the simulated kernel does, the BPF program counts and shows the same as the reducer."""
+"""The BPF program counts and reports the same as the reducer, for simulated kernel activity."""
 
 from collections.abc import Iterable, Sequence
 from errno import ENOMEM
@@ -44,7 +44,7 @@ OPERATIONS = (
     "shrink 2MB 5",
 )
 _UNSHRUNK = (Phase.explicit, Phase.generate)
-"""A failure is shown as it was drawn: to make it smaller would take minutes."""
+"""Shrinking a failing example would take minutes, so it is disabled."""
 EVERY = pytest.mark.parametrize("kernel", KERNELS.values(), ids=str)
 
 
@@ -67,16 +67,16 @@ def operate(sim: SimKernel, *operations: str) -> None:
 def check_all(
     kernel: Kernel, lab: Lab, calls: Iterable[Call], *recorders: Recorder, flags: Sequence[str] = ()
 ) -> None:
-    """In every way of watching: the same counters, durations and records."""
-    steps = encode(calls)
+    """Compare counters, durations and records in every variant."""
+    encoded = encode(calls)
     for variant in variants(kernel):
         program = program_for(kernel, variant)
         events = list(chain(*(recorder.events[variant.mode] for recorder in recorders)))
-        check(program, play(program, steps, lab, flags=flags), events)
+        check(program, play(program, encoded, lab, flags=flags), events)
 
 
 @EVERY
-def test_every_operation(kernel: Kernel, lab: Lab) -> None:
+def test_every_pool_operation_is_counted_correctly(kernel: Kernel, lab: Lab) -> None:
     sim = machine(kernel)
     recorder = record(kernel, sim, lab.arena, cpus=wandering(1, LAYOUT.cpus))
     operate(sim, *OPERATIONS)
@@ -86,8 +86,8 @@ def test_every_operation(kernel: Kernel, lab: Lab) -> None:
     check_all(kernel, lab, recorder.calls, recorder)
 
 
-def test_operations_without_places(lab: Lab) -> None:
-    """On arm64 every operation goes by the hash."""
+def test_operations_in_the_hash_are_counted_correctly(lab: Lab) -> None:
+    """On arm64 every operation uses the hash instead of a task slot."""
     kernel = KERNELS["6.7"]
     sim = machine(kernel)
     recorder = record(kernel, sim, lab.arena)
@@ -101,22 +101,24 @@ def test_operations_without_places(lab: Lab) -> None:
     workload=workloads,
     errnos=st.lists(st.sampled_from([ENOMEM, ENOTSUPP, 1, 22]), min_size=1, max_size=5),
 )
-def test_any_workload(kernel: Kernel, lab: Lab, workload: Workload, errnos: list[int]) -> None:
-    _, seed, todo = workload
+def test_random_workloads_are_counted_correctly(
+    kernel: Kernel, lab: Lab, workload: Workload, errnos: list[int]
+) -> None:
+    _, seed, actions = workload
     sim = machine(kernel, seed)
     cpus = wandering(seed, LAYOUT.cpus)
     recorder = record(kernel, sim, lab.arena, errnos=cycle(errnos), cpus=cpus)
-    for step in todo:
-        attempt(step, sim)
+    for action in actions:
+        attempt(action, sim)
     check_all(kernel, lab, recorder.calls, recorder)
 
 
 @EVERY
-@pytest.mark.parametrize("apart", [100, 1024], ids=["places", "one place"])
-def test_tasks_side_by_side(kernel: Kernel, lab: Lab, apart: int) -> None:
-    """Three kernels' calls by their times: as many tasks of one kernel, with pages of their own.
+@pytest.mark.parametrize("apart", [100, 1024], ids=["separate slots", "shared slot"])
+def test_interleaved_tasks_are_counted_correctly(kernel: Kernel, lab: Lab, apart: int) -> None:
+    """The calls of three kernels, merged by time, act as three tasks of one kernel.
 
-    Tasks whose numbers are 1024 apart share a place.
+    Tasks whose thread ids differ by 1024 share a slot.
     """
     recorders = []
     for part in range(3):
@@ -133,8 +135,8 @@ def test_tasks_side_by_side(kernel: Kernel, lab: Lab, apart: int) -> None:
 
 
 @pytest.mark.parametrize("generation", ["5.14", "6.2", "7.1"])
-def test_a_gigantic_page_that_runs_out_of_memory_in_the_middle(generation: str, lab: Lab) -> None:
-    """Its vmemmap hangs on eight huge PMDs: some are split and remapped, then all is undone."""
+def test_a_gigantic_page_that_runs_out_of_memory_is_rolled_back(generation: str, lab: Lab) -> None:
+    """Its vmemmap is mapped by eight huge PMDs; some are split and remapped, then rolled back."""
     kernel = KERNELS[generation]
     sim = SimKernel(generation, huge_page_sizes=(GIB,), memory_per_node=3 * GIB, hvo=False)
     recorder = record(kernel, sim, lab.arena)
@@ -158,7 +160,7 @@ def test_a_gigantic_page_that_runs_out_of_memory_in_the_middle(generation: str, 
     check_all(kernel, lab, recorder.calls, recorder)
 
 
-def test_62_without_memory_for_a_head(lab: Lab) -> None:
+def test_linux_6_2_without_memory_for_a_head_allocates_none(lab: Lab) -> None:
     kernel = KERNELS["6.2"]
     assert GENERATIONS["6.2"].head is HeadFrame.COPIED
     sim = SimKernel("6.2", huge_page_sizes=(2 * MIB,), memory_per_node=128 * MIB)
@@ -172,8 +174,8 @@ def test_62_without_memory_for_a_head(lab: Lab) -> None:
 
 
 @EVERY
-def test_a_switch_that_is_not_shown(kernel: Kernel, lab: Lab) -> None:
-    """Then the reason is unknown, unless the size alone is one."""
+def test_skips_have_an_unknown_reason_if_the_switch_is_hidden(kernel: Kernel, lab: Lab) -> None:
+    """Skips because of the size keep their reason."""
     sim = machine(kernel)
     recorder = record(kernel, sim, lab.arena)
     operate(sim, "hvo off", "grow 2MB 2", "hvo on", "grow 64KB 2", "grow 2MB 1")

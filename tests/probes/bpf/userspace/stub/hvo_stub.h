@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What BCC and the kernel give the BPF program, for two other compilers:
- *   - gcc, for user space: maps and helpers work, on a world that a test sets up
- *     (struct stub_world), and stub_play() calls the entry points as a kernel would;
+ * Replacement of BCC and the kernel for the BPF program, for two compilers:
+ *   - gcc, for user space: maps and helpers work on the state in struct stub_world,
+ *     and stub_play() calls the entry points as a kernel would;
  *   - clang -target bpf (make lint): maps and helpers are only declared, by number.
- * It comes before the program's text (-include).
+ * Included before the program's source (-include).
  */
 #ifndef HVO_STUB_H
 #define HVO_STUB_H
@@ -13,10 +13,6 @@ typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
-typedef signed char s8;
-typedef short s16;
-typedef int s32;
-typedef long long s64;
 typedef _Bool bool;
 
 #undef __always_inline
@@ -26,7 +22,7 @@ typedef _Bool bool;
 #define __always_inline inline	/* not always: gcc takes ten times as long */
 #endif
 
-/* x86-64, as a probe sees them (arch/x86/include/asm/ptrace.h); only the names matter here. */
+/* x86-64 (arch/x86/include/asm/ptrace.h); only the names matter here. */
 struct pt_regs {
 	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8;
 	unsigned long ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
@@ -34,23 +30,16 @@ struct pt_regs {
 #define PT_REGS_PARM1(ctx) ((ctx)->di)
 #define PT_REGS_PARM2(ctx) ((ctx)->si)
 #define PT_REGS_PARM3(ctx) ((ctx)->dx)
-#define PT_REGS_PARM4(ctx) ((ctx)->cx)
-#define PT_REGS_PARM5(ctx) ((ctx)->r8)
-#define PT_REGS_PARM6(ctx) ((ctx)->r9)
 #define PT_REGS_RC(ctx) ((ctx)->ax)
 #ifdef CONFIG_X86
-#define PT_REGS_RET(ctx) ((ctx)->sp)	/* BCC's: where the return address is */
+#define PT_REGS_RET(ctx) ((ctx)->sp)	/* as in BCC: location of the return address */
 #else
-#define PT_REGS_RET(ctx) ((ctx)->bp)	/* elsewhere the address itself, in a register */
+#define PT_REGS_RET(ctx) ((ctx)->bp)	/* the return address itself, in a register */
 #endif
-#define PT_REGS_SP(ctx) ((ctx)->sp)
-#define PT_REGS_FP(ctx) ((ctx)->bp)
-#define PT_REGS_IP(ctx) ((ctx)->ip)
 
 /* include/uapi/linux/bpf.h */
 #define BPF_ANY 0
 #define BPF_NOEXIST 1
-#define BPF_EXIST 2
 #define BPF_F_MMAPABLE (1U << 10)
 #define BPF_RB_NO_WAKEUP 1
 #define BPF_RB_FORCE_WAKEUP 2
@@ -61,10 +50,10 @@ struct stub_map {
 	u32 key_size;
 	u32 value_size;
 	u32 max_entries;
-	u32 high;	/* entries from here on were never used */
+	u32 high;	/* first entry that was never used */
 	u8 *keys;
 	u8 *values;
-	u64 *used;	/* 0: free; else when it was used last */
+	u64 *used;	/* 0: free; else the time of the last use */
 	struct stub_map *next;
 };
 
@@ -84,7 +73,7 @@ STUB_HELPER(int, stub_ring_output, 130, struct stub_map *, void *, u64, u64);
 
 #else
 
-/* Not from libc's headers: they have names that the program uses (on_exit). */
+/* Declared here, because libc's headers define a name that the program uses (on_exit). */
 typedef __SIZE_TYPE__ size_t;
 void *calloc(size_t count, size_t size);
 void *memcpy(void *to, const void *from, size_t size);
@@ -93,20 +82,20 @@ int memcmp(const void *one, const void *other, size_t size);
 int strcmp(const char *one, const char *other);
 char *strstr(const char *text, const char *part);
 
-/* A step of what is played: a call of a kernel function, its return, or a write to memory. */
-struct stub_step {
-	u32 what;	/* which function, and which of its ends; STUB_WRITE */
+/* One action to play: entry or return of a kernel function, or a write to memory. */
+struct stub_action {
+	u32 what;	/* number of a function's entry or return, or STUB_WRITE */
 	u16 cpu;
 	u16 dropped;	/* STUB_DROPPED, STUB_TAIL */
 	u64 now;
-	u64 task;	/* thread below, process above */
+	u64 task;	/* thread id in the lower half, process id in the upper */
 	u64 argument[4];	/* STUB_WRITE: address, value, bytes */
 	u64 result;
 	char comm[16];
 };
 #define STUB_WRITE 0xffffffffU
-#define STUB_DROPPED 1	/* the kernel had no return probe to spare for this call */
-#define STUB_TAIL 2	/* jumped to by a function whose return is seen: so is its trampoline */
+#define STUB_DROPPED 1	/* all return probes were in use at this call */
+#define STUB_TAIL 2	/* tail call from a function with a return probe: returns to its trampoline */
 
 /* One BPF function, attached. */
 struct stub_point {
@@ -114,7 +103,7 @@ struct stub_point {
 	u32 what;
 	u8 fentry;
 	u8 at_return;
-	u8 hooked_return;	/* a kretprobe sits on the same function */
+	u8 hooked_return;	/* a kretprobe is attached to the same function */
 	u8 parameters;	/* of the kernel function */
 };
 
@@ -122,8 +111,8 @@ struct stub_world {
 	u64 now, task;
 	u32 cpu;
 	char comm[16];
-	u64 memory, memory_size;	/* what the kernel may read */
-	u64 trampoline;	/* where a function returns to that a kretprobe has a hold of */
+	u64 memory, memory_size;	/* readable kernel memory */
+	u64 trampoline;	/* return address of a function with a kretprobe */
 	u8 *ring;
 	u64 ring_size, ring_used;
 	u64 wakeups;
@@ -171,7 +160,7 @@ static void *stub_lookup(struct stub_map *map, const void *key)
 	return map->values + i * map->value_size;
 }
 
-/* A free entry; a full LRU map gives up the one that was used longest ago. */
+/* Find a free entry; a full LRU map evicts the least recently used one. */
 static long stub_free(struct stub_map *map)
 {
 	long oldest = 0;
@@ -270,7 +259,7 @@ struct stub_map *stub_map(const char *name)
 	return 0;
 }
 
-/* All maps are as new. */
+/* Clear all maps. */
 void stub_reset(void)
 {
 	for (struct stub_map *map = stub_maps; map; map = map->next) {
@@ -282,26 +271,26 @@ void stub_reset(void)
 	stub_world.ring_used = stub_world.wakeups = 0;
 }
 
-#define STUB_POISON 0xdeadbeefdeadbeefULL	/* of a register that says nothing */
+#define STUB_POISON 0xdeadbeefdeadbeefULL	/* value of an undefined register */
 
-static void stub_kprobe(const struct stub_point *point, const struct stub_step *step)
+static void stub_kprobe(const struct stub_point *point, const struct stub_action *action)
 {
 	int (*function)(struct pt_regs *) = point->function;
 	struct pt_regs regs;
-	int held = (point->hooked_return && !(step->dropped & STUB_DROPPED)) ||
-		   step->dropped & STUB_TAIL;
+	int held = (point->hooked_return && !(action->dropped & STUB_DROPPED)) ||
+		   action->dropped & STUB_TAIL;
 
 	for (size_t i = 0; i < sizeof(regs) / sizeof(unsigned long); i++)
 		((unsigned long *)&regs)[i] = STUB_POISON;
 	if (point->at_return) {
-		if (step->dropped & STUB_DROPPED)
+		if (action->dropped & STUB_DROPPED)
 			return;
-		regs.ax = step->result;
+		regs.ax = action->result;
 	} else {
-		regs.di = step->argument[0];
-		regs.si = step->argument[1];
-		regs.dx = step->argument[2];
-		regs.cx = step->argument[3];
+		regs.di = action->argument[0];
+		regs.si = action->argument[1];
+		regs.dx = action->argument[2];
+		regs.cx = action->argument[3];
 	}
 	stub_stack[0] = held ? stub_world.trampoline : 0xffffffff81000000ULL;
 	regs.sp = (u64)stub_stack;
@@ -309,40 +298,41 @@ static void stub_kprobe(const struct stub_point *point, const struct stub_step *
 	function(&regs);
 }
 
-static void stub_trampoline(const struct stub_point *point, const struct stub_step *step)
+static void stub_trampoline(const struct stub_point *point, const struct stub_action *action)
 {
 	int (*function)(u64, u64, u64, u64, u64) = point->function;
-	u64 argument[5] = { step->argument[0], step->argument[1], step->argument[2],
-			    step->argument[3], STUB_POISON };
+	u64 argument[5] = { action->argument[0], action->argument[1], action->argument[2],
+			    action->argument[3], STUB_POISON };
 
 	if (point->at_return)
-		argument[point->parameters] = step->result;
+		argument[point->parameters] = action->result;
 	function(argument[0], argument[1], argument[2], argument[3], argument[4]);
 }
 
-static void stub_write(const struct stub_step *step)
+static void stub_write(const struct stub_action *action)
 {
-	memcpy((void *)step->argument[0], &step->argument[1], step->argument[2]);
+	memcpy((void *)action->argument[0], &action->argument[1], action->argument[2]);
 }
 
-void stub_play(const struct stub_step *step, u64 steps, const struct stub_point *points, u64 count)
+void stub_play(const struct stub_action *action, u64 actions,
+	       const struct stub_point *points, u64 count)
 {
-	for (const struct stub_step *end = step + steps; step < end; step++) {
-		if (step->what == STUB_WRITE) {
-			stub_write(step);
+	for (const struct stub_action *end = action + actions; action < end; action++) {
+		if (action->what == STUB_WRITE) {
+			stub_write(action);
 			continue;
 		}
-		stub_world.now = step->now;
-		stub_world.task = step->task;
-		stub_world.cpu = step->cpu;
-		memcpy(stub_world.comm, step->comm, sizeof(stub_world.comm));
+		stub_world.now = action->now;
+		stub_world.task = action->task;
+		stub_world.cpu = action->cpu;
+		memcpy(stub_world.comm, action->comm, sizeof(stub_world.comm));
 		for (u64 i = 0; i < count; i++) {
-			if (points[i].what != step->what)
+			if (points[i].what != action->what)
 				continue;
 			if (points[i].fentry)
-				stub_trampoline(&points[i], step);
+				stub_trampoline(&points[i], action);
 			else
-				stub_kprobe(&points[i], step);
+				stub_kprobe(&points[i], action);
 		}
 	}
 }
@@ -355,7 +345,7 @@ void stub_play(const struct stub_step *step, u64 steps, const struct stub_point 
 
 #endif
 
-/* A map, with the methods that BCC's rewriter makes of calls of helpers. */
+/* A map, with the methods that BCC's rewriter replaces by helper calls. */
 #define STUB_MAP(map_kind, key_type, leaf_type, map, entries)				\
 	static struct stub_map map##_state = {						\
 		#map, map_kind, sizeof(key_type), sizeof(leaf_type), entries,		\
@@ -401,7 +391,7 @@ void stub_play(const struct stub_step *step, u64 steps, const struct stub_point 
 	} map = { map##_output };							\
 	STUB_REGISTER(map)
 
-/* BCC's names; the parameters come as they are, not in an array of u64. */
+/* BCC's names; parameters are passed directly, not in an array of u64. */
 #define KFUNC_PROBE(symbol, ...) int kfunc__##symbol(__VA_ARGS__)
 #define KRETFUNC_PROBE(symbol, ...) int kretfunc__##symbol(__VA_ARGS__)
 

@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verdicts of the checks of the kernel build and its HVO."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from probes.preflight import Finding, Verdict, examine
+from tests.probes.preflight_host import (
+    BTF,
+    CONFIG,
+    KALLSYMS,
+    RELEASE,
+    SYMBOLS_5_15,
+    SYMBOLS_6_1,
+    SYSCTL,
+    btf,
+    config,
+    finding_of,
+    kallsyms,
+    machine,
+)
+
+Changes = dict[str, str | bytes | None]
+
+OK, WARNING, PROBLEM, UNKNOWN = Verdict.OK, Verdict.WARNING, Verdict.PROBLEM, Verdict.UNKNOWN
+OLD: Changes = {KALLSYMS: kallsyms(*SYMBOLS_5_15), SYSCTL: None}
+POOL = "sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages"
+FREE = "sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"
+HOTPLUG = "sys/module/memory_hotplug/parameters/memmap_on_memory"
+
+
+def cmdline(text: str) -> Changes:
+    return {"proc/cmdline": f"quiet {text}\n"}
+
+
+def test_config_is_read_from_proc_config_gz(tmp_path: Path) -> None:
+    blob = gzip.compress(config("BPF_EVENTS").encode())
+    finding = finding_of(tmp_path, "config", {"proc/config.gz": blob})
+    assert finding.what == f"{tmp_path}/proc/config.gz lacks CONFIG_BPF_EVENTS"
+    assert (finding.verdict, finding.fix) == (PROBLEM, "use a kernel with CONFIG_BPF_EVENTS")
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"no gzip", gzip.compress(b"CONFIG_KPROBES=y\n", mtime=0)[:-9]]
+)
+def test_a_broken_config_gz_is_skipped(tmp_path: Path, broken: bytes) -> None:
+    finding = finding_of(tmp_path, "config", {"proc/config.gz": broken})
+    assert finding == Finding("config", OK, f"{tmp_path}/{CONFIG} has all needed options")
+
+
+def test_config_is_read_from_the_modules_folder(tmp_path: Path) -> None:
+    path = f"modules/{RELEASE}/config"
+    finding = finding_of(tmp_path, "config", {CONFIG: None, path: config()})
+    assert finding == Finding("config", OK, f"{tmp_path}/{path} has all needed options")
+
+
+def test_a_missing_config_is_unknown(tmp_path: Path) -> None:
+    finding = finding_of(tmp_path, "config", {CONFIG: None})
+    assert finding.verdict is UNKNOWN
+    assert finding.what.startswith(f"not found in {tmp_path}/proc/config.gz, {tmp_path}/boot or ")
+
+
+def test_the_option_name_of_5_14_is_accepted(tmp_path: Path) -> None:
+    text = config().replace("_OPTIMIZE_", "_FREE_")
+    assert finding_of(tmp_path, "config", {CONFIG: text}).verdict is OK
+
+
+@pytest.mark.parametrize("text", [config("BPF_SYSCALL"), config().replace("BPF_SYSCALL=y", "")])
+def test_a_missing_option_that_only_config_shows_is_a_problem(tmp_path: Path, text: str) -> None:
+    finding = finding_of(tmp_path, "config", {CONFIG: text})
+    assert (finding.verdict, finding.fix) == (PROBLEM, "use a kernel with CONFIG_BPF_SYSCALL")
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "what"),
+    [
+        ({BTF: btf(64)}, OK, "64 bytes"),
+        ({BTF: btf(80)}, PROBLEM, "80 bytes, not a power of two: HVO has switched"),
+        ({BTF: None}, UNKNOWN, "its size is unknown without BTF"),
+        ({BTF: btf(64)[:20]}, UNKNOWN, "its size is unknown without BTF"),
+        ({BTF: btf(64, "book")}, PROBLEM, "the kernel's BTF does not describe it ('page')"),
+    ],
+)
+def test_the_verdict_on_struct_page(
+    tmp_path: Path, changes: Changes, verdict: Verdict, what: str
+) -> None:
+    finding = finding_of(tmp_path, "struct page", changes)
+    assert finding.verdict is verdict
+    assert finding.what.startswith(what)
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "what"),
+    [
+        ({}, OK, "hugetlb_free_vmemmap= is not set; the default is off"),
+        (
+            {CONFIG: config() + "CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP_DEFAULT_ON=y\n"},
+            OK,
+            "hugetlb_free_vmemmap= is not set; the default is on",
+        ),
+        (
+            {CONFIG: None},
+            OK,
+            "hugetlb_free_vmemmap= is not set; the default is unknown",
+        ),
+        (cmdline("hugetlb_free_vmemmap=on"), OK, "hugetlb_free_vmemmap=on"),
+        (cmdline("hugetlb_free_vmemmap=N"), OK, "hugetlb_free_vmemmap=N"),
+        (cmdline("hugetlb_free_vmemmap=x hugetlb_free_vmemmap=1"), OK, "hugetlb_free_vmemmap=1"),
+        (
+            cmdline("hugetlb_free_vmemmap=enable"),
+            WARNING,
+            "hugetlb_free_vmemmap=enable is accepted only by some kernels",
+        ),
+        (
+            cmdline("hugetlb_free_vmemmap=2"),
+            WARNING,
+            "hugetlb_free_vmemmap=2 is ignored by this kernel",
+        ),
+        (
+            {**OLD, **cmdline("hugetlb_free_vmemmap")},  # ignored, like =1
+            WARNING,
+            "hugetlb_free_vmemmap without a value is ignored by this kernel",
+        ),
+        (
+            {
+                KALLSYMS: kallsyms(*SYMBOLS_6_1, "hugetlb_vmemmap_optimize_param"),
+                **cmdline("hugetlb_free_vmemmap"),  # Linux 6.15: kstrtobool gets no text
+            },
+            WARNING,
+            "hugetlb_free_vmemmap without a value is ignored by this kernel",
+        ),
+        (
+            cmdline("hugetlb_free_vmemmap"),  # Linux 6.0 to 6.14: a core_param of type bool
+            OK,
+            "hugetlb_free_vmemmap without a value, which means on",
+        ),
+        (cmdline('"hugetlb_free_vmemmap=on"'), OK, "hugetlb_free_vmemmap=on"),
+        ({**OLD, **cmdline('hugetlb-free-vmemmap="on"')}, OK, "hugetlb_free_vmemmap=on"),
+        (
+            cmdline("-- hugetlb_free_vmemmap=on"),
+            OK,
+            "hugetlb_free_vmemmap= is not set; the default is off",
+        ),
+        (
+            {**OLD, **cmdline("hugetlb_free_vmemmap=1")},  # Linux 5.14 accepts only on and off
+            WARNING,
+            "hugetlb_free_vmemmap=1 is ignored by this kernel",
+        ),
+    ],
+)
+def test_the_verdict_on_the_boot_parameter(
+    tmp_path: Path, changes: Changes, verdict: Verdict, what: str
+) -> None:
+    finding = finding_of(tmp_path, "boot", changes)
+    assert (finding.verdict, finding.what) == (verdict, what)
+    assert finding.fix == ("boot with hugetlb_free_vmemmap=on" if verdict is WARNING else "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "what", "fix"),
+    [
+        ({SYSCTL: "1\n"}, OK, "on: vm.hugetlb_optimize_vmemmap is 1", ""),
+        ({SYSCTL: None}, UNKNOWN, "vm.hugetlb_optimize_vmemmap does not exist", ""),
+        (
+            {**OLD, **cmdline("hugetlb_free_vmemmap=on hugetlb_free_vmemmap=1")},
+            OK,  # the kernel ignores the second value
+            "on since boot; this kernel has no sysctl for it",
+            "",
+        ),
+        (
+            {**OLD, **cmdline("hugetlb_free_vmemmap=on")},
+            OK,
+            "on since boot; this kernel has no sysctl for it",
+            "",
+        ),
+        (
+            OLD,
+            WARNING,
+            "HVO is switched off, so new huge pages are not optimized",
+            "boot with hugetlb_free_vmemmap=on",
+        ),
+        (
+            {**OLD, CONFIG: None},
+            UNKNOWN,
+            "neither the boot parameter nor the kernel config shows it",
+            "",
+        ),
+    ],
+)
+def test_the_verdict_on_the_switch(
+    tmp_path: Path, changes: Changes, verdict: Verdict, what: str, fix: str
+) -> None:
+    assert finding_of(tmp_path, "switch", changes) == Finding("switch", verdict, what, fix)
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "what"),
+    [
+        ({HOTPLUG: "N\n"}, OK, "memory_hotplug.memmap_on_memory is off"),
+        ({HOTPLUG: None}, OK, "memory_hotplug.memmap_on_memory is off"),
+        (
+            {HOTPLUG: "Y\n"},
+            WARNING,
+            "memmap_on_memory is on: hot-added memory can't be optimized",
+        ),
+        (
+            {HOTPLUG: "force\n"},
+            WARNING,
+            "memmap_on_memory is on: hot-added memory can't be optimized",
+        ),
+        (
+            {HOTPLUG: "Y\n", SYSCTL: None},
+            WARNING,
+            "memmap_on_memory is on, which removes vm.hugetlb_optimize_vmemmap",
+        ),
+        ({**OLD, HOTPLUG: "Y\n"}, OK, "HVO overrides memory_hotplug.memmap_on_memory"),
+    ],
+)
+def test_the_verdict_on_hotplug(
+    tmp_path: Path, changes: Changes, verdict: Verdict, what: str
+) -> None:
+    finding = finding_of(tmp_path, "hotplug", changes)
+    assert (finding.verdict, finding.what) == (verdict, what)
+    assert bool(finding.fix) is (verdict is WARNING)
+
+
+def unreadable(path: Path) -> None:
+    """Replace a file by a link to itself, which even root can't read."""
+    path.unlink(missing_ok=True)
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "what"),
+    [
+        ("boot", "proc/cmdline", "{} can't be read (Too many levels of symbolic links)"),
+        ("hotplug", HOTPLUG, "{} can't be read (Too many levels of symbolic links)"),
+    ],
+)
+def test_an_unreadable_file_is_unknown(tmp_path: Path, name: str, path: str, what: str) -> None:
+    host = machine(tmp_path, {})
+    unreadable(tmp_path / path)
+    (finding,) = (f for f in examine(host, tmp_path / "dist") if f.name == name)
+    assert finding == Finding(name, UNKNOWN, what.format(tmp_path / path))
+
+
+def test_an_unreadable_switch_is_not_reported_as_missing(tmp_path: Path) -> None:
+    host = machine(tmp_path, {HOTPLUG: "Y\n"})
+    unreadable(tmp_path / SYSCTL)
+    findings = {finding.name: finding for finding in examine(host, tmp_path / "dist")}
+    assert findings["switch"].what == "vm.hugetlb_optimize_vmemmap can't be read"
+    assert findings["hotplug"].what.endswith("hot-added memory can't be optimized")
+
+
+def test_an_unreadable_config_is_not_reported_as_missing(tmp_path: Path) -> None:
+    host = machine(tmp_path, {CONFIG: None})
+    unreadable(tmp_path / "proc/config.gz")
+    (finding,) = (f for f in examine(host, tmp_path / "dist") if f.name == "config")
+    assert finding.verdict is UNKNOWN
+    assert finding.what == (
+        f"{tmp_path}/proc/config.gz can't be read (Too many levels of symbolic links)"
+    )
+
+
+def test_pools_filled_with_hvo_possibly_off_are_unknown(tmp_path: Path) -> None:
+    pools: Changes = {POOL.format(2048): "23\n", FREE: "11\n", POOL.format(1 << 20): "1\n"}
+    assert finding_of(tmp_path, "pools", pools) == Finding(
+        "pools",
+        UNKNOWN,
+        "23 of 2MB, 1 of 1GB; pages allocated while HVO was off are not optimized, "
+        "and no flag shows which",
+        "with HVO on, empty the pools and fill them again",
+    )
+
+
+@pytest.mark.parametrize(
+    ("switch", "verdict", "end"),
+    [("1\n", OK, "; HVO has been on since boot"), ("0\n", UNKNOWN, "no flag shows which")],
+)
+def test_pools_are_ok_if_hvo_is_on_since_boot(
+    tmp_path: Path, switch: str, verdict: Verdict, end: str
+) -> None:
+    pools = {POOL.format(2048): "509\n", SYSCTL: switch, **cmdline("hugetlb_free_vmemmap=on")}
+    finding = finding_of(tmp_path, "pools", {**pools})
+    assert finding.verdict is verdict
+    assert finding.what.startswith("509 of 2MB; ")
+    assert finding.what.endswith(end)
+
+
+def test_pools_of_all_nodes_are_summed(tmp_path: Path) -> None:
+    of_node = "sys/devices/system/node/node{}/hugepages/hugepages-2048kB/nr_hugepages"
+    nodes: Changes = {"sys/devices/system/node/online": "0-1\n"}
+    finding = finding_of(
+        tmp_path, "pools", {**nodes, of_node.format(0): "23\n", of_node.format(1): "509\n"}
+    )
+    assert finding.what.startswith("532 of 2MB; ")
+
+
+def test_pools_are_ok_if_hvo_can_never_work(tmp_path: Path) -> None:
+    finding = finding_of(tmp_path, "pools", {BTF: btf(56), SYSCTL: None, POOL.format(2048): "23\n"})
+    assert finding == Finding("pools", OK, "23 of 2MB")
+
+
+def test_a_kernel_without_huge_page_sizes_is_a_problem(tmp_path: Path) -> None:
+    finding = finding_of(tmp_path, "pools", {POOL.format(2048): None, FREE: None})
+    assert finding == Finding(
+        "pools",
+        PROBLEM,
+        f"{tmp_path}/sys/kernel/mm/hugepages lists no huge page size",
+        "the kernel needs CONFIG_HUGETLBFS and a CPU with huge pages",
+    )
