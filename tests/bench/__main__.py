@@ -23,7 +23,6 @@ SUBJECTS = (
     "kernel_speed",
     "stream",
     "simulator",
-    "trace_file",
     "scrape",
     "footprint",
 )

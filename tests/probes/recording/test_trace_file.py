@@ -3,6 +3,9 @@
 
 import io
 import struct
+import time
+import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from probes.observation import (
     Status,
 )
 from probes.recording import observation_json, trace_block
+from probes.recording.trace_block import FASTEST
 from probes.recording.trace_file import Block, Header, TraceFileError, TraceReader, TraceWriter
 
 PROBES = (
@@ -241,3 +245,26 @@ def test_a_full_disk_leaves_only_whole_blocks() -> None:
     with pytest.raises(OSError, match="No space left"):
         writer.write(FULL, records(10_000))
     assert file.getvalue() == written(*BLOCKS[:2], done=False)
+
+
+def test_writing_and_reading_take_at_most_four_times_as_long_as_zlib_alone() -> None:
+    """CPU time against CPU time, the best of three rounds: other load cancels out."""
+    some = records(10_000)
+    blocks = [Block(FULL, some)] * 20
+    data, packed = written(*blocks), zlib.compress(some, FASTEST)
+
+    def seconds(job: Callable[[], object]) -> float:
+        begin = time.process_time()
+        job()
+        return time.process_time() - begin
+
+    assert sum(len(block.records) for block in reader(data).blocks()) == 20 * len(some)
+    jobs: tuple[Callable[[], object], ...] = (
+        lambda: written(*blocks),
+        lambda: [zlib.compress(some, FASTEST) for _ in blocks],
+        lambda: list(reader(data).blocks()),
+        lambda: [zlib.decompress(packed) for _ in blocks],
+    )
+    write, compress, read, decompress = (min(seconds(job) for _ in range(3)) for job in jobs)
+    assert write < 4 * compress
+    assert read < 4 * decompress
