@@ -56,8 +56,8 @@ class SimBackend:
         Without a ``scenario`` only ``operate`` moves the kernel. ``time_scale`` is simulated
         seconds per second of waiting, and may be infinite. ``stream`` makes ``records`` available;
         up to ``queue_records`` records wait for its consumer. Without a stream, ``loses`` shows
-        losses from the start, as if somebody read one; the action ``lose`` adds to them. ``sink``
-        gets every block of records too, and the simulation waits for it, so that nothing is lost.
+        lost events from the start, as a read stream would; the action ``lose`` adds to them.
+        ``sink`` gets every block of records too, and the simulation waits for it: nothing is lost.
         ``about`` is that of ``info``.
         Raises ``ValueError`` when a number is not above 0.
         """
@@ -163,7 +163,7 @@ class SimBackend:
                 raise OperationError(f"{where}{error}", error.done) from error
 
     def restart(self) -> None:
-        """As if the daemon started anew: every probe attached, every counter 0, no hit missed."""
+        """Act as if the daemon restarted: all probes attached, all counters 0, no hit missed."""
         with self._kernel_lock, self._reducer_lock:
             self._kernel.trace_anew()
             self._reducer = self._new_reducer()
@@ -183,7 +183,7 @@ class SimBackend:
     def records(self) -> Iterator[bytes]:
         """Blocks of records until ``stop``; for one consumer."""
         if self._queue is None:
-            raise BackendError("no event stream: make the backend with stream=True")
+            raise BackendError("this backend was made without an event stream")
         return self._queue.blocks(_IDLE_SECONDS)
 
     def _probes(self) -> Probes:
@@ -257,7 +257,7 @@ class SimBackend:
 
     @property
     def _read(self) -> bool:
-        """Whether anybody reads records; nobody does where only counters are wanted."""
+        """Whether records have a consumer; counters alone need none."""
         return self._queue is not None or self._sink is not None
 
     def _append(self, records: bytes | bytearray) -> None:

@@ -31,7 +31,7 @@ class LossyQueue(RecordQueue):
         return super().lost + self._dropped - self._forgotten
 
     def forget(self) -> None:
-        """Count losses from 0 again, and lose no more on purpose."""
+        """Reset the count of lost events, and lose no more on purpose."""
         self._to_lose = 0
         self._forgotten += self.lost
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The books of the simulated kernel, and the law that every frame is somewhere, once.
+"""The accounting of the simulated kernel, and the law that every frame is somewhere, once.
 
 What each subsystem says of itself (counters, lists) is held against what the page table and the
 allocators show when they are walked. All figures are frames.
@@ -13,7 +13,7 @@ from sim_backend.kernel.errors import ConservationError
 from sim_backend.kernel.machine import Machine
 
 
-class Books(NamedTuple):
+class Accounts(NamedTuple):
     """Where the frames of the machine are, by the kernel's own accounts."""
 
     total: int
@@ -43,9 +43,9 @@ class Books(NamedTuple):
         return self.nr_memmap_boot_pages + self.nr_memmap_pages
 
 
-def books_of(m: Machine) -> Books:
-    """Read the books of ``m``."""
-    return Books(
+def accounts_of(m: Machine) -> Accounts:
+    """Read the accounting of ``m``."""
+    return Accounts(
         total=sum(node.end - node.start for node in m.memory.nodes),
         mem_total=sum(node.managed_pages for node in m.memory.nodes),
         free=sum(node.buddy.nr_free for node in m.memory.nodes),
@@ -61,30 +61,30 @@ def books_of(m: Machine) -> Books:
 
 def seen_memmap(m: Machine) -> int:
     """Frames with struct pages, but those whose loss no event tells."""
-    return books_of(m).memmap - len(m.lost_heads)
+    return accounts_of(m).memmap - len(m.lost_heads)
 
 
 def check_conservation(m: Machine, memmap_at_attach: int | None) -> None:
-    """Raise ``ConservationError`` unless all of the books balance.
+    """Raise ``ConservationError`` unless all of the accounts balance.
 
     ``memmap_at_attach`` is what ``seen_memmap`` was when the tracer began; None: no tracer.
     """
-    books = books_of(m)
+    accounts = accounts_of(m)
     lost = [range(frame, frame + 1) for frame in (*m.lost_frames, *m.lost_heads)]
     mapped = _union([*m.init_mm.mapped_runs(), *lost])
     tails = [range(page.pfn, page.pfn + 1) for page in m.vmemmap_tails.values()]
     shared = [tail for tail in tails if any(tail.start in run for run in mapped)]
     boot = _reserved(m, mapped) - _reserved(m, shared)
     others = sum(map(len, mapped)) - boot - len(shared)
-    _equal("boot frames that vmemmap is mapped to", boot, books.nr_memmap_boot_pages)
-    _equal("other frames that vmemmap is mapped to", others, books.nr_memmap_pages)
+    _equal("boot frames that vmemmap is mapped to", boot, accounts.nr_memmap_boot_pages)
+    _equal("other frames that vmemmap is mapped to", others, accounts.nr_memmap_pages)
     tables = [range(frame, frame + 1) for frame in m.init_mm.table_frames()]
     reserved = boot + _reserved(m, tails) + _reserved(m, tables)
-    _equal("MemTotal and frames of memblock", books.mem_total + reserved, books.total)
-    used = books.memmap + books.vmemmap_tails + books.page_tables + books.hugetlb
-    used += books.lost + books.held
-    _equal("frames in use and free", used + books.free, books.total)
-    _check_free_runs(m, books.free, _union([*mapped, *tables, *tails]))
+    _equal("MemTotal and frames of memblock", accounts.mem_total + reserved, accounts.total)
+    used = accounts.memmap + accounts.vmemmap_tails + accounts.page_tables + accounts.hugetlb
+    used += accounts.lost + accounts.held
+    _equal("frames in use and free", used + accounts.free, accounts.total)
+    _check_free_runs(m, accounts.free, _union([*mapped, *tables, *tails]))
     _check_pools(m)
     if memmap_at_attach is not None:
         saved = memmap_at_attach - seen_memmap(m)
@@ -109,7 +109,7 @@ def _union(runs: Iterable[range]) -> list[range]:
 
 def _equal(what: str, found: int, booked: int) -> None:
     if found != booked:
-        raise ConservationError(f"{what}: found {found}, the books say {booked}")
+        raise ConservationError(f"{what}: found {found}, the accounting says {booked}")
 
 
 def _check_free_runs(m: Machine, free: int, used: list[range]) -> None:

@@ -5,7 +5,7 @@ The figures are made up to fall where published ones do, for 2 MB pages on x86-6
 
 * v17's cover letter: alloc_fresh_huge_page takes 8-32 us with HVO and 4-8 us without, so about
   4-24 us are spent optimising; freeing takes 16-32 us with and 4-16 us without.
-* One 1 GB page has 512 times the PTEs. Nobody has published its time; it follows from the steps.
+* One 1 GB page has 512 times the PTEs. No time for it is published; it follows from the steps.
 """
 
 from random import Random

@@ -19,7 +19,7 @@ class OperationError(ValueError):
 
 
 class ConservationError(Exception):
-    """The books do not balance: a frame was lost, made up, or counted twice."""
+    """The accounting does not add up: a frame was lost, made up, or counted twice."""
 
 
 def bug_on(condition: bool, text: str) -> None:

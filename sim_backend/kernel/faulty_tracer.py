@@ -27,7 +27,7 @@ class FaultyTracer(Tracer):
         self.missed: Counter[str] = Counter()
         """Hits missed since ``attach`` or ``begin_anew``, by step."""
         self.whole = True
-        """Whether every hit since then was seen, so that events and books must agree."""
+        """Whether every hit since then was seen, so that events and accounting must agree."""
 
     def detach(self) -> None:
         """Send no more events, and forget all faults."""
@@ -50,7 +50,7 @@ class FaultyTracer(Tracer):
         return not any(step in self.detached or self._to_miss[step] for step in _PTE_STEPS)
 
     def detach_probe(self, step: str) -> None:
-        """Take the probe of ``step`` away until all begins anew."""
+        """Take the probe of ``step`` away until a restart."""
         self.detached |= {step}
 
     def miss(self, step: str, hits: int) -> None:

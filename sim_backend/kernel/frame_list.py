@@ -2,7 +2,7 @@
 """A list of page frames, as the kernel links them through page->lru.
 
 Frames are kept as runs: ``range(7, 10)`` stands for the frames 7, 8, 9 in this order. So a list
-of millions stays small, and whoever empties it can work on a whole run at once.
+of millions stays small, and its consumer can work on a whole run at once.
 """
 
 from collections import deque

@@ -62,7 +62,7 @@ class Hstate:
 
     @property
     def free_huge_pages(self) -> int:
-        """Pages that nobody uses."""
+        """Pages that are not in use."""
         return sum(self.free_huge_pages_node)
 
     @property
@@ -72,5 +72,5 @@ class Hstate:
 
     @property
     def persistent_huge_pages(self) -> int:
-        """Pages that stay in the pool when nobody uses them."""
+        """Pages that stay in the pool when they are not in use."""
         return self.nr_huge_pages - self.surplus_huge_pages

@@ -49,7 +49,7 @@ def enqueue_huge_page(h: Hstate, page: HugePage) -> None:
 
 
 def dequeue_huge_page_node_exact(h: Hstate, nid: int) -> HugePage | None:
-    """Take the first free page of node ``nid`` for somebody to use; None if there is none."""
+    """Take the first free page of node ``nid`` to be used; None if there is none."""
     if not h.hugepage_freelists[nid]:
         return None
     page = h.hugepage_freelists[nid].popleft()
@@ -141,7 +141,7 @@ def free_hpage_workfn(m: Machine) -> None:
 
 
 def free_huge_page(m: Machine, h: Hstate, page: HugePage) -> None:
-    """Nobody uses ``page`` any more: off it goes if its node has surplus, else back on the list."""
+    """Free an unused ``page`` if its node has surplus; otherwise put it back on the list."""
     if h.surplus_huge_pages_node[page.nid]:
         remove_hugetlb_page(h, page, adjust_surplus=True)
         update_and_free_page(m, h, page, atomic=True)

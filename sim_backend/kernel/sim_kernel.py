@@ -8,7 +8,7 @@ from random import Random
 from probes.geometry import GIB, MIB, Geometry, size_label
 from probes.observation import Pool, Pools
 from probes.operations import Operation
-from sim_backend.kernel.conservation import Books, books_of, check_conservation, seen_memmap
+from sim_backend.kernel.conservation import Accounts, accounts_of, check_conservation, seen_memmap
 from sim_backend.kernel.durations import Clock
 from sim_backend.kernel.errors import OperationError
 from sim_backend.kernel.faulty_tracer import FaultyTracer
@@ -136,14 +136,14 @@ class SimKernel:
 
     @property
     def machine(self) -> Machine:
-        """The insides, for whoever wants to call kernel functions or look at page tables."""
+        """The machine itself, for calls of kernel functions and reads of page tables."""
         return self._machine
 
     def attach(self, emit: Emit, emit_run: EmitRun | None = None) -> None:
         """Trace the kernel: ``emit`` gets every event from now on, sequences begin at 0.
 
         ``emit_run``, if there is one, gets those of runs of PTEs instead. Raises ``ValueError``
-        when somebody else traces it already.
+        when it is traced already.
         """
         self._machine.trace.attach(emit, emit_run)
         self._memmap_at_attach = seen_memmap(self._machine)
@@ -201,9 +201,9 @@ class SimKernel:
         taken = sum(memmap_pages.values())
         return frames * m.geometry.struct_page_size - taken * m.geometry.page_size
 
-    def books(self) -> Books:
+    def accounts(self) -> Accounts:
         """Where all frames are, by the kernel's own accounts."""
-        return books_of(self._machine)
+        return accounts_of(self._machine)
 
     def check_conservation(self) -> None:
         """Raise ``ConservationError`` unless every frame is in one place, and events agree.

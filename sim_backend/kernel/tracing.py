@@ -2,7 +2,7 @@
 """The hook points of the simulated kernel, and the tracer that a test of the real one attaches.
 
 The tracer keeps its state from an operation's enter to its exit, by the rules of the BPF program
-(probes/bpf/c/hvo.bpf.c). So its numbers come from the hooks, not from the books of the
+(probes/bpf/c/hvo.bpf.c). So its numbers come from the hooks, not from the accounting of the
 simulated kernel, and the two can be held against each other.
 """
 
@@ -92,7 +92,7 @@ class Tracer:
         """Send events to ``emit`` from now on, but those of runs of PTEs to ``emit_run``.
 
         Without ``emit_run``, ``emit`` gets those too, one by one. Raises ``ValueError`` when
-        somebody else listens.
+        the kernel is traced already.
         """
         if self._emit is not None:
             raise ValueError("this kernel is being traced already")
@@ -123,7 +123,7 @@ class Tracer:
         self._enter(self._operation, Kind.OPTIMIZE_ENTER)
 
     def restore_enter(self, task: Task, target: Target) -> None:
-        """Entry of the way back."""
+        """Entry of a restore."""
         self._operation = _Operation(task, target, True, Reason.NONE)
         self._enter(self._operation, Kind.RESTORE_ENTER)
 
@@ -180,7 +180,7 @@ class Tracer:
         self._exit(operation, Kind.OPTIMIZE_EXIT, outcome)
 
     def restore_exit(self, ret: int) -> None:
-        """Return of the way back; ``ret`` is 0 or a negative errno."""
+        """Return of a restore; ``ret`` is 0 or a negative errno."""
         operation, self._operation = self._operation, None
         if operation is None:
             return

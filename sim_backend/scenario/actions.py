@@ -10,12 +10,12 @@ Beside the operations of ``probes.operations``, one line each:
 * ``fragment 1MB``: half of the free memory goes, so that what is left lies in pieces of this size;
   ``pressure off`` ends it.
 
-and faults of whoever watches the kernel, ``STEP`` being one of ``probes.backend.STEPS``:
+and faults of the observer, ``STEP`` being one of ``probes.backend.STEPS``:
 
 * ``detach STEP``: its probe is gone until the next ``restart``.
 * ``miss STEP 5``: its probe misses the next 5 hits.
 * ``lose 100``: the event stream loses the next 100 records.
-* ``restart``: the daemon starts anew: every probe is attached, every counter begins at 0.
+* ``restart``: the daemon restarts: every probe is attached, every counter is 0.
 * ``clock +3600``: the clock steps by so many seconds; ``clock -5`` steps it back.
 * ``slow x8``: everything takes eight times as long; ``slow x1`` ends it.
 """

@@ -18,7 +18,7 @@ _KERNEL, _ARCHITECTURE, _PAGE_SIZE, _MEMORY = NEWEST, "x86-64", 4 * KIB, 16 * GI
 
 
 def huge_page_sizes(architecture: str, page_size: int) -> tuple[int, ...]:
-    """Sizes in bytes that the seed's table has; ``ValueError`` names those that there are."""
+    """Sizes in bytes that patch v17's table has; ``ValueError`` names those that there are."""
     table = ARCHITECTURES.get(architecture)
     if table is None:
         raise ValueError(f"no architecture {architecture!r} (there are {', '.join(ARCHITECTURES)})")

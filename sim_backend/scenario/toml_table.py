@@ -26,7 +26,7 @@ class TomlError(ValueError):
 
 
 class Table:
-    """One table: each key is taken once, and ``end`` complains about those that nobody took."""
+    """One table: each key is taken once, and ``end`` rejects those that were not taken."""
 
     def __init__(self, data: Mapping[str, Any], file: str, lines: Lines, path: KeyPath) -> None:
         """``path`` leads to this table."""
@@ -109,7 +109,7 @@ class Table:
         return TomlError(f"{self.where(key)}: {problem}")
 
     def end(self) -> None:
-        """Raise ``TomlError`` for the first key that nobody asked for."""
+        """Raise ``TomlError`` for the first key that was not taken."""
         for key in self._data:
             if key not in self._known:
                 close = get_close_matches(key, self._known, 1)

@@ -33,7 +33,7 @@ GROSS = 2.0
 
 
 def say(text: str) -> None:
-    """One line for whoever is waiting."""
+    """Print one line of progress."""
     click.echo(f"[bench] {text}", err=True)
 
 

@@ -61,7 +61,7 @@ def check(stage: Notes) -> None:
     prompt, slow = stage["prompt"], stage["slow"]
     kinds = Counter(prompt["kinds"])  # 0 of a kind that never came
     for reader in (prompt, slow):
-        _same("losses are known", bool(reader["lost"]), True)
+        _same("lost events are counted", bool(reader["lost"]), True)
     _same("loss of a prompt reader", sum(prompt["lost"].values()), 0)
     _same("records of remapped PTEs", kinds["REMAP_PTE"], counted["ptes_remapped"])
     _same("records of restored PTEs", kinds["RESTORE_PTE"], counted["ptes_restored"])

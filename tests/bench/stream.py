@@ -49,7 +49,7 @@ class Ring:
         os.ftruncate(self.descriptor, size)
         self._memory = mmap.mmap(self.descriptor, size)
         self._positions = memoryview(self._memory)[: 2 * PAGE].cast("Q")
-        self._entry = parcel()
+        self._entry = record_batch()
         self.lost = 0
         """Records that found no room."""
 
@@ -58,7 +58,7 @@ class Ring:
         at, length = self._positions[_PRODUCER], _HEADER.size + len(self._entry)
         if at + length - self._positions[0] > RING:
             self.lost += len(KINDS)
-            self._entry = parcel(self.lost)
+            self._entry = record_batch(self.lost)
             return False
         place = 2 * PAGE + at % RING
         header = _HEADER.pack(len(self._entry), 0)
@@ -86,7 +86,7 @@ class Kept(NamedTuple):
     """Of one CPU."""
 
 
-def parcel(lost: int = 0) -> bytes:
+def record_batch(lost: int = 0) -> bytes:
     """The records of one 2 MB page, written when so many were lost."""
     event = Event(sequence=lost, pid=23, tgid=23, comm=b"writer", order=9)
     return b"".join(event._replace(kind=kind).pack() for kind in KINDS)

@@ -22,7 +22,7 @@ class CommandError(RuntimeError):
 
 
 def say(text: str) -> None:
-    """One line for whoever is waiting."""
+    """Print one line of progress."""
     sys.stderr.write(f"[kernel] {text}\n")
     sys.stderr.flush()
 

@@ -39,10 +39,10 @@ def test_what_operations_leave(
 @pytest.mark.parametrize("operations", [STORY, (*STORY, "shrink 2MB 23", "shrink 1GB 1")])
 def test_the_simulated_kernel_accounts_for_it(generation: str, operations: tuple[str, ...]) -> None:
     kernel = SimKernel(generation, memory_per_node=4 << 30)
-    before = kernel.books()
+    before = kernel.accounts()
     for text in operations:
         kernel.operate(parse_operation(text))
-    after = kernel.books()
+    after = kernel.accounts()
     wanted = predicted(kernel.geometry, map(parse_operation, operations))
     assert before.memmap - after.memmap == wanted.frames
     assert wanted.tables_least <= after.page_tables - before.page_tables <= wanted.tables_most

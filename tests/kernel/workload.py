@@ -136,7 +136,7 @@ def kernels_own() -> Notes:
 
 
 def get(path: str) -> tuple[int, str]:
-    """Status and body of one request to the exporter; 0 while nobody listens."""
+    """Status and body of one request to the exporter; 0 while it is not listening."""
     try:
         with urllib.request.urlopen(f"http://{ADDRESS}{path}", timeout=60) as answer:
             return answer.status, answer.read().decode()

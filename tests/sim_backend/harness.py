@@ -81,7 +81,7 @@ class Traced:
         )
 
     def run(self, *operations: str) -> "Traced":
-        """Do the operations in turn, and let the books be checked after each."""
+        """Do the operations in turn, and check the accounting after each."""
         for text in operations:
             self.kernel.operate(parse_operation(text))
             self.kernel.check_conservation()

@@ -135,7 +135,7 @@ def test_a_missed_batch(watched: Watched) -> None:
     assert known(watched.backend.observe().drift) == 0
 
 
-def test_the_books_are_right_even_if_the_events_are_not(watched: Watched) -> None:
+def test_the_accounting_is_right_even_if_the_events_are_not(watched: Watched) -> None:
     watched.do("miss remap_pte 5", "grow 2MB 23")
     watched.kernel.check_conservation()
     watched.kernel.machine.nr_memmap_pages += 1

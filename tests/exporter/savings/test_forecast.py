@@ -111,9 +111,9 @@ def test_the_simulated_kernel_saves_the_forecast(
         generation, geometry=Geometry(page), huge_page_sizes=(size,), memory_per_node=memory
     )
     assert kernel.geometry.reserved_pages == (2 if generation == "5.14" else 1)
-    before = kernel.books()
+    before = kernel.accounts()
     kernel.operate(Operation("grow", size, count))
-    after = kernel.books()
+    after = kernel.accounts()
     planned = one(kernel.geometry, size, count)
     assert before.memmap - after.memmap == planned.frames_freed, size_label(size)
     taken = after.page_tables - before.page_tables

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every row of the seed's table of architectures. The figures are worked out by hand."""
+"""Every row of patch v17's table of architectures. The figures are worked out by hand."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from probes.events import Kind, Reason
 from probes.geometry import ARCHITECTURES, GIB, KIB, MIB, Geometry, size_label
 from tests.sim_backend.harness import Traced
 
-# (page size, huge page size): frames freed in the seed, and from 6.2 on (net of the new head).
+# (page size, huge page size): frames freed in patch v17, and from 6.2 on (net of the new head).
 # struct_size: 64 bytes for each base page, in pages of that size, less the reserved ones.
 FREED = {
     (4 * KIB, 64 * KIB): (0, 0),
@@ -43,13 +43,13 @@ def test_the_table_is_complete() -> None:
 def test_one_page_there_and_back(generation: str, page_size: int, size: int) -> None:
     expected = FREED[page_size, size][generation == "7.1"]
     traced = machine(generation, page_size, size).run(f"grow {size_label(size)} 1")
-    before = traced.kernel.books().memmap
+    before = traced.kernel.accounts().memmap
     (leave,) = traced.of(Kind.OPTIMIZE_EXIT)
     assert leave.frames_freed - leave.frames_allocated == expected
     assert leave.reason == (Reason.NONE if expected else Reason.UNSUPPORTED)
     traced.run(f"shrink {size_label(size)} 1")
     assert traced.total("frames_allocated", "restore") == expected
-    assert traced.kernel.books().memmap == before + expected
+    assert traced.kernel.accounts().memmap == before + expected
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,6 @@ def test_which_sizes_are_gigantic(page_size: int, size: int, gigantic: bool) -> 
 @pytest.mark.parametrize("page_size", [16 * KIB, 64 * KIB])
 def test_only_4k_kernels_map_vmemmap_with_huge_pmds(page_size: int) -> None:
     traced = machine("5.14", page_size, 512 * MIB)
-    before = traced.kernel.books().page_tables
+    before = traced.kernel.accounts().page_tables
     traced.run("grow 512MB 1")
-    assert traced.kernel.books().page_tables == before
+    assert traced.kernel.accounts().page_tables == before

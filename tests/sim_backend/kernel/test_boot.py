@@ -38,7 +38,7 @@ def test_booted_pages_save_as_much_as_grown_ones(generation: str) -> None:
 def test_pre_hvo_never_allocates_4095_frames_of_a_page(generation: str) -> None:
     plain, booted = big(generation), big(generation, hugepages={GIB: 1})
     shared = int(GENERATIONS[generation].head is HeadFrame.REQUIRED)
-    before, after = plain.kernel.books(), booted.kernel.books()
+    before, after = plain.kernel.accounts(), booted.kernel.accounts()
     assert before.nr_memmap_boot_pages - after.nr_memmap_boot_pages == 4095
     assert after.nr_memmap_pages == 0
     assert after.vmemmap_tails == shared
@@ -79,7 +79,7 @@ def test_a_pre_hvo_page_that_is_given_back_gets_4095_frames(generation: str) -> 
 def test_with_the_switch_off_at_boot_nothing_is_left_out(generation: str) -> None:
     plain = Traced(generation, sizes=(GIB,), memory=4 * GIB)
     off = Traced(generation, sizes=(GIB,), memory=4 * GIB, hvo=False, hugepages={GIB: 1})
-    assert off.kernel.books().memmap == plain.kernel.books().memmap
+    assert off.kernel.accounts().memmap == plain.kernel.accounts().memmap
     assert not off.pages(GIB)[0].vmemmap_optimized
 
 

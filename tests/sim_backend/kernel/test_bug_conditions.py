@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The seed's BUG_ONs fire exactly when the conditions in the patch hold, the first one first.
+"""The BUG_ONs of patch v17 fire exactly when the conditions in the patch hold, the first one first.
 
 A page table and its frames are damaged at random, and ``vmemmap_remap_free`` is called on it. What
 must come of it is worked out here from the text of [PATCH v17 3/9], not from the simulator.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The check of the books finds what is wrong with them."""
+"""The check of the accounting finds its faults."""
 
 from collections.abc import Callable
 
@@ -100,10 +100,10 @@ def test_damage_is_found(damage: Callable[[Machine], None], finding: str) -> Non
         traced.kernel.check_conservation()
 
 
-def test_the_books_of_a_fresh_machine() -> None:
-    books = Traced("5.14").kernel.books()
-    assert books.total == 262_144
-    assert books.memmap == books.nr_memmap_boot_pages == 4096
-    assert books.page_tables == 2
-    assert books.free == books.mem_total == 262_144 - 4096 - 2
-    assert (books.hugetlb, books.held, books.vmemmap_tails) == (0, 0, 0)
+def test_a_fresh_machine_accounts_for_every_frame() -> None:
+    accounts = Traced("5.14").kernel.accounts()
+    assert accounts.total == 262_144
+    assert accounts.memmap == accounts.nr_memmap_boot_pages == 4096
+    assert accounts.page_tables == 2
+    assert accounts.free == accounts.mem_total == 262_144 - 4096 - 2
+    assert (accounts.hugetlb, accounts.held, accounts.vmemmap_tails) == (0, 0, 0)

@@ -43,21 +43,21 @@ EXPECTED_1GB = since(
 def test_2mb_pages_there_and_back(generation: str, pages: int) -> None:
     expected = EXPECTED_2MB[generation]
     traced = big(generation)
-    saved = traced.kernel.books().memmap
+    saved = traced.kernel.accounts().memmap
     traced.run(f"grow 2MB {pages}")
     assert traced.total("optimize_calls") == pages
     assert traced.total("hugepages_optimized") == (pages if expected.ptes else 0)
     assert traced.total("ptes_remapped") == pages * expected.ptes
     assert traced.total("frames_freed") == pages * expected.freed
     assert traced.total("frames_allocated", "head") == pages * expected.heads
-    saved -= traced.kernel.books().memmap
+    saved -= traced.kernel.accounts().memmap
     assert saved == pages * (expected.freed - expected.heads)
 
     traced.run(f"shrink 2MB {pages}")
     assert traced.total("ptes_restored") == pages * expected.restored
     assert traced.total("frames_allocated", "restore") == pages * expected.restored
     assert traced.total("hugepages_restored") == (pages if expected.restored else 0)
-    assert traced.kernel.books().hugetlb == 0
+    assert traced.kernel.accounts().hugetlb == 0
 
 
 @pytest.mark.parametrize("generation", ALL)

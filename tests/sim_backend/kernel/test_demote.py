@@ -34,12 +34,12 @@ def totals_of_1gb(traced: Traced) -> list[int]:
 @pytest.mark.parametrize("generation", SOUND)
 def test_one_page_becomes_512(generation: str) -> None:
     traced = big(generation).run("grow 1GB 1")
-    before = traced.kernel.books().memmap
+    before = traced.kernel.accounts().memmap
     traced.events.clear()
     traced.run("demote 1GB 1")
     assert traced.total("hugepages_restored") == 1
     assert traced.total("optimize_calls") == traced.total("hugepages_optimized") == 512
-    assert before - traced.kernel.books().memmap == NET[generation]
+    assert before - traced.kernel.accounts().memmap == NET[generation]
     pools = {(p.size >> 20, p.state): p.pages for p in traced.kernel.pools().by_node}
     assert pools[1024, "total"] == 0
     assert pools[2, "total"] == pools[2, "free"] == 512

@@ -76,10 +76,10 @@ def test_a_rollback_of_6_12_114_loses_a_frame(generation: str) -> None:
     traced = Traced(generation, sizes=(GIB,), memory=4 * GIB, hvo=False)
     traced.run("grow 1GB 1", "hvo on")
     traced.kernel.hold_memory(0, leave=4)
-    memmap, free = traced.kernel.books().memmap, traced.free_frames()
+    memmap, free = traced.kernel.accounts().memmap, traced.free_frames()
     machine = traced.kernel.machine
     hugetlb_vmemmap_optimize_folio(machine, machine.hstates[0], traced.pages(GIB)[0])
-    assert traced.kernel.books().memmap == memmap + 1
+    assert traced.kernel.accounts().memmap == memmap + 1
     assert traced.free_frames() == free - 3 - 1  # three tables stay, and a head that nothing maps
     assert len(machine.lost_heads) == 1
     assert machine.memory.pfn_to_page(machine.lost_heads[0]).refcount == 1

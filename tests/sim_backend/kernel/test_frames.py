@@ -30,9 +30,9 @@ def test_frames_of_vmemmap_are_memblocks_at_boot() -> None:
 
 def test_memblock_frames_make_memtotal_rise() -> None:
     traced = Traced("v17-enabled")
-    before = traced.kernel.books()
+    before = traced.kernel.accounts()
     traced.run("grow 2MB 23")
-    after = traced.kernel.books()
+    after = traced.kernel.accounts()
     assert after.mem_total - before.mem_total == 138
     assert before.nr_memmap_boot_pages - after.nr_memmap_boot_pages == 138
     assert after.nr_memmap_pages == 0
@@ -40,10 +40,10 @@ def test_memblock_frames_make_memtotal_rise() -> None:
 
 def test_restored_frames_are_the_buddy_allocators_for_good() -> None:
     traced = Traced("v17-enabled").run("grow 2MB 23", "shrink 2MB 23")
-    once = traced.kernel.books()
+    once = traced.kernel.accounts()
     assert once.nr_memmap_pages == 138
     traced.run("grow 2MB 23")
-    again = traced.kernel.books()
+    again = traced.kernel.accounts()
     assert again.mem_total == once.mem_total
     assert again.nr_memmap_boot_pages == once.nr_memmap_boot_pages
     assert again.nr_memmap_pages == 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each BUG_ON of the seed, provoked the way the kernel would run into it."""
+"""Each BUG_ON of patch v17, provoked the way the kernel would run into it."""
 
 import re
 from contextlib import AbstractContextManager

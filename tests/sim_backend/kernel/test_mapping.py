@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the page table really says after remapping, and after the way back."""
+"""The page table after remapping, and after restoring."""
 
 import pytest
 
@@ -28,12 +28,12 @@ def test_tails_of_71_share_one_frame_per_node_and_size() -> None:
     assert len(tails) == 1
     assert tails.isdisjoint(view[0].pfn for view in views)
     assert not any(page.writable for view in views for page in view[1:])
-    assert traced.kernel.books().vmemmap_tails == 1
+    assert traced.kernel.accounts().vmemmap_tails == 1
 
 
 def test_71_shares_by_size_and_node() -> None:
     traced = Traced("7.1", sizes=(2 * MIB, 32 * MIB), nodes=2).run("grow 2MB 4", "grow 32MB 2")
-    assert traced.kernel.books().vmemmap_tails == 4
+    assert traced.kernel.accounts().vmemmap_tails == 4
     tails = traced.kernel.machine.vmemmap_tails
     assert set(tails) == {(0, 9), (1, 9), (0, 13), (1, 13)}
     for (node, order), tail in tails.items():

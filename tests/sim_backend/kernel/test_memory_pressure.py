@@ -38,7 +38,7 @@ def test_pages_freed_first_pay_for_those_after(generation: str) -> None:
     traced.kernel.hold_memory(0, leave=7)
     traced.run("shrink 2MB 23")
     assert traced.total("hugepages_restored") == 23
-    assert traced.kernel.books().hugetlb == 0
+    assert traced.kernel.accounts().hugetlb == 0
 
 
 def test_a_list_that_fails_frees_what_it_has_restored() -> None:
@@ -96,7 +96,7 @@ def test_71_without_memory_for_the_shared_tail() -> None:
     traced.run("grow 2MB 1")
     (leave,) = traced.of(Kind.OPTIMIZE_EXIT)
     assert leave.ret == -ENOMEM
-    assert traced.kernel.books().vmemmap_tails == 0
+    assert traced.kernel.accounts().vmemmap_tails == 0
 
 
 @pytest.mark.parametrize(("generation", "restored"), [("6.2", 0), ("6.7", 1)])

@@ -18,19 +18,19 @@ def test_the_seed_has_base_pages_and_splits_nothing() -> None:
     traced = Traced("v17-enabled")
     # 1 GB of memory has 16 MB of struct pages: 8 tables of 512, and a pmd, pud and p4d... which
     # is folded into the pgd. The pgd itself is part of the kernel image.
-    assert traced.kernel.books().page_tables == 8 + 1 + 1
+    assert traced.kernel.accounts().page_tables == 8 + 1 + 1
     traced.run("grow 2MB 137")
-    assert traced.kernel.books().page_tables == 10
+    assert traced.kernel.accounts().page_tables == 10
 
 
 @pytest.mark.parametrize("generation", SPLITTING)
 def test_one_table_per_128_mb(generation: str) -> None:
     traced = Traced(generation)
-    assert traced.kernel.books().page_tables == 2
+    assert traced.kernel.accounts().page_tables == 2
     tables = []
     for pages in (1, 1, 62, 64, 64):
         traced.run(f"grow 2MB {pages}")
-        tables.append(traced.kernel.books().page_tables - 2)
+        tables.append(traced.kernel.accounts().page_tables - 2)
     sections = {page.pfn // 32768 for page in traced.pages()}
     assert tables[-1] == len(sections)
     assert tables[0] == tables[1] == 1
@@ -40,11 +40,11 @@ def test_one_table_per_128_mb(generation: str) -> None:
 @pytest.mark.parametrize("generation", SPLITTING)
 def test_a_1gb_page_splits_eight(generation: str) -> None:
     traced = big(generation)
-    before = traced.kernel.books().page_tables
+    before = traced.kernel.accounts().page_tables
     traced.run("grow 1GB 1")
-    assert traced.kernel.books().page_tables == before + 8
+    assert traced.kernel.accounts().page_tables == before + 8
     traced.run("shrink 1GB 1", "grow 1GB 1")
-    assert traced.kernel.books().page_tables == before + 8
+    assert traced.kernel.accounts().page_tables == before + 8
 
 
 @pytest.mark.parametrize("generation", ["5.14", "5.18", "6.0"])
@@ -81,7 +81,7 @@ def test_half_way_without_memory_all_is_rolled_back(generation: str) -> None:
     # A copied head stays where it is; its old frame, or another, went back instead.
     kept = {m.pfn for m in now} & {m.pfn for m in before}
     assert len(kept) == 4096 - heads
-    assert traced.kernel.books().memmap == untouched.kernel.books().memmap
+    assert traced.kernel.accounts().memmap == untouched.kernel.accounts().memmap
 
 
 @pytest.mark.parametrize(("generation", "tails"), [("6.7", 0), ("7.1", 1)])
@@ -90,7 +90,7 @@ def test_half_way_without_memory_a_copied_head_stays(generation: str, tails: int
     traced = Traced(generation, sizes=(1 * GIB,), memory=4 * GIB, hvo=False)
     traced.run("grow 1GB 1", "hvo on")
     (page,) = traced.pages(1 * GIB)
-    before, memmap = traced.vmemmap(page, 4096), traced.kernel.books().memmap
+    before, memmap = traced.vmemmap(page, 4096), traced.kernel.accounts().memmap
     traced.kernel.hold_memory(0, leave=tails + 1 + 3)
     machine = traced.kernel.machine
     hugetlb_vmemmap_optimize_folio(machine, machine.hstates[0], page)
@@ -102,7 +102,7 @@ def test_half_way_without_memory_a_copied_head_stays(generation: str, tails: int
     assert len({mapping.pfn for mapping in after}) == 4096
     assert len({m.pfn for m in after} & {m.pfn for m in before}) == 4095
     assert after[0].pfn not in {mapping.pfn for mapping in before}
-    assert traced.kernel.books().memmap == memmap
+    assert traced.kernel.accounts().memmap == memmap
     traced.kernel.check_conservation()
 
 

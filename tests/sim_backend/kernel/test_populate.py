@@ -62,6 +62,6 @@ def test_a_table_has_as_many_entries_as_fit() -> None:
 
 def test_a_terabyte_boots() -> None:
     traced = Traced("v17-enabled", memory=1024 * GIB)
-    assert traced.kernel.books().memmap == 1024 * GIB // 4096 * 64 // 4096
+    assert traced.kernel.accounts().memmap == 1024 * GIB // 4096 * 64 // 4096
     traced.kernel.operate(parse_operation("grow 2MB 1"))
     assert traced.total("frames_freed") == 6

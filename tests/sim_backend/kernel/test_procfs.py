@@ -53,10 +53,10 @@ def compare(kernel: SimKernel, files: MachineFiles) -> None:
     counted = kernel.memmap_pages() if kernel.generation.memmap_counters else {}
     assert state.memmap_pages() == counted
     assert known(state.saved_bytes(counted)) == (kernel.saved_bytes(counted) if counted else None)
-    books, memory = kernel.books(), meminfo(files.host)
-    assert memory["MemTotal"] == books.mem_total * 4
-    assert memory["MemFree"] == books.free * 4
-    assert memory["Hugetlb"] == books.hugetlb * 4
+    accounts, memory = kernel.accounts(), meminfo(files.host)
+    assert memory["MemTotal"] == accounts.mem_total * 4
+    assert memory["MemFree"] == accounts.free * 4
+    assert memory["Hugetlb"] == accounts.hugetlb * 4
     pools = {pool.state: 0 for pool in kernel.pools().by_node}
     for pool in kernel.pools().by_node:
         if pool.size == 2 * MIB:
@@ -135,7 +135,7 @@ def test_arm64_with_64k_pages(tmp_path: Path) -> None:
     assert pools_of(state) == pools_of(kernel)
     counted = kernel.memmap_pages()
     assert state.saved_bytes(counted) == kernel.saved_bytes(counted) == 5 * 7 * 64 * KIB
-    assert meminfo(host)["MemTotal"] == kernel.books().mem_total * 64
+    assert meminfo(host)["MemTotal"] == kernel.accounts().mem_total * 64
     assert meminfo(host)["Hugepagesize"] == 512 * 1024
     assert (tmp_path / "sys/devices/system/memory/block_size_bytes").read_text() == "20000000\n"
 

@@ -81,7 +81,7 @@ def test_every_frame_is_somewhere(workload: Workload) -> None:
     generation, seed, todo = workload
     kernel = machine(generation, seed)
     kernel.attach(lambda event: None, lambda run: None)
-    at_boot = kernel.books()
+    at_boot = kernel.accounts()
     for step in todo:
         attempt(step, kernel)
         kernel.check_conservation()
@@ -91,10 +91,10 @@ def test_every_frame_is_somewhere(workload: Workload) -> None:
             kernel.give(h.size, len(h.hugepage_activelist))
         empty(kernel, h.size)
     kernel.check_conservation()
-    books = kernel.books()
-    assert books.hugetlb == 0
+    accounts = kernel.accounts()
+    assert accounts.hugetlb == 0
     lost = len(kernel.machine.lost_frames) + len(kernel.machine.lost_heads)
-    assert books.memmap == at_boot.memmap + lost
+    assert accounts.memmap == at_boot.memmap + lost
     assert not lost or GENERATIONS[generation].head is HeadFrame.REQUIRED_SHARED
 
 

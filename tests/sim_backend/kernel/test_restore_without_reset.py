@@ -20,9 +20,9 @@ HYBRIDS = [n for n, g in GENERATIONS.items() if g.head is HeadFrame.REQUIRED_SHA
 def test_with_init_on_alloc_all_64_pages_are_gone(generation: str) -> None:
     """6.12.117, init_on_alloc=1: 64 x 2 MB grown and shrunk to 0 leave MemFree 128 MB short."""
     traced = Traced(generation, init_on_alloc=True)
-    before = traced.kernel.books()
+    before = traced.kernel.accounts()
     traced.run("grow 2MB 64", "shrink 2MB 64")
-    after = traced.kernel.books()
+    after = traced.kernel.accounts()
     tables = after.page_tables - before.page_tables
     assert before.free - after.free == 64 * 512 + tables
     assert (after.lost, after.hugetlb) == (64 * 512, 0)
@@ -41,13 +41,13 @@ def test_what_is_not_checked_or_not_marked_is_freed(generation: str, how: str) -
         init_on_alloc=how != "init_on_alloc off",
     )
     traced.run(f"grow {size} 1", f"shrink {size} 1")
-    assert traced.kernel.books().lost == 0
+    assert traced.kernel.accounts().lost == 0
 
 
 @pytest.mark.parametrize("generation", [n for n in GENERATIONS if n not in HYBRIDS])
 def test_other_kernels_lose_nothing(generation: str) -> None:
     traced = Traced(generation, init_on_alloc=True).run("grow 2MB 64", "shrink 2MB 64")
-    assert traced.kernel.books().lost == 0
+    assert traced.kernel.accounts().lost == 0
 
 
 @pytest.mark.parametrize("generation", HYBRIDS)
@@ -57,7 +57,7 @@ def test_tails_share_the_frame_of_the_head(generation: str) -> None:
     head, *tails = traced.vmemmap(page)
     assert {tail.pfn for tail in tails} == {head.pfn}
     assert [head.writable, *(tail.writable for tail in tails)] == [True, *[False] * 7]
-    assert traced.kernel.books().vmemmap_tails == 0
+    assert traced.kernel.accounts().vmemmap_tails == 0
 
 
 @pytest.mark.parametrize("generation", HYBRIDS)
@@ -86,15 +86,15 @@ def test_parts_that_were_never_optimised_are_restored_and_their_frames_lost(
     generation: str,
 ) -> None:
     traced = big(generation).run("grow 1GB 1", "demote 1GB 1")
-    books = traced.kernel.books()
+    accounts = traced.kernel.accounts()
     traced.events.clear()
     traced.run("shrink 2MB 512")
     assert traced.total("hugepages_restored") == 512
     assert traced.total("ptes_restored") == 512 * 7
-    after = traced.kernel.books()
-    assert after.memmap - books.memmap == 512 * 7
+    after = traced.kernel.accounts()
+    assert after.memmap - accounts.memmap == 512 * 7
     assert len(traced.kernel.machine.lost_frames) == 511 * 7
-    assert after.free - books.free == 512 * 512 - 512 * 7
+    assert after.free - accounts.free == 512 * 512 - 512 * 7
 
 
 @pytest.mark.parametrize("generation", HYBRIDS)

@@ -67,7 +67,7 @@ class Recorded:
         return (
             bytes(self.records),
             self.kernel.now_ns,
-            self.kernel.books(),
+            self.kernel.accounts(),
             [machine.init_mm.translate(start + i * step) for i in range(pages)],
             [node.buddy.runs() for node in machine.memory.nodes],
             [struct_page(machine, pfn) for run in machine.init_mm.mapped_runs() for pfn in run],

@@ -47,9 +47,9 @@ def test_from_68_on_the_walk_refuses_them(generation: str) -> None:
 def test_a_refusal_splits_nothing_and_keeps_no_frame(generation: str) -> None:
     traced = machine(generation)
     traced.kernel.hold_memory(0, leave=0)
-    before = traced.kernel.books()
+    before = traced.kernel.accounts()
     traced.run("grow 2MB 3")
-    after = traced.kernel.books()
+    after = traced.kernel.accounts()
     assert after.page_tables == before.page_tables
     assert after.memmap == before.memmap
     assert before.free - after.free == 3 * 512 + after.vmemmap_tails
@@ -61,4 +61,4 @@ def test_pages_of_such_memory_leave_the_pool_without_a_restore_of_ptes(generatio
     traced.kernel.hold_memory(0, leave=0)
     traced.run("grow 2MB 3", "shrink 2MB 3")
     assert traced.total("ptes_restored") == 0
-    assert traced.kernel.books().hugetlb == 0
+    assert traced.kernel.accounts().hugetlb == 0

@@ -20,7 +20,7 @@ def test_a_task_comes_and_goes(generation: str) -> None:
     assert traced.total("hugepages_optimized") == traced.total("hugepages_restored") == 5
     assert tasks(traced.of(Kind.OPTIMIZE_ENTER, Kind.REMAP_PTE)) == {b"hugetlb-user"}
     assert tasks(traced.of(Kind.RESTORE_ENTER, Kind.RESTORE_PTE)) == {b"kworker/0:1"}
-    assert traced.kernel.books().hugetlb == 0
+    assert traced.kernel.accounts().hugetlb == 0
 
 
 @pytest.mark.parametrize("generation", ALL)

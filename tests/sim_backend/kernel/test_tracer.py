@@ -83,5 +83,5 @@ def test_without_a_tracer_the_kernel_does_the_same() -> None:
     for kernel in (silent.kernel, traced.kernel):
         kernel.operate(parse_operation("grow 2MB 23"))
     assert silent.events == []
-    assert silent.kernel.books() == traced.kernel.books()
+    assert silent.kernel.accounts() == traced.kernel.accounts()
     assert silent.kernel.now_ns == traced.kernel.now_ns

@@ -37,11 +37,11 @@ class Case:
 )
 def test_operations(case: Case) -> None:
     traced = Traced(sizes=(2 * MIB, 32 * MIB)).run(*case.before)
-    events, books = list(traced.events), traced.kernel.books()
+    events, accounts = list(traced.events), traced.kernel.accounts()
     with pytest.raises(OperationError, match=case.message) as failure:
         traced.kernel.operate(case.operation)
     assert failure.value.done == 0
-    assert (traced.events, traced.kernel.books()) == (events, books)
+    assert (traced.events, traced.kernel.accounts()) == (events, accounts)
 
 
 def test_how_much_was_done() -> None:
