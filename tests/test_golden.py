@@ -21,8 +21,8 @@ from sim_backend.backend import SimBackend
 from sim_backend.kernel.sim_kernel import SimKernel
 from tests import golden
 from tests.golden import TRACES, Golden, Setup
+from tests.kernel.expected import EXPECTED
 from tests.kernel.recordings import RECORDED
-from tests.kernel.test_counts import EXPECTED
 
 OPERATIONS = (
     *("hvo off", "grow 2MB 5", "shrink 2MB 5", "hvo on", "grow 2MB 23", "grow 1GB 1"),

@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from tests.guests import legs, tools
-from tests.kernel.test_counts import EXPECTED, WAYS
+from tests.kernel.expected import EXPECTED, WAYS
 from tests.kernel.test_modes import DONE, counters_of, net_frames, observe
 from tests.kernel.workload import meminfo_kib
 

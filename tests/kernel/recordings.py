@@ -18,8 +18,9 @@ from tests.guests import legs, tools
 from tests.guests.kernels import Kernel
 from tests.guests.precompiled import with_programs
 from tests.guests.qemu import run_in_guest
+from tests.kernel.expected import EXPECTED
 from tests.kernel.recorded import CPU, OPERATIONS, RECORDING
-from tests.kernel.test_counts import EXPECTED, MEMORY_MIB
+from tests.kernel.test_counts import MEMORY_MIB
 
 GUEST_TIMEOUT_S = 1500
 

@@ -13,7 +13,8 @@ from tests.guests.kernels import Kernels
 from tests.guests.legs import under_test
 from tests.guests.qemu import run_in_guest
 from tests.kernel.census import SURPLUS
-from tests.kernel.test_counts import EXPECTED, MEMORY_MIB
+from tests.kernel.expected import EXPECTED
+from tests.kernel.test_counts import MEMORY_MIB
 
 pytestmark = pytest.mark.kernel
 

@@ -15,8 +15,9 @@ from tests.guests.legs import under_test
 from tests.guests.precompiled import with_programs
 from tests.guests.qemu import run_in_guest
 from tests.kernel.crowd import PAGES, ROUNDS, TASKS
+from tests.kernel.expected import EXPECTED, Expected
 from tests.kernel.modes import WAYS
-from tests.kernel.test_counts import EXPECTED, MEMORY_MIB, Expected
+from tests.kernel.test_counts import MEMORY_MIB
 
 pytestmark = pytest.mark.kernel
 

@@ -11,7 +11,7 @@ import pytest
 from tests.guests.kernels import Kernel
 from tests.guests.legs import under_test
 from tests.guests.qemu import Guest, GuestError, GuestTimeoutError
-from tests.kernel.test_counts import EXPECTED
+from tests.kernel.expected import EXPECTED
 
 pytestmark = pytest.mark.kernel
 

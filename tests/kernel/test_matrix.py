@@ -4,8 +4,8 @@
 import pytest
 
 from tests.guests.legs import LEGS
+from tests.kernel.expected import EXPECTED
 from tests.kernel.matrix import PAGE, page_with
-from tests.kernel.test_counts import EXPECTED
 
 
 def rows(page: str) -> list[str]:

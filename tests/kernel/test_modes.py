@@ -19,8 +19,9 @@ from tests.guests.kernels import Kernel, Kernels
 from tests.guests.legs import under_test, whole
 from tests.guests.precompiled import with_programs
 from tests.guests.qemu import run_in_guest
+from tests.kernel.expected import EXPECTED, WAYS, Expected
 from tests.kernel.modes import COUNTS, OPERATIONS
-from tests.kernel.test_counts import EXPECTED, MEMORY_MIB, WAYS, Expected
+from tests.kernel.test_counts import MEMORY_MIB
 
 pytestmark = pytest.mark.kernel
 

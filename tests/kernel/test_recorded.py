@@ -18,9 +18,9 @@ from probes.recording.trace_file import TraceReader
 from tests import golden
 from tests.guests.kernels import Kernels
 from tests.guests.legs import whole
+from tests.kernel.expected import EXPECTED
 from tests.kernel.predictions import new_tables
 from tests.kernel.recordings import RECORDED, Recorded, record, store
-from tests.kernel.test_counts import EXPECTED
 
 pytestmark = pytest.mark.kernel
 

@@ -19,8 +19,8 @@ from tests.guests.kernels import Kernels
 from tests.guests.legs import under_test
 from tests.guests.precompiled import with_programs
 from tests.guests.qemu import run_in_guest
+from tests.kernel.expected import EXPECTED
 from tests.kernel.short import NODE, PAGES
-from tests.kernel.test_counts import EXPECTED
 
 pytestmark = pytest.mark.kernel
 
