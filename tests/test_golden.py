@@ -70,11 +70,11 @@ def records(path: Path) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("leg", RECORDED)
-def test_the_simulator_does_what_real_kernels_did(leg: str) -> None:
-    trace = golden.load(TRACES / f"{leg}.hvot")
+@pytest.mark.parametrize("kernel_name", RECORDED)
+def test_the_simulator_does_what_real_kernels_did(kernel_name: str) -> None:
+    trace = golden.load(TRACES / f"{kernel_name}.hvot")
     assert trace.header.backend == "bcc"
-    assert trace.setup.generation == EXPECTED[leg].generation
+    assert trace.setup.generation == EXPECTED[kernel_name].generation
     assert len(trace.events) > 9_000  # v17 only grows
     assert golden.first_difference(trace) == ""
 

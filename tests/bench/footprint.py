@@ -15,11 +15,11 @@ from tests.bench import servers
 from tests.bench.figures import Figure, Ratio, Section, Table, figure, table
 from tests.bench.in_guest import ROOT, run_module
 from tests.bench.scrape import PLAIN, Client
-from tests.guests import legs, tools
+from tests.guests import kernel_matrix, tools
 from tests.guests.qemu import Host
 from tests.process import Taken, taken
 
-LEG = "debian-6.12"
+KERNEL = "debian-6.12"
 NODES = 2
 QUICK_SCRAPES, SCRAPES = (100, 300), (100, 1000, 10_000)
 LIVE_SCRAPES = (100, 1000, 2000)
@@ -78,7 +78,7 @@ def guest_notes(out: Path) -> Mapping[str, Any]:
     (out / "programs").mkdir()  # made here it is root's alone, as the daemon wants its cache
     words = (str(out), SYSTEM_PYTHON, *map(str, LIVE_SCRAPES))
     run_module(
-        legs.provide(LEG),
+        kernel_matrix.provide(KERNEL),
         out,
         "tests.bench.footprint_guest",
         *words,
@@ -106,7 +106,7 @@ def section(
     if notes:
         live = {int(n): Taken(*look) for n, look in notes["live"]["looks"].items()}
         plain = Taken(*notes["plain_bcc"]["look"])
-        tables += [_growth(f"live, on {LEG} in a guest", live)]
+        tables += [_growth(f"live, on {KERNEL} in a guest", live)]
         quoted = (_beside(live, plain),)
         ready += [
             ("live, probes compiled before", _seconds([notes["live"]["cached"]])),
@@ -185,7 +185,7 @@ def _seconds(values: Any) -> Figure:
 
 READY_NOTE = "In the guest everything is emulated: compare its rows with each other."
 ABOUT = (
-    f"`hvoscope serve` simulated on this machine and live on {LEG} in a guest, where a plain BCC"
+    f"`hvoscope serve` simulated on this machine and live on {KERNEL} in a guest, where a plain BCC"
     " tool (a kprobe on every PTE and a perf buffer) runs beside it; scrapes on one connection."
 )
 BOUNDS = (

@@ -19,11 +19,11 @@ from probes.geometry import GIB, MIB
 from tests.bench.figures import MORE, Figure, Ratio, Section, Table, figure, table
 from tests.bench.in_guest import run_module
 from tests.bench.kernel_cost_guest import BCC, BPFTRACE, COLUMNS, NONE, VERBS, Job
-from tests.guests import legs, tools
+from tests.guests import kernel_matrix, tools
 from tests.guests.kernels import Kernel
 from tests.guests.qemu import Host
 
-LEGS = ("debian-6.1", "debian-6.12")
+KERNELS = ("debian-6.1", "debian-6.12")
 FULL_FENTRY, RANGE_FENTRY = f"{FULL} {FENTRY}", f"{RANGE} {FENTRY}"
 OWN = tuple(f"{mode} {attach}" for attach in (FENTRY, KPROBE) for mode in (FULL, RANGE))
 STREAMED = tuple(f"{way} stream" for way in OWN if way != RANGE_FENTRY)
@@ -47,10 +47,10 @@ _HEADINGS = [f"{verb}{by}" for by in ("", ", no reader", ", caller's CPU") for v
 
 def measure(quick: bool) -> Section:
     """One kernel and the cheap ways, or everything."""
-    job, names = (QUICK, LEGS[:1]) if quick else (THOROUGH, LEGS)
+    job, names = (QUICK, KERNELS[:1]) if quick else (THOROUGH, KERNELS)
     Host.find()
     tools.require_all(("bcc",) if quick else ("bcc", "bpftrace"))
-    kernels = {name: legs.provide(name) for name in names}
+    kernels = {name: kernel_matrix.provide(name) for name in names}
     with (
         tempfile.TemporaryDirectory(prefix="hvo-bench-") as folder,
         ThreadPoolExecutor(len(names)) as pool,
@@ -108,9 +108,9 @@ def _baseline(notes: Notes, way: str, size: int, pages: int, what: str) -> Figur
 def section(noted: Mapping[str, Notes]) -> Section:
     """The results of all kernels."""
     ratios: dict[str, Ratio] = {}
-    for leg, notes in noted.items():
-        ratios |= _ratios(leg, notes)
-    tables = [one for leg, notes in noted.items() for one in _tables(leg, notes)]
+    for kernel_name, notes in noted.items():
+        ratios |= _ratios(kernel_name, notes)
+    tables = [one for kernel_name, notes in noted.items() for one in _tables(kernel_name, notes)]
     return Section(
         title="Cost to the kernel",
         about=(
@@ -144,16 +144,16 @@ BOUNDS = (
 )
 
 
-def _tables(leg: str, notes: Notes) -> Iterator[Table]:
+def _tables(kernel_name: str, notes: Notes) -> Iterator[Table]:
     yield table(
-        f"{leg}: {PAGES} pages of 2 MB, time with the probes over time without",
+        f"{kernel_name}: {PAGES} pages of 2 MB, time with the probes over time without",
         ("probes", *_HEADINGS, "records"),
         ((way, *_row(notes, way, 2 * MIB, PAGES), _records(notes[way]["said"])) for way in notes),
         _baselines(notes, PAGES),
     )
     if any(f"{GIB} 1" in one["during"] for one in notes.values()):
         yield table(
-            f"{leg}: a page of 1 GB, time with the probes over time without",
+            f"{kernel_name}: a page of 1 GB, time with the probes over time without",
             ("probes", *_HEADINGS),
             ((way, *_row(notes, way, GIB, 1)) for way in notes),
             "The last of a node that is full of such pages: elsewhere the kernel first has to find"
@@ -161,7 +161,8 @@ def _tables(leg: str, notes: Notes) -> Iterator[Table]:
         )
     if f"{2 * MIB} {GROWTH[0]}" in notes[FULL_FENTRY]["during"]:
         yield table(
-            f"{leg}: growth, instructions of the caller that the probes add for each page of 2 MB",
+            f"{kernel_name}: growth, instructions of the caller that the probes add for each page "
+            "of 2 MB",
             ("probes", *(f"{verb} {n}" for verb in ("grow", "shrink") for n in GROWTH)),
             (
                 (way, *(_added(notes, way, n, f"{verb}_cpu") for verb in VERBS for n in GROWTH))
@@ -206,12 +207,12 @@ def worse(notes: Notes, way: str, clock: str = "wall") -> float:
     return max(slowdown(notes, way, 2 * MIB, PAGES, f"{verb}_{clock}").median for verb in VERBS)
 
 
-def _ratios(leg: str, notes: Notes) -> Iterator[tuple[str, Ratio]]:
-    kernel = leg.removeprefix("debian-").replace(".", "_")
+def _ratios(kernel_name: str, notes: Notes) -> Iterator[tuple[str, Ratio]]:
+    kernel = kernel_name.removeprefix("debian-").replace(".", "_")
     for way in notes:
         if way == NONE or way in STREAMED:
             continue
-        about = f"{leg}: `{way}` over no probes, the worse of grow and shrink"
+        about = f"{kernel_name}: `{way}` over no probes, the worse of grow and shrink"
         yield (
             f"kernel_cost.{_key(way)}_2mb_{kernel}",
             Ratio(worse(notes, way), goal=GOALS.get(way), about=about),
@@ -223,7 +224,7 @@ def _ratios(leg: str, notes: Notes) -> Iterator[tuple[str, Ratio]]:
                 Ratio(
                     beside(notes, way, PEERS[0]),
                     goal=1.0,
-                    about=f"{leg}: `{way}` over `{PEERS[0]}`, the worse of grow and shrink",
+                    about=f"{kernel_name}: `{way}` over `{PEERS[0]}`, the worse of grow and shrink",
                 ),
             )
     for way in STREAMED:
@@ -233,13 +234,13 @@ def _ratios(leg: str, notes: Notes) -> Iterator[tuple[str, Ratio]]:
                 Ratio(
                     worse(notes, way, "alone"),
                     goal=STREAM_GOAL if way == SHIPPED_STREAM else None,
-                    about=f"{leg}: `{way}` over no probes, its reader on a CPU of its own",
+                    about=f"{kernel_name}: `{way}` over no probes, its reader on a CPU of its own",
                 ),
             )
     if SHIPPED_STREAM in notes:
         yield (
             f"kernel_cost.stream_received_{kernel}",
-            Ratio(received(notes), MORE, 1.0, f"{leg}: records received over records sent"),
+            Ratio(received(notes), MORE, 1.0, f"{kernel_name}: records received over records sent"),
         )
 
 
@@ -265,14 +266,17 @@ def _key(way: str) -> str:
 
 def _quoted(noted: Mapping[str, Notes]) -> Iterator[Table]:
     ways = [FULL_FENTRY, RANGE_FENTRY, f"{FULL} {KPROBE}", f"{RANGE} {KPROBE}", *PEERS]
-    asked = [(verb, leg) for leg in noted for verb in VERBS]
+    asked = [(verb, kernel_name) for kernel_name in noted for verb in VERBS]
     yield table(
         f"Time to {' or '.join(VERBS)} a pool by {PAGES} pages of 2 MB, without probes = 1",
-        ("probes", *(f"{verb}, {leg}" for verb, leg in asked)),
+        ("probes", *(f"{verb}, {kernel_name}" for verb, kernel_name in asked)),
         (
             (
                 way,
-                *(slowdown(noted[leg], way, 2 * MIB, PAGES, f"{verb}_wall") for verb, leg in asked),
+                *(
+                    slowdown(noted[kernel_name], way, 2 * MIB, PAGES, f"{verb}_wall")
+                    for verb, kernel_name in asked
+                ),
             )
             for way in ways
             if all(way in notes for notes in noted.values())

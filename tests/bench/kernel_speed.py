@@ -12,10 +12,10 @@ from probes.geometry import GIB, MIB
 from tests.bench.figures import InexactError, Section, Table, table
 from tests.bench.in_guest import run_module
 from tests.bench.kernel_speed_guest import BARE_NODES, CPUS, NODES
-from tests.guests import legs, tools
+from tests.guests import kernel_matrix, tools
 from tests.guests.qemu import Host
 
-LEG = "debian-6.12"
+KERNEL = "debian-6.12"
 """The oldest here that accounts its memmap itself (6.11)."""
 ROUNDS = (1, 10, 100)
 MEMORY_MIB, TIMEOUT_S = 16 * 1024, 600
@@ -31,7 +31,7 @@ def measure(quick: bool) -> Section:
     with tempfile.TemporaryDirectory(prefix="hvo-bench-") as folder:
         out = Path(folder)
         run_module(
-            legs.provide(LEG),
+            kernel_matrix.provide(KERNEL),
             out,
             "tests.bench.kernel_speed_guest",
             folder,
@@ -130,7 +130,7 @@ def _same(what: str, found: object, expected: object) -> None:
 
 
 ABOUT = (
-    f"On {LEG}, four processes on CPUs of their own grow and shrink two pools of 2 MB and two of"
+    f"On {KERNEL}, four processes on CPUs of their own grow and shrink two pools of 2 MB and two of"
     " 1 GB pages, each on a node of its own, as fast as they can, while all four ways to count and"
     " two event streams are attached at once. The command fails unless every way counts the same,"
     " as many pages as the pools say, as many frames as nr_memmap_* fell by, and a record for every"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tests.guests --leg patched -- uname -a`: one command in one guest."""
+"""`python -m tests.guests --kernel patched -- uname -a`: one command in one guest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.guests import busybox, legs
+from tests.guests import busybox, kernel_matrix
 from tests.guests.cache import Cache
 from tests.guests.progress import CommandError, UnavailableError, say
 from tests.guests.qemu import GuestError, Host, run_in_guest
@@ -18,10 +18,10 @@ def main() -> int:
     """Parse the command line and do as it says; the exit code is that of the guest's command."""
     args = _parser().parse_args()
     if args.list:
-        for name, leg in legs.LEGS.items():
-            sys.stdout.write(f"{name:12} {leg.about}\n")
+        for name, entry in kernel_matrix.KERNELS.items():
+            sys.stdout.write(f"{name:12} {entry.about}\n")
         return 0
-    names = args.leg or list(legs.LEGS)
+    names = args.kernel or list(kernel_matrix.KERNELS)
     try:
         return _fetch(names) if args.fetch else _run(names, args)
     except (CommandError, GuestError, UnavailableError) as error:
@@ -31,8 +31,10 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.guests", description=__doc__)
-    parser.add_argument("--leg", action="append", choices=list(legs.LEGS), help="may be repeated")
-    parser.add_argument("--list", action="store_true", help="show the legs")
+    parser.add_argument(
+        "--kernel", action="append", choices=list(kernel_matrix.KERNELS), help="may be repeated"
+    )
+    parser.add_argument("--list", action="store_true", help="show the test kernels")
     parser.add_argument("--fetch", action="store_true", help="only fill the cache")
     parser.add_argument("--out", type=Path, help="where results go (default: a new directory)")
     parser.add_argument("--append", default="", help="further boot parameters")
@@ -46,18 +48,18 @@ def _parser() -> argparse.ArgumentParser:
 def _fetch(names: list[str]) -> int:
     busybox.provide(Cache())
     for name in names:
-        kernel = legs.provide(name)
+        kernel = kernel_matrix.provide(name)
         say(f"{name}: {kernel.release} is in {kernel.vmlinuz}")
     return 0
 
 
 def _run(names: list[str], args: argparse.Namespace) -> int:
     if not args.command or len(names) != 1:
-        raise UnavailableError("give one --leg and a command after --")
+        raise UnavailableError("give one --kernel and a command after --")
     Host.find()  # before minutes of building for a guest that cannot be
     out = args.out or Path(tempfile.mkdtemp(prefix="hvo-out-"))
     done = run_in_guest(
-        legs.provide(names[0]),
+        kernel_matrix.provide(names[0]),
         args.command,
         out=out,
         append=args.append,

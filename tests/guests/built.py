@@ -82,7 +82,7 @@ class Recipe:
 
 
 def requested_config(name: str) -> str:
-    """The options of a leg: patched.config, and over it what `<name>.config` says otherwise."""
+    """Options of a test kernel: patched.config, and over it those of `<name>.config`."""
     own = _CONFIG.with_name(f"{name}.config")
     base = _CONFIG.read_text()
     if own == _CONFIG or not own.exists():

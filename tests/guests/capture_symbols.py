@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.guests import legs
+from tests.guests import kernel_matrix
 from tests.guests.apt import Apt, Suite
 from tests.guests.built import Recipe
 from tests.guests.cache import Cache
 from tests.guests.compiled import LTO_CONFIG, Build
 from tests.guests.debian import Image
+from tests.guests.kernel_matrix import BOOKWORM, SID, TRIXIE, TRIXIE_BACKPORTS
 from tests.guests.kernels import Kernel
-from tests.guests.legs import BOOKWORM, SID, TRIXIE, TRIXIE_BACKPORTS
 from tests.guests.progress import CommandError
 from tests.guests.qemu import run_in_guest
 
@@ -54,14 +54,14 @@ Capture = Callable[[Path], Captured]
 """Makes a table; may keep what it downloads and builds in the directory."""
 
 
-def leg(name: str, shell: str = _PLAIN) -> Capture:
-    """What /proc/kallsyms says in a guest of a leg."""
+def booted(name: str, shell: str = _PLAIN) -> Capture:
+    """What /proc/kallsyms says in a guest of a test kernel."""
 
     def capture(_: Path) -> Captured:
-        source = legs.LEGS[name].source
+        source = kernel_matrix.KERNELS[name].source
         assert isinstance(source, Image | Recipe)
-        origin = f"leg {name}, {_origin(source.suite, source.package)}"
-        return _boot(legs.provide(name), origin, shell)
+        origin = f"test kernel {name}, {_origin(source.suite, source.package)}"
+        return _boot(kernel_matrix.provide(name), origin, shell)
 
     return capture
 
@@ -71,7 +71,7 @@ def image(suite: Suite, flavour: str) -> Capture:
 
     def capture(work: Path) -> Captured:
         own = Image(suite, flavour=flavour)
-        kernel = own.provide(f"{suite.name}-{flavour}", Cache(work), legs.NO_ZEROING)
+        kernel = own.provide(f"{suite.name}-{flavour}", Cache(work), kernel_matrix.NO_ZEROING)
         return _boot(kernel, _origin(suite, own.package), _PLAIN)
 
     return capture
@@ -117,17 +117,17 @@ def trimmed(lines: Iterable[str]) -> list[str]:
 _BOOKWORM_BACKPORTS = Suite("bookworm-backports", security=False)
 
 CAPTURES: dict[str, Capture] = {
-    "patched": leg("patched"),
-    "patched-slob": leg("patched-slob"),
-    "debian-5.10": leg("debian-5.10"),
-    "debian-6.1": leg("debian-6.1"),
-    "debian-6.1-hidden": leg("debian-6.1", _HIDDEN),
-    "debian-6.1-traced": leg("debian-6.1", _TRACED),
+    "patched": booted("patched"),
+    "patched-slob": booted("patched-slob"),
+    "debian-5.10": booted("debian-5.10"),
+    "debian-6.1": booted("debian-6.1"),
+    "debian-6.1-hidden": booted("debian-6.1", _HIDDEN),
+    "debian-6.1-traced": booted("debian-6.1", _TRACED),
     "debian-6.1-rt": image(BOOKWORM, "rt-amd64"),
-    "debian-6.12": leg("debian-6.12"),
+    "debian-6.12": booted("debian-6.12"),
     "debian-6.12-backport": image(_BOOKWORM_BACKPORTS, "amd64"),
     "debian-6.12-rt": image(TRIXIE, "rt-amd64"),
-    "debian-7.2": leg("debian-sid"),
+    "debian-7.2": booted("debian-sid"),
     "debian-7.2-amd64": image(SID, "amd64"),
     "debian-7.3": image(TRIXIE_BACKPORTS, "cloud-amd64"),
     "debian-7.3-rt": image(TRIXIE_BACKPORTS, "rt-amd64"),

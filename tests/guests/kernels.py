@@ -13,7 +13,7 @@ class Kernel:
     """A kernel image, and the files of its that a guest must see at their usual paths."""
 
     name: str
-    """The leg's name: `debian-6.1`, `patched`."""
+    """The test kernel's name: `debian-6.1`, `patched`."""
     release: str
     """What `uname -r` says in the guest."""
     vmlinuz: Path
@@ -22,8 +22,8 @@ class Kernel:
     links: tuple[tuple[str, Path], ...]
     """(path in the guest, directory on the host): headers where BCC looks for them."""
     append: str = ""
-    """Boot parameters that belong to the leg."""
+    """Boot parameters that belong to the test kernel."""
 
 
 Kernels = Callable[[str], Kernel]
-"""Gives the kernel of a leg; see the fixture of this name."""
+"""Gives a test kernel by its name; see the fixture of this name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.guests import legs, tools
+from tests.guests import kernel_matrix, tools
 from tests.guests.apt import Apt, dependencies, newest_version, pick_mirror
 from tests.guests.cache import Cache
 from tests.guests.debian import choose, packages
@@ -125,28 +125,34 @@ def test_without_root_the_missing_package_is_named(monkeypatch: pytest.MonkeyPat
         tools.require_all(("there", "gone"))
 
 
-def test_legs_under_test() -> None:
-    assert set(legs.under_test(environ={})) | set(legs.under_test(works=False, environ={})) == set(
-        legs.LEGS
-    )
-    assert legs.under_test(works=False, environ={}) == ["debian-5.10", "patched-slob"]
-    assert legs.under_test(environ={"HVOSCOPE_LEGS": "patched,debian-5.10"}) == ["patched"]
-    with pytest.raises(ValueError, match=r"unknown legs \['nothing'\]"):
-        legs.under_test(environ={"HVOSCOPE_LEGS": "patched,nothing"})
+def test_kernels_under_test() -> None:
+    assert set(kernel_matrix.under_test(environ={})) | set(
+        kernel_matrix.under_test(works=False, environ={})
+    ) == set(kernel_matrix.KERNELS)
+    assert kernel_matrix.under_test(works=False, environ={}) == ["debian-5.10", "patched-slob"]
+    assert kernel_matrix.under_test(environ={"HVOSCOPE_KERNELS": "patched,debian-5.10"}) == [
+        "patched"
+    ]
+    with pytest.raises(ValueError, match=r"unknown test kernels \['nothing'\]"):
+        kernel_matrix.under_test(environ={"HVOSCOPE_KERNELS": "patched,nothing"})
 
 
-def test_every_test_runs_on_the_main_legs_only() -> None:
-    assert legs.whole(environ={}) == [
+def test_every_test_runs_on_the_main_kernels_only() -> None:
+    assert kernel_matrix.whole(environ={}) == [
         *("v17", "patched", "debian-6.1", "debian-6.12", "debian-sid")
     ]
-    assert legs.whole(environ={"HVOSCOPE_LEGS": "patched-no-btf,v17,debian-5.10"}) == ["v17"]
-    some = {"HVOSCOPE_LEGS": "debian-6.1,v17,patched-no-btf", "HVOSCOPE_WHOLE": "v17,patched"}
-    assert legs.whole(environ=some) == ["v17"]
-    with pytest.raises(ValueError, match=r"HVOSCOPE_WHOLE names unknown legs \['nothing'\]"):
-        legs.whole(environ={"HVOSCOPE_WHOLE": "nothing"})
+    assert kernel_matrix.whole(environ={"HVOSCOPE_KERNELS": "patched-no-btf,v17,debian-5.10"}) == [
+        "v17"
+    ]
+    some = {"HVOSCOPE_KERNELS": "debian-6.1,v17,patched-no-btf", "HVOSCOPE_WHOLE": "v17,patched"}
+    assert kernel_matrix.whole(environ=some) == ["v17"]
+    with pytest.raises(
+        ValueError, match=r"HVOSCOPE_WHOLE names unknown test kernels \['nothing'\]"
+    ):
+        kernel_matrix.whole(environ={"HVOSCOPE_WHOLE": "nothing"})
 
 
-def test_a_leg_passes_its_boot_parameters_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_passes_its_boot_parameters_on(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
 
     class Made:
@@ -154,12 +160,14 @@ def test_a_leg_passes_its_boot_parameters_on(monkeypatch: pytest.MonkeyPatch) ->
             seen.extend(args)
             return args
 
-    leg = legs.Leg("about", Made(), "hugepages=4")  # type: ignore[arg-type]
-    monkeypatch.setitem(legs.LEGS, "mine", leg)
+    entry = kernel_matrix.MatrixKernel("about", Made(), "hugepages=4")  # type: ignore[arg-type]
+    monkeypatch.setitem(kernel_matrix.KERNELS, "mine", entry)
     cache = Cache.__new__(Cache)
-    legs.provide("mine", cache)
+    kernel_matrix.provide("mine", cache)
     assert seen == ["mine", cache, "hugepages=4"]
 
 
-def test_one_leg_boots_as_debian_does() -> None:
-    assert [name for name, leg in legs.LEGS.items() if not leg.append] == ["debian-6.12-stock"]
+def test_one_kernel_boots_as_debian_does() -> None:
+    assert [name for name, entry in kernel_matrix.KERNELS.items() if not entry.append] == [
+        "debian-6.12-stock"
+    ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of tests inside real kernels. A test that asks for `leg` runs once on each."""
+"""Fixtures of tests inside real kernels. A test that asks for `kernel_name` runs once on each."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from tests.guests import legs, tools
+from tests.guests import kernel_matrix, tools
 from tests.guests.kernels import Kernel, Kernels
 from tests.guests.progress import UnavailableError
 from tests.guests.qemu import Guest, GuestRun, Host, run_in_guest
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "leg" in metafunc.fixturenames:
+    if "kernel_name" in metafunc.fixturenames:
         # For the session, so that a fixture of any scope can build on it.
-        metafunc.parametrize("leg", legs.whole(), scope="session")
+        metafunc.parametrize("kernel_name", kernel_matrix.whole(), scope="session")
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def or_skip() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def kernels(pytestconfig: pytest.Config) -> Kernels:
-    """The kernel of a leg; says on the terminal what it downloads or builds."""
+    """A test kernel by its name; progress of a download or build goes to the terminal."""
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
     @functools.cache
@@ -46,16 +46,16 @@ def kernels(pytestconfig: pytest.Config) -> Kernels:
         with or_skip(), capture.global_and_fixture_disabled():
             Host.find()  # before minutes of building for a guest that cannot be
             tools.require("bcc")  # the guest uses the host's
-            return legs.provide(name)
+            return kernel_matrix.provide(name)
         raise AssertionError("or_skip never returns after an error")
 
     return get
 
 
 @pytest.fixture(scope="session")
-def kernel(leg: str, kernels: Kernels) -> Kernel:
-    """The kernel of the leg the test runs on."""
-    return kernels(leg)
+def kernel(kernel_name: str, kernels: Kernels) -> Kernel:
+    """The kernel that the test runs on."""
+    return kernels(kernel_name)
 
 
 @pytest.fixture
@@ -66,8 +66,8 @@ def guest(kernel: Kernel, tmp_path: Path) -> Guest:
 
 @pytest.fixture
 def any_guest(kernels: Kernels, tmp_path: Path) -> Guest:
-    """As `guest`, on the first leg only: for what does not depend on the kernel."""
-    return _guest(kernels(legs.under_test()[0]), tmp_path)
+    """As `guest`, on the first test kernel only: for what does not depend on the kernel."""
+    return _guest(kernels(kernel_matrix.under_test()[0]), tmp_path)
 
 
 def _guest(kernel: Kernel, directory: Path) -> Guest:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of docs/kernels.md: ``python -m tests.kernel.matrix [--notes FOLDER] [LEG ...]``.
+"""The table of docs/kernels.md: ``python -m tests.kernel.matrix [--notes FOLDER] [KERNEL ...]``.
 
-A row for each leg: what test_modes.py expects, what the probes counted in every mode and way to
-attach, and what the kernel accounts. Legs are booted, several at once where memory and CPUs allow,
-unless FOLDER has their notes (from ``HVOSCOPE_NOTES=FOLDER make test-kernel``). Rows of legs that
-are not named stay as they are.
+A row for each test kernel: what test_modes.py expects, what the probes counted in every mode and
+way to attach, and what the kernel accounts. Kernels are booted, several at once if memory and CPUs
+allow, unless FOLDER has their notes (from ``HVOSCOPE_NOTES=FOLDER make test-kernel``). Rows of
+kernels that are not named stay as they are.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from tests.guests import legs, tools
+from tests.guests import kernel_matrix, tools
 from tests.kernel.expected import EXPECTED, WAYS
 from tests.kernel.test_modes import DONE, counters_of, net_frames, observe
 from tests.kernel.workload import meminfo_kib
@@ -42,37 +42,37 @@ def guests_at_once() -> int:
     return max(1, min(free_mib // GUEST_MIB, (os.cpu_count() or 1) // 2))
 
 
-def notes_of(leg: str, folder: Path) -> dict[str, Any]:
-    """What the guest of a leg wrote, or writes now."""
-    kept = folder / leg / "modes.json"
+def notes_of(kernel_name: str, folder: Path) -> dict[str, Any]:
+    """What the guest of a test kernel wrote, or writes now."""
+    kept = folder / kernel_name / "modes.json"
     if kept.is_file():
         notes: dict[str, Any] = json.loads(kept.read_text())
         return notes
     tools.require("bcc")
-    return observe(leg, legs.provide(leg), folder / leg, cycles=0)
+    return observe(kernel_name, kernel_matrix.provide(kernel_name), folder / kernel_name, cycles=0)
 
 
-def row(leg: str, notes: dict[str, Any]) -> str:
+def row(kernel_name: str, notes: dict[str, Any]) -> str:
     """One kernel's line."""
     health = notes["count"]["health"]
     symbols = dict.fromkeys(
         symbol for way in health.values() for step, symbol, _ in way["probes"] if step != "batch"
     )
-    append = legs.LEGS[leg].append
+    append = kernel_matrix.KERNELS[kernel_name].append
     cells = [
-        leg,
+        kernel_name,
         notes["release"],
         f"`{append}`" if append else "none",
         ", ".join(f"`{symbol}`" for symbol in symbols),
         "all" if set(health) == set(WAYS) else ", ".join(health),
-        *(_counted(leg, notes, operation) for operation in SHOWN),
+        *(_counted(kernel_name, notes, operation) for operation in SHOWN),
         _oracle(notes),
         f"{notes['seconds']:.0f}",
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _counted(leg: str, notes: dict[str, Any], operation: str) -> str:
+def _counted(kernel_name: str, notes: dict[str, Any], operation: str) -> str:
     """PTEs and net frames of one operation, the same in every way or said to differ."""
     steps = notes["count"]["steps"]
     at = next(i for i, step in enumerate(steps) if step["op"] == operation)
@@ -80,7 +80,7 @@ def _counted(leg: str, notes: dict[str, Any], operation: str) -> str:
         (_change(steps, at, way, "ptes_remapped"), _net_change(steps, at, way))
         for way in steps[at]["counters"]
     }
-    should_be = counters_of(DONE[operation], EXPECTED[leg])
+    should_be = counters_of(DONE[operation], EXPECTED[kernel_name])
     ptes = sum(n for (family, _, _), n in should_be.items() if family == "ptes_remapped")
     expected = f"({ptes}, {net_frames(should_be)})"
     return f"{' or '.join(f'{p}, {n}' for p, n in sorted(seen))} {expected}"
@@ -115,7 +115,7 @@ def _oracle(notes: dict[str, Any]) -> str:
 
 
 def page_with(page: str, rows: Mapping[str, str]) -> str:
-    """The page with these rows, by leg, in the place of those it had; others stay.
+    """The page with these rows, by test kernel, in the place of those it had; others stay.
 
     Raises ``ValueError`` for a page without the table's markers.
     """
@@ -126,21 +126,24 @@ def page_with(page: str, rows: Mapping[str, str]) -> str:
     kept = {line.split(" | ")[0].removeprefix("| "): line for line in table.splitlines()}
     merged = {**kept, **rows}
     lines = [_HEADER, "|---" * (_HEADER.count("|") - 1) + "|"]
-    lines += [merged[leg] for leg in legs.LEGS if leg in merged]
+    lines += [merged[kernel_name] for kernel_name in kernel_matrix.KERNELS if kernel_name in merged]
     return "\n".join([f"{before}{_BEGIN}", *lines, f"{_END}\n{after}"])
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[LEG ...]")
+@click.argument("names", nargs=-1, metavar="[KERNEL ...]")
 @click.option("--notes", type=click.Path(path_type=Path), help="Folder of notes to read or write.")
 def main(names: tuple[str, ...], notes: Path | None) -> None:
-    """Write the table; every leg where HVO works unless some are named."""
-    chosen = names or tuple(legs.under_test())
+    """Write the table; every test kernel where HVO works unless some are named."""
+    chosen = names or tuple(kernel_matrix.under_test())
     with tempfile.TemporaryDirectory(prefix="hvo-matrix-") as scratch:
         folder = notes or Path(scratch)
         with ThreadPoolExecutor(guests_at_once()) as pool:
-            observed = list(pool.map(lambda leg: notes_of(leg, folder), chosen))
-    rows = {leg: row(leg, seen) for leg, seen in zip(chosen, observed, strict=True)}
+            observed = list(pool.map(lambda kernel_name: notes_of(kernel_name, folder), chosen))
+    rows = {
+        kernel_name: row(kernel_name, seen)
+        for kernel_name, seen in zip(chosen, observed, strict=True)
+    }
     PAGE.write_text(page_with(PAGE.read_text(), rows))
     click.echo(f"{PAGE}: {len(rows)} rows written")
 

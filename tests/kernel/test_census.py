@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.guests.kernel_matrix import under_test
 from tests.guests.kernels import Kernels
-from tests.guests.legs import under_test
 from tests.guests.qemu import run_in_guest
 from tests.kernel.census import SURPLUS
 from tests.kernel.expected import EXPECTED
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.kernel
 
 GUEST_TIMEOUT_S = 900
 BOOT = "hugetlb_free_vmemmap=on hugepages=37"
-LEGS = [leg for leg in under_test() if leg.startswith("debian")]
+KERNELS = [kernel_name for kernel_name in under_test() if kernel_name.startswith("debian")]
 """`patched` keeps two vmemmap pages, as Linux did to 5.17, without the member that says so then."""
 MISCOUNTED = ("debian-6.12", "debian-6.12-stock")
 """These take 511 parts of a demoted 1 GB page for optimized that are not."""
@@ -43,7 +43,7 @@ OPERATIONS = {
 class Seen:
     """One kernel's notes."""
 
-    leg: str
+    kernel_name: str
     steps: list[dict[str, Any]]
 
     def each(self) -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
@@ -53,14 +53,14 @@ class Seen:
             yield step["op"], step["kernel"], json.loads(step["stdout"])["pools"]
 
 
-@pytest.fixture(scope="module", params=LEGS)
+@pytest.fixture(scope="module", params=KERNELS)
 def seen(
     request: pytest.FixtureRequest, kernels: Kernels, tmp_path_factory: pytest.TempPathFactory
 ) -> Seen:
     """One boot of each kernel, with a pool from its command line."""
-    leg: str = request.param
-    out = tmp_path_factory.mktemp(leg)
-    kernel = kernels(leg)
+    kernel_name: str = request.param
+    out = tmp_path_factory.mktemp(kernel_name)
+    kernel = kernels(kernel_name)
     operations = [operation for operation in OPERATIONS if operation]
     run = run_in_guest(
         replace(kernel, append=f"{kernel.append} {BOOT}"),
@@ -70,7 +70,7 @@ def seen(
         timeout_s=GUEST_TIMEOUT_S,
     )
     assert run.exit_code == 0, run.stderr
-    return Seen(leg, json.loads((out / "census.json").read_text())["steps"])
+    return Seen(kernel_name, json.loads((out / "census.json").read_text())["steps"])
 
 
 def test_every_page_and_every_optimized_page_is_counted(seen: Seen) -> None:
@@ -101,7 +101,7 @@ def test_what_is_saved_is_what_the_kernel_accounts(seen: Seen) -> None:
     _, first, pools = steps[0]
     for operation, kernel, rows in steps[1:]:
         if kernel["memmap_pages"] is None or (
-            seen.leg in MISCOUNTED and operation.startswith("demote")
+            seen.kernel_name in MISCOUNTED and operation.startswith("demote")
         ):
             continue
         fall = first["memmap_pages"] - kernel["memmap_pages"]
@@ -109,4 +109,4 @@ def test_what_is_saved_is_what_the_kernel_accounts(seen: Seen) -> None:
         assert saved == fall * 4096, operation
         compared += 1
     # nr_memmap_* came with Linux 6.11, the new head page with 6.2.
-    assert (compared > 0) == bool(EXPECTED[seen.leg].head)
+    assert (compared > 0) == bool(EXPECTED[seen.kernel_name].head)

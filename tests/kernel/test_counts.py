@@ -19,8 +19,8 @@ from probes.geometry import GIB
 from probes.operations import parse_operation
 from sim_backend.kernel.sim_kernel import SimKernel
 from tests.exporter.golden import GOLDEN, OF_THE_EXPORTER, shape
+from tests.guests.kernel_matrix import whole
 from tests.guests.kernels import Kernels
-from tests.guests.legs import whole
 from tests.guests.precompiled import with_programs
 from tests.guests.qemu import run_in_guest
 from tests.kernel.expected import EXPECTED, Expected

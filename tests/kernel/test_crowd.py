@@ -10,8 +10,8 @@ import pytest
 
 from probes.backend import FULL
 from probes.bpf.handover import KPROBE
+from tests.guests.kernel_matrix import under_test
 from tests.guests.kernels import Kernels
-from tests.guests.legs import under_test
 from tests.guests.precompiled import with_programs
 from tests.guests.qemu import run_in_guest
 from tests.kernel.crowd import PAGES, ROUNDS, TASKS
@@ -27,11 +27,13 @@ HAPPENED = TASKS * PAGES * ROUNDS
 
 ALL = [f"{mode} {attach}" for mode, attach in WAYS]
 
-LEGS = ("debian-6.1", "debian-6.12-113", "debian-newest")
+KERNELS = ("debian-6.1", "debian-6.12-113", "debian-newest")
 """6.1 without accounting of its own; the 6.12 that waits for RCU in each call; and the newest."""
 
 
-@pytest.fixture(scope="module", params=[leg for leg in LEGS if leg in under_test()])
+@pytest.fixture(
+    scope="module", params=[kernel_name for kernel_name in KERNELS if kernel_name in under_test()]
+)
 def seen(
     request: pytest.FixtureRequest, kernels: Kernels, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, Any], Expected]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The harness itself, on every leg: what the live tests rely on is there."""
+"""The harness itself, on every test kernel: what the live tests rely on is there."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.guests.kernel_matrix import under_test
 from tests.guests.kernels import Kernel
-from tests.guests.legs import under_test
 from tests.guests.qemu import Guest, GuestError, GuestTimeoutError
 from tests.kernel.expected import EXPECTED
 
@@ -39,7 +39,9 @@ def _children() -> set[str]:
     return {pid for path in lists for pid in path.read_text().split()}
 
 
-def test_guest_is_as_promised(guest: Guest, kernel: Kernel, tmp_path: Path, leg: str) -> None:
+def test_guest_is_as_promised(
+    guest: Guest, kernel: Kernel, tmp_path: Path, kernel_name: str
+) -> None:
     out = tmp_path / "guest0"
     run = guest("sh", "-c", _FACTS, env={"GREETING": 'it\'s "me" $HOME', "RESULTS": str(out)})
     assert run.exit_code == 0, run.stderr
@@ -47,7 +49,7 @@ def test_guest_is_as_promised(guest: Guest, kernel: Kernel, tmp_path: Path, leg:
     assert facts == {
         "release": kernel.release,
         "nodes": "0-1",
-        "switch": "0" if EXPECTED[leg].restore else "",  # both came after v17
+        "switch": "0" if EXPECTED[kernel_name].restore else "",  # both came after v17
         "lo": "0x9",  # up, loopback
         "cwd": str(Path.cwd()),
         "greeting": 'it\'s "me" $HOME',
@@ -56,7 +58,7 @@ def test_guest_is_as_promised(guest: Guest, kernel: Kernel, tmp_path: Path, leg:
     }
     assert (out / "file").read_text() == "text\n"
     symbols = {symbol.split(".")[0] for symbol in (out / "symbols").read_text().split()}
-    expected = EXPECTED[leg]
+    expected = EXPECTED[kernel_name]
     hooked = {expected.optimize, expected.remap_range, "vmemmap_remap_pte"}
     if expected.restore:
         hooked |= {expected.restore, "vmemmap_restore_pte"}

@@ -3,17 +3,19 @@
 
 import pytest
 
-from tests.guests.legs import LEGS
+from tests.guests.kernel_matrix import KERNELS
 from tests.kernel.expected import EXPECTED
 from tests.kernel.matrix import PAGE, page_with
 
 
 def rows(page: str) -> list[str]:
     """Lines of the table, without its header."""
-    return [line for line in page.splitlines() if line.split(" | ")[0].removeprefix("| ") in LEGS]
+    return [
+        line for line in page.splitlines() if line.split(" | ")[0].removeprefix("| ") in KERNELS
+    ]
 
 
-def test_rows_are_replaced_and_others_stay_in_the_order_of_the_legs() -> None:
+def test_rows_are_replaced_and_others_stay_in_the_order_of_the_kernels() -> None:
     page = page_with(PAGE.read_text(), {"v17": "| v17 | one |", "debian-6.1": "| debian-6.1 | a |"})
     page = page_with(page, {"patched": "| patched | two |", "v17": "| v17 | three |"})
     shown = rows(page)
@@ -27,5 +29,5 @@ def test_a_page_without_the_markers_is_refused() -> None:
         page_with("# Kernels\n", {})
 
 
-def test_every_leg_that_works_says_what_it_counts() -> None:
-    assert set(EXPECTED) == {name for name, leg in LEGS.items() if leg.works}
+def test_every_kernel_that_works_says_what_it_counts() -> None:
+    assert set(EXPECTED) == {name for name, kernel_name in KERNELS.items() if kernel_name.works}

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.guests.kernel_matrix import under_test, whole
 from tests.guests.kernels import Kernel, Kernels
-from tests.guests.legs import under_test, whole
 from tests.guests.precompiled import with_programs
 from tests.guests.qemu import run_in_guest
 from tests.kernel.expected import EXPECTED, WAYS, Expected
@@ -30,7 +30,7 @@ CYCLES = {"patched": int(os.environ.get("HVOSCOPE_CYCLES", "10"))}
 """Times that the probes are attached and detached, and elsewhere a few."""
 
 HEADS_LEFT = {"debian-6.12"}
-"""Legs whose kernel leaves copies of a huge page's head in the struct pages that it restores."""
+"""Test kernels that leave copies of a huge page's head in the struct pages that they restore."""
 
 ORDER_2MB, ORDER_1GB = 9, 18
 
@@ -69,65 +69,68 @@ DONE = {
 class Observation:
     """The guest's notes, and what this kernel should have done."""
 
-    leg: str
+    kernel_name: str
     notes: dict[str, Any]
     expected: Expected
     cycles: int
 
 
 class Observations:
-    """What was seen on each leg, in one boot of it; a boot that failed is not tried again."""
+    """What was seen on each test kernel, in one boot; a boot that failed is not tried again."""
 
     def __init__(self, kernels: Kernels, temporary: pytest.TempPathFactory) -> None:
         self._kernels = kernels
         self._temporary = temporary
         self._seen: dict[str, Observation | Exception] = {}
 
-    def of(self, leg: str) -> Observation:
-        """Boots the leg unless that was done."""
-        if leg not in self._seen:
+    def of(self, kernel_name: str) -> Observation:
+        """Boots the test kernel unless that was done."""
+        if kernel_name not in self._seen:
             try:
-                self._seen[leg] = self._boot(leg)
+                self._seen[kernel_name] = self._boot(kernel_name)
             except Exception as error:
-                self._seen[leg] = error
-        found = self._seen[leg]
+                self._seen[kernel_name] = error
+        found = self._seen[kernel_name]
         if isinstance(found, Exception):
             raise found
         return found
 
-    def _boot(self, leg: str) -> Observation:
+    def _boot(self, kernel_name: str) -> Observation:
         kept = os.environ.get("HVOSCOPE_NOTES")
-        out = Path(kept) / leg if kept else self._temporary.mktemp(leg)
-        cycles = CYCLES.get(leg, 3) if leg in whole() else 0
+        out = Path(kept) / kernel_name if kept else self._temporary.mktemp(kernel_name)
+        cycles = CYCLES.get(kernel_name, 3) if kernel_name in whole() else 0
         return Observation(
-            leg, observe(leg, self._kernels(leg), out, cycles), EXPECTED[leg], cycles
+            kernel_name,
+            observe(kernel_name, self._kernels(kernel_name), out, cycles),
+            EXPECTED[kernel_name],
+            cycles,
         )
 
 
 @pytest.fixture(scope="module")
 def observations(kernels: Kernels, tmp_path_factory: pytest.TempPathFactory) -> Observations:
-    """Shared by tests of all legs and those of the main ones."""
+    """Shared by tests of all test kernels and those of the main ones."""
     return Observations(kernels, tmp_path_factory)
 
 
 @pytest.fixture(params=under_test())
 def seen(request: pytest.FixtureRequest, observations: Observations) -> Observation:
-    """Every leg's counts."""
+    """Every test kernel's counts."""
     return observations.of(request.param)
 
 
 @pytest.fixture(params=whole())
 def seen_whole(request: pytest.FixtureRequest, observations: Observations) -> Observation:
-    """Of legs where more than the counts was seen."""
+    """Of test kernels where more than the counts was seen."""
     return observations.of(request.param)
 
 
-def observe(leg: str, kernel: Kernel, out: Path, cycles: int) -> dict[str, Any]:
-    """Boot a leg's ``kernel``, let the guest do its work, return its notes (also in ``out``).
+def observe(kernel_name: str, kernel: Kernel, out: Path, cycles: int) -> dict[str, Any]:
+    """Boot ``kernel``, let the guest do its work, return its notes (also in ``out``).
 
     Without cycles of attaching and detaching, only the counts of a few operations.
     """
-    operations = EXPECTED[leg].done(OPERATIONS if cycles else COUNTS)
+    operations = EXPECTED[kernel_name].done(OPERATIONS if cycles else COUNTS)
     command = (sys.executable, "-m", "tests.kernel.modes", str(out), str(cycles), *operations)
     run = run_in_guest(
         with_programs(kernel),
@@ -264,10 +267,10 @@ def test_what_was_compiled_before_counts_the_same(seen_whole: Observation) -> No
 
 
 def test_what_check_says_of_freed_memory_is_so(seen_whole: Observation) -> None:
-    assert seen_whole.notes["may_leave_heads"] == (seen_whole.leg in HEADS_LEFT)
+    assert seen_whole.notes["may_leave_heads"] == (seen_whole.kernel_name in HEADS_LEFT)
     memory = seen_whole.notes["free_memory"]
     assert memory["free"] > 10_000
-    assert (memory["stale"] > 0) == (seen_whole.leg in HEADS_LEFT)
+    assert (memory["stale"] > 0) == (seen_whole.kernel_name in HEADS_LEFT)
 
 
 def test_batches(seen_whole: Observation) -> None:

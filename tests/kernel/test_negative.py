@@ -11,15 +11,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.exporter.golden import OF_THE_EXPORTER
+from tests.guests.kernel_matrix import under_test
 from tests.guests.kernels import Kernels
-from tests.guests.legs import under_test
 from tests.guests.qemu import run_in_guest
 from tests.kernel.negative import GROW
 
 pytestmark = pytest.mark.kernel
 
 GUEST_TIMEOUT_S = 600
-STATES_LEG = "debian-6.1"
+STATES_KERNEL = "debian-6.1"
 """HVO off and hidden addresses are states of a kernel, not kernels."""
 
 # Name of the one finding that is a problem, and a part of what it says.
@@ -32,10 +32,10 @@ Notes = Mapping[str, Any]
 Samples = list[tuple[str, Mapping[str, str], float]]
 
 
-def observe(kernels: Kernels, leg: str, job: str, out: Path) -> Notes:
-    """Boot the leg, do the job of negative.py there, and read its notes."""
+def observe(kernels: Kernels, kernel_name: str, job: str, out: Path) -> Notes:
+    """Boot the test kernel, do the job of negative.py there, and read its notes."""
     command = (sys.executable, "-m", "tests.kernel.negative", job, str(out))
-    run = run_in_guest(kernels(leg), command, out=out, timeout_s=GUEST_TIMEOUT_S)
+    run = run_in_guest(kernels(kernel_name), command, out=out, timeout_s=GUEST_TIMEOUT_S)
     assert run.exit_code == 0, run.stderr
     notes: Notes = json.loads((out / "notes.json").read_text())
     return notes
@@ -73,13 +73,15 @@ def hopeless(
     request: pytest.FixtureRequest, kernels: Kernels, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Notes]:
     """One boot of each kernel whose HVO is absent or can never work."""
-    leg: str = request.param
-    return leg, observe(kernels, leg, "hopeless", tmp_path_factory.mktemp(leg))
+    kernel_name: str = request.param
+    return kernel_name, observe(
+        kernels, kernel_name, "hopeless", tmp_path_factory.mktemp(kernel_name)
+    )
 
 
 def test_check_finds_the_one_problem(hopeless: tuple[str, Notes]) -> None:
-    leg, notes = hopeless
-    name, what = PROBLEM[leg]
+    kernel_name, notes = hopeless
+    name, what = PROBLEM[kernel_name]
     assert ready(notes["check"]) == (1, False)
     assert notes["check"]["stderr"] == ""
     problems = findings(notes["check"], "problem")
@@ -89,8 +91,8 @@ def test_check_finds_the_one_problem(hopeless: tuple[str, Notes]) -> None:
 
 
 def test_serve_says_the_same_and_stays(hopeless: tuple[str, Notes]) -> None:
-    leg, notes = hopeless
-    _, what = PROBLEM[leg]
+    kernel_name, notes = hopeless
+    _, what = PROBLEM[kernel_name]
     (line,) = [line for line in notes["log"].splitlines() if " ERROR " in line]
     assert what in line
     status, answer = notes["ready"]
@@ -115,7 +117,10 @@ def test_the_kernels_own_state_is_served_all_the_same(hopeless: tuple[str, Notes
     assert total(notes["scrape"], "hvo_backend_info", kernel=notes["release"]) == 1
 
 
-@pytest.fixture(scope="module", params=[leg for leg in under_test() if leg == STATES_LEG])
+@pytest.fixture(
+    scope="module",
+    params=[kernel_name for kernel_name in under_test() if kernel_name == STATES_KERNEL],
+)
 def states(
     request: pytest.FixtureRequest, kernels: Kernels, tmp_path_factory: pytest.TempPathFactory
 ) -> Notes:

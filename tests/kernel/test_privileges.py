@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
+from tests.guests.kernel_matrix import under_test
 from tests.guests.kernels import Kernels
-from tests.guests.legs import under_test
 from tests.guests.precompiled import with_programs
 from tests.guests.qemu import run_in_guest
 
 pytestmark = pytest.mark.kernel
 
 GUEST_TIMEOUT_S = 1200
-STOCK = [leg for leg in under_test() if leg.startswith("debian")][:1]
+STOCK = [kernel_name for kernel_name in under_test() if kernel_name.startswith("debian")][:1]
 """One is enough: what capabilities are for has not changed since Linux 5.8."""
 
 Notes = Mapping[str, Mapping[str, Any]]

@@ -16,8 +16,8 @@ from exporter.metrics.registry import make_registry
 from probes.recording.replay import AT_ONCE, ReplayBackend
 from probes.recording.trace_file import TraceReader
 from tests import golden
+from tests.guests.kernel_matrix import whole
 from tests.guests.kernels import Kernels
-from tests.guests.legs import whole
 from tests.kernel.expected import EXPECTED
 from tests.kernel.predictions import new_tables
 from tests.kernel.recordings import RECORDED, Recorded, record, store
@@ -33,7 +33,9 @@ _MEASURED = re.compile(r"hvo_\w+_duration_seconds_(bucket|sum)")
 """Two sets of probes time the same calls, each by itself."""
 
 
-@pytest.fixture(scope="module", params=[leg for leg in whole() if leg in RECORDED])
+@pytest.fixture(
+    scope="module", params=[kernel_name for kernel_name in whole() if kernel_name in RECORDED]
+)
 def recorded(
     request: pytest.FixtureRequest, kernels: Kernels, tmp_path_factory: pytest.TempPathFactory
 ) -> Recorded:
@@ -64,12 +66,12 @@ def replayed(recording: Path) -> str:
 
 def ungrown(recorded: Recorded) -> str:
     """The last operation before the pools grew; "" for none: v17 has no switch."""
-    return "hvo on" if EXPECTED[recorded.leg].restore else ""
+    return "hvo on" if EXPECTED[recorded.kernel_name].restore else ""
 
 
 def plan(recorded: Recorded) -> dict[str, Any]:
     """What ``hvoscope plan`` says of the pages that grew first."""
-    expected = EXPECTED[recorded.leg]
+    expected = EXPECTED[recorded.kernel_name]
     reserved = 8 - (expected.ptes_2mb - expected.head)
     grown = ("--size", "2MB", "--count", "509", "--size", "1GB", "--count", "1")
     hvoscope = str(Path(sys.executable).with_name("hvoscope"))
@@ -102,7 +104,7 @@ def test_a_replay_serves_what_the_exporter_served(recorded: Recorded) -> None:
     served = samples(recorded.notes["scrape"])
     assert len(served) > 90
     # From 6.7 on only the recorder watches ranges, for its stream: nothing is counted by them.
-    ranges = {("step", "remap_range")} if EXPECTED[recorded.leg].head else set()
+    ranges = {("step", "remap_range")} if EXPECTED[recorded.kernel_name].head else set()
     shown = samples(replayed(recorded.recording))
     assert {key: value for key, value in shown.items() if not ranges & key[1]} == served
 
@@ -112,14 +114,16 @@ def test_the_plan_is_what_the_kernel_accounts(recorded: Recorded) -> None:
     frames = plan(recorded)["frames_freed"]
     if before["memmap_pages"] is not None:
         assert before["memmap_pages"] - after["memmap_pages"] == frames
-    if not EXPECTED[recorded.leg].head:  # a new head is of buddy memory, which MemTotal has already
+    if not EXPECTED[
+        recorded.kernel_name
+    ].head:  # a new head is of buddy memory, which MemTotal has already
         assert after["memtotal_kib"] - before["memtotal_kib"] == 4 * frames
 
 
 def test_the_page_tables_of_the_plan_are_those_that_appeared(recorded: Recorded) -> None:
     before, after = (recorded.step(op) for op in (ungrown(recorded), GROWN[-1]))
     if after["tables"] is None:
-        assert recorded.leg in ("v17", "patched")  # have no /proc/kcore
+        assert recorded.kernel_name in ("v17", "patched")  # have no /proc/kcore
         return
     appeared = set(after["tables"]) - set(before["tables"])
     assert appeared == new_tables(before["tables"], after["parts"])

@@ -15,8 +15,8 @@ from probes.geometry import GIB
 from probes.operations import parse_operation
 from sim_backend.kernel.errors import OperationError
 from sim_backend.kernel.sim_kernel import SimKernel
+from tests.guests.kernel_matrix import under_test
 from tests.guests.kernels import Kernels
-from tests.guests.legs import under_test
 from tests.guests.precompiled import with_programs
 from tests.guests.qemu import run_in_guest
 from tests.kernel.expected import EXPECTED
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.kernel
 
 GUEST_TIMEOUT_S = 900
 MEMORY_MIB = 2048
-LEGS = ("debian-6.1", "patched")
+KERNELS = ("debian-6.1", "patched")
 """Kernels that restore a page from its own node's memory alone (up to Linux 6.6)."""
 
 ORDER_2MB = 9
@@ -38,7 +38,7 @@ Notes = dict[str, Any]
 class Seen:
     """What the guest wrote."""
 
-    leg: str
+    kernel_name: str
     steps: list[Notes]
     events: bytes
 
@@ -57,15 +57,17 @@ class Seen:
         return +counted
 
 
-@pytest.fixture(scope="module", params=[leg for leg in LEGS if leg in under_test()])
+@pytest.fixture(
+    scope="module", params=[kernel_name for kernel_name in KERNELS if kernel_name in under_test()]
+)
 def seen(
     request: pytest.FixtureRequest, kernels: Kernels, tmp_path_factory: pytest.TempPathFactory
 ) -> Seen:
     """One boot of each kernel."""
-    leg = request.param
-    out = tmp_path_factory.mktemp(leg)
+    kernel_name = request.param
+    out = tmp_path_factory.mktemp(kernel_name)
     run = run_in_guest(
-        with_programs(kernels(leg)),
+        with_programs(kernels(kernel_name)),
         (sys.executable, "-m", "tests.kernel.short", str(out)),
         out=out,
         memory_mib=MEMORY_MIB,
@@ -73,7 +75,7 @@ def seen(
     )
     assert run.exit_code == 0, run.stderr
     notes = json.loads((out / "short.json").read_text())
-    return Seen(leg, notes["steps"], (out / "events.bin").read_bytes())
+    return Seen(kernel_name, notes["steps"], (out / "events.bin").read_bytes())
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -86,7 +88,7 @@ def test_pages_that_were_not_restored_are_surplus_and_failures(seen: Seen, mode:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_with_memory_again_every_page_is_restored(seen: Seen, mode: str) -> None:
-    frames = PAGES * EXPECTED[seen.leg].ptes_2mb
+    frames = PAGES * EXPECTED[seen.kernel_name].ptes_2mb
     assert seen.pool("shrink with memory") == {"nr": 0, "surplus": 0, "free": 0}
     assert seen.changes("shrink with memory", mode) == {
         ("hugepages_restored", "", ORDER_2MB): PAGES,
@@ -98,7 +100,11 @@ def test_with_memory_again_every_page_is_restored(seen: Seen, mode: str) -> None
 def test_the_simulator_does_the_same_event_by_event(seen: Seen) -> None:
     made: list[Event] = []
     kernel = SimKernel(
-        EXPECTED[seen.leg].generation, nodes=2, memory_per_node=GIB, hvo=False, emit=made.append
+        EXPECTED[seen.kernel_name].generation,
+        nodes=2,
+        memory_per_node=GIB,
+        hvo=False,
+        emit=made.append,
     )
     for node, leave in ((0, 0), (1, GIB // 4096)):
         kernel.hold_memory(node, leave=leave)  # all pages come from node 1

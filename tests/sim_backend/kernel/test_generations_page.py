@@ -23,10 +23,14 @@ def test_every_generation_has_a_row_in_order() -> None:
 def test_traces_and_the_operations_that_they_compare_are_those_that_there_are() -> None:
     traces = {path.stem: golden.load(path).setup for path in golden.TRACES.glob("*.hvot")}
     assert traces.keys() == {
-        leg for _, named, _ in rows().values() for leg in named.split(", ")
+        kernel_name for _, named, _ in rows().values() for kernel_name in named.split(", ")
     } - {"none"}
     for generation, (_, named, compared) in rows().items():
-        of_it = {leg: setup for leg, setup in traces.items() if setup.generation == generation}
+        of_it = {
+            kernel_name: setup
+            for kernel_name, setup in traces.items()
+            if setup.generation == generation
+        }
         assert named == (", ".join(sorted(of_it)) or "none")
         verbs = {text.split()[0] for setup in of_it.values() for text in setup.operations}
         found = {word for word in verbs if word in compared.split(": ")[0].split(", ")}

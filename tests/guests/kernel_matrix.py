@@ -34,7 +34,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Leg:
+class MatrixKernel:
     """A test kernel, with the boot parameters that belong to it."""
 
     about: str
@@ -46,75 +46,83 @@ class Leg:
     """Every test runs on it. On the others each count is checked once, in every way."""
 
 
-def _backport(series: str) -> Leg:
+def _backport(series: str) -> MatrixKernel:
     """A kernel between Debian's releases. The suite keeps headers of its newest kernel only."""
-    return Leg(
+    return MatrixKernel(
         f"Debian trixie-backports, the last {series}",
         Image(TRIXIE_BACKPORTS, series, headers=TRIXIE_BACKPORTS),
     )
 
 
-LEGS = {
-    "v17": Leg("Linux 5.10 with patch v17 as it was mailed, built here", v17.RECIPE, whole=True),
-    "patched": Leg("Linux 6.1 with the first HVO's names, built here", patched.RECIPE, whole=True),
-    "patched-no-btf": Leg("the patched kernel without BTF", patched.RECIPE),
-    "debian-6.1": Leg("Debian bookworm", Image(BOOKWORM), whole=True),
-    "debian-6.12-113": Leg(
+KERNELS = {
+    "v17": MatrixKernel(
+        "Linux 5.10 with patch v17 as it was mailed, built here", v17.RECIPE, whole=True
+    ),
+    "patched": MatrixKernel(
+        "Linux 6.1 with the first HVO's names, built here", patched.RECIPE, whole=True
+    ),
+    "patched-no-btf": MatrixKernel("the patched kernel without BTF", patched.RECIPE),
+    "debian-6.1": MatrixKernel("Debian bookworm", Image(BOOKWORM), whole=True),
+    "debian-6.12-113": MatrixKernel(
         "Debian trixie, the last 6.12 with the walk of 6.7",
         Image(TRIXIE, "6.12", below="6.12.114"),
     ),
     # 6.12.118 hangs where it splits a transparent huge page that lies on memory of optimised ones
     # (probes/preflight/free_memory.py), and one run of many died of it.
-    "debian-6.12": Leg(
+    "debian-6.12": MatrixKernel(
         "Debian trixie, without transparent huge pages",
         Image(TRIXIE),
         append=f"{NO_ZEROING} transparent_hugepage=never",
         whole=True,
     ),
-    "debian-6.12-stock": Leg("Debian trixie, by Debian's own command line", Image(TRIXIE), ""),
+    "debian-6.12-stock": MatrixKernel(
+        "Debian trixie, by Debian's own command line", Image(TRIXIE), ""
+    ),
     "debian-6.16": _backport("6.16"),
     "debian-6.17": _backport("6.17"),
     "debian-6.18": _backport("6.18"),
     "debian-6.19": _backport("6.19"),
     "debian-7.0": _backport("7.0"),
     "debian-7.1": _backport("7.1"),
-    "debian-sid": Leg("Debian sid", Image(SID), whole=True),
-    "debian-newest": Leg(
+    "debian-sid": MatrixKernel("Debian sid", Image(SID), whole=True),
+    "debian-newest": MatrixKernel(
         "the newest kernel of sid, trixie-backports and experimental",
         Newest((SID, TRIXIE_BACKPORTS, EXPERIMENTAL)),
     ),
-    "debian-5.10": Leg("Debian bullseye, before HVO", Image(BULLSEYE), works=False),
-    "patched-slob": Leg(
+    "debian-5.10": MatrixKernel("Debian bullseye, before HVO", Image(BULLSEYE), works=False),
+    "patched-slob": MatrixKernel(
         "the patched kernel with a struct page of 56 bytes", patched.RECIPE, works=False
     ),
 }
 
 
 def provide(name: str, cache: Cache | None = None) -> Kernel:
-    """The kernel of a leg, downloaded or built if it is not in the cache."""
-    leg = LEGS[name]
-    return leg.source.provide(name, cache or Cache(), leg.append)
+    """A test kernel, downloaded or built if it is not in the cache."""
+    entry = KERNELS[name]
+    return entry.source.provide(name, cache or Cache(), entry.append)
 
 
 def selected(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Names of the legs to use: all, or those in `$HVOSCOPE_LEGS`."""
-    return _named("HVOSCOPE_LEGS", environ) or list(LEGS)
+    """Names of the test kernels to use: all, or those in `$HVOSCOPE_KERNELS`."""
+    return _named("HVOSCOPE_KERNELS", environ) or list(KERNELS)
 
 
 def under_test(*, works: bool = True, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Those of the selected legs where HVO works, or those where it does not."""
-    return [name for name in selected(environ) if LEGS[name].works == works]
+    """Those of the selected test kernels where HVO works, or those where it does not."""
+    return [name for name in selected(environ) if KERNELS[name].works == works]
 
 
 def whole(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Those of the selected legs where every test runs; at most those in `$HVOSCOPE_WHOLE`."""
-    wanted = _named("HVOSCOPE_WHOLE", environ) or LEGS
-    return [name for name in under_test(environ=environ) if LEGS[name].whole and name in wanted]
+    """Those of the selected kernels where every test runs; at most those in `$HVOSCOPE_WHOLE`."""
+    wanted = _named("HVOSCOPE_WHOLE", environ) or KERNELS
+    return [name for name in under_test(environ=environ) if KERNELS[name].whole and name in wanted]
 
 
 def _named(variable: str, environ: Mapping[str, str]) -> list[str]:
-    """Legs that an environment variable lists; empty where it is not set."""
+    """Test kernels that an environment variable lists; empty where it is not set."""
     names = [name for name in environ.get(variable, "").split(",") if name]
-    if unknown := [name for name in names if name not in LEGS]:
-        raise ValueError(f"{variable} names unknown legs {unknown}; there are {list(LEGS)}")
+    if unknown := [name for name in names if name not in KERNELS]:
+        raise ValueError(
+            f"{variable} names unknown test kernels {unknown}; there are {list(KERNELS)}"
+        )
     return names
