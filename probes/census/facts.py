@@ -42,11 +42,13 @@ def facts_of(btf: Btf | None, symbols: Mapping[str, int]) -> CensusFacts:
     """Find everything. Raises ``CensusError``."""
     if btf is None:
         raise CensusError("the kernel has no BTF, which tells where huge pages are kept")
-    missing = [name for name in (_POOLS, _NUMBER_OF_POOLS) if not symbols.get(name)]
-    if missing:
-        raise CensusError(
-            f"/proc/kallsyms does not show {missing[0]}: run as root (kernel.kptr_restrict)"
-        )
+    for name in (_POOLS, _NUMBER_OF_POOLS):
+        if name not in symbols:
+            raise CensusError(f"the kernel's symbol table lacks {name} (CONFIG_KALLSYMS_ALL)")
+        if not symbols[name]:
+            raise CensusError(
+                f"the address of {name} is hidden: run as root (kernel.kptr_restrict)"
+            )
     try:
         return CensusFacts(
             pools=symbols[_POOLS],

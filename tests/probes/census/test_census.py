@@ -231,5 +231,7 @@ def test_a_kernel_that_lacks_something_is_one_line(left_out: str, says: str) -> 
 def test_a_kernel_without_btf_or_with_hidden_symbols_is_one_line() -> None:
     with pytest.raises(CensusError, match="has no BTF"):
         facts_of(None, SYMBOLS)
-    with pytest.raises(CensusError, match="does not show hugetlb_max_hstate: run as root"):
+    with pytest.raises(CensusError, match="address of hugetlb_max_hstate is hidden: run as root"):
         facts_of(described(), {**SYMBOLS, "hugetlb_max_hstate": 0})
+    with pytest.raises(CensusError, match=r"lacks hstates \(CONFIG_KALLSYMS_ALL\)"):
+        facts_of(described(), {"hugetlb_max_hstate": NUMBER_OF_POOLS})
