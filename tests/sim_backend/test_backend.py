@@ -227,7 +227,7 @@ def test_a_broken_scenario_is_reported() -> None:
 
 def test_no_stream_no_records() -> None:
     backend = SimBackend(kernel())
-    with pytest.raises(BackendError, match="stream=True"):
+    with pytest.raises(BackendError, match="without an event stream"):
         backend.records()
     assert backend.observe().status.lost == {}
 

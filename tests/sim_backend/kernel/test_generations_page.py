@@ -6,7 +6,7 @@ from pathlib import Path
 from sim_backend.kernel.generation import GENERATIONS
 from tests import golden
 
-PAGE = Path(__file__).parents[2] / "docs/generations.md"
+PAGE = Path(__file__).parents[3] / "docs/generations.md"
 
 
 def rows() -> dict[str, list[str]]:
