@@ -31,9 +31,11 @@ READ = """
 import json, os, sys
 from probes.kernel.hugetlb_state import KernelState
 from probes.kernel.host import Host
+from probes.observation import known
 def read_state():
     state = KernelState(Host())
-    return state.saved_bytes(), state.enabled(), list(state.memmap_pages())
+    pages = state.memmap_pages()
+    return known(state.saved_bytes(pages)), known(state.switch()), list(pages)
 if len(sys.argv) > 1:
     read_state()  # load all required library modules, which only root may be able to read
     nobody = int(sys.argv[1])
