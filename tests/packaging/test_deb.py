@@ -116,7 +116,7 @@ def test_the_command_line_with_debians_libraries(notes: dict[str, Any]) -> None:
         for m in json.loads(notes["simulate"]["out"])["metrics"]
         if m["labels"].get("size", "2MB") == "2MB"
     }
-    assert metrics["hvo_ptes_remapped_total", "0"] == 23 * 6
+    assert metrics["hvo_ptes_remapped_total", "0"] == 23 * 8
     assert notes["bad"]["code"] == 2
     assert notes["bad"]["err"].count("\n") == 1
 
