@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.guests.kernel_matrix import under_test
+from tests.guests.kernel_matrix import whole
 from tests.guests.kernels import Kernels
 from tests.guests.qemu import run_in_guest
 from tests.kernel.census import SURPLUS
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.kernel
 
 GUEST_TIMEOUT_S = 900
 BOOT = "hugetlb_free_vmemmap=on hugepages=37"
-KERNELS = [kernel_name for kernel_name in under_test() if kernel_name.startswith("debian")]
+KERNELS = [kernel_name for kernel_name in whole() if kernel_name.startswith("debian")]
 """`patched` keeps two vmemmap pages, as Linux did to 5.17, without the member that says so then."""
 MISCOUNTED = ("debian-6.12", "debian-6.12-stock")
 """These take 511 parts of a demoted 1 GB page for optimized that are not."""

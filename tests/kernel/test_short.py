@@ -15,7 +15,7 @@ from probes.geometry import GIB
 from probes.operations import parse_operation
 from sim_backend.kernel.errors import OperationError
 from sim_backend.kernel.sim_kernel import SimKernel
-from tests.guests.kernel_matrix import under_test
+from tests.guests.kernel_matrix import whole
 from tests.guests.kernels import Kernels
 from tests.guests.precompiled import with_programs
 from tests.guests.qemu import run_in_guest
@@ -58,7 +58,7 @@ class Seen:
 
 
 @pytest.fixture(
-    scope="module", params=[kernel_name for kernel_name in KERNELS if kernel_name in under_test()]
+    scope="module", params=[kernel_name for kernel_name in KERNELS if kernel_name in whole()]
 )
 def seen(
     request: pytest.FixtureRequest, kernels: Kernels, tmp_path_factory: pytest.TempPathFactory
