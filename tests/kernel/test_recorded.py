@@ -34,7 +34,12 @@ _MEASURED = re.compile(r"hvo_\w+_duration_seconds_(bucket|sum)")
 
 
 @pytest.fixture(
-    scope="module", params=[kernel_name for kernel_name in whole() if kernel_name in RECORDED]
+    scope="module",
+    params=[
+        kernel_name
+        for kernel_name in whole()
+        if kernel_name in RECORDED and EXPECTED[kernel_name].restore
+    ],
 )
 def recorded(
     request: pytest.FixtureRequest, kernels: Kernels, tmp_path_factory: pytest.TempPathFactory
