@@ -9,7 +9,7 @@ from exporter.trace.selection import Selection
 from probes.backend import Backend
 from probes.geometry import size_label
 from probes.kernel.host import Host
-from probes.observation import Pool, Pools, Status, known
+from probes.observation import POOLS, PROBES, Pool, Pools, Status, known
 
 _COMM_BYTES = 15
 """TASK_COMM_LEN of include/linux/sched.h, less its final zero."""
@@ -29,7 +29,7 @@ def check_possible(selection: Selection, backend: Backend, host: Host) -> None:
     Anything that the machine does not show is assumed possible. ``host`` is used only for the tasks
     of a live kernel.
     """
-    observation = backend.observe()
+    observation = backend.observe((PROBES, POOLS))
     pools = known(observation.pools) or Pools()  # serve and check report why they can't be read
     for problem in (
         *_sizes_and_nodes(selection, pools.by_node),

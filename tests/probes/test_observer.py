@@ -133,6 +133,7 @@ def test_only_the_requested_parts_are_read() -> None:
     assert (seen.pools, seen.switch, seen.memmap, seen.drift) == (NOT_ASKED,) * 4
     assert set(seen.seconds) == {PROBES}
     assert kernel.reads["pools"] == 0
+    assert kernel.reads["memmap"] == 0
 
 
 def broken(kernel: Kernel, name: str) -> Kernel:
