@@ -9,11 +9,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
-from probes.counters import Counters
+from probes.counters import Counters, PageKey
 
 T = TypeVar("T")
 
-PROBES, POOLS, SWITCH, MEMMAP, DRIFT = PARTS = ("probes", "pools", "switch", "memmap", "drift")
+PROBES, POOLS, SWITCH, CENSUS, MEMMAP, DRIFT = PARTS = (
+    "probes",
+    "pools",
+    "switch",
+    "census",
+    "memmap",
+    "drift",
+)
 """Names of the parts of an observation."""
 
 
@@ -97,6 +104,23 @@ class Pools:
 
 
 @dataclass(frozen=True)
+class Census:
+    """Huge pages whose vmemmap is optimized now."""
+
+    optimized: Mapping[PageKey, int]
+    """Zero where there is none."""
+    frames_each: Mapping[int, int]
+    """Net vmemmap frames that one such page saves, by page order; absent if not known."""
+
+    def saved_frames(self, key: PageKey | None = None) -> int | None:
+        """Frames saved now, of one size and node or of all; None if not known."""
+        counts = self.optimized if key is None else {key: self.optimized.get(key, 0)}
+        if any(pages and page.order not in self.frames_each for page, pages in counts.items()):
+            return None
+        return sum(pages * self.frames_each.get(page.order, 0) for page, pages in counts.items())
+
+
+@dataclass(frozen=True)
 class Memmap:
     """Memory used by struct pages on the whole machine."""
 
@@ -118,6 +142,7 @@ class Observation:
     probes: Probes | Absent | Failed = NOT_ASKED
     pools: Pools | Absent | Failed = NOT_ASKED
     switch: bool | Absent | Failed = NOT_ASKED
+    census: Census | Absent | Failed = NOT_ASKED
     memmap: Memmap | Absent | Failed = NOT_ASKED
     drift: int | Absent | Failed = NOT_ASKED
     """Accounting drift in frames; see ``probes.drift``."""

@@ -9,8 +9,10 @@ from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from probes.baseline import Baseline, optimized_now
 from probes.drift import COUNTERS_CHANGING, Drift
 from probes.observation import (
+    CENSUS,
     DRIFT,
     MEMMAP,
     PARTS,
@@ -69,6 +71,7 @@ class Observer(Generic[Raw]):
         copy: Callable[[], Raw],
         decode: Callable[[Raw], Probes],
         state: HugetlbState,
+        baseline: Callable[[], Baseline | Absent],
         *,
         clock: Callable[[], int] = time.monotonic_ns,
         timer: Callable[[], float] = time.perf_counter,
@@ -76,11 +79,13 @@ class Observer(Generic[Raw]):
         """Read nothing yet.
 
         ``copy`` copies the probes' memory; two equal copies mean that nothing was counted between
-        them. ``decode`` decodes a copy. ``clock`` is in ns, ``timer`` in seconds.
+        them. ``decode`` decodes a copy. ``baseline`` is what was optimized at the attach, by a
+        census. ``clock`` is in ns, ``timer`` in seconds.
         """
         self._copy = copy
         self._decode = decode
         self._state = state
+        self._baseline = baseline
         self._clock = clock
         self._timer = timer
         self._drift = Drift()
@@ -95,6 +100,7 @@ class Observer(Generic[Raw]):
             PROBES: probes,
             POOLS: self._state.pools,
             SWITCH: self._state.switch,
+            CENSUS: lambda: optimized_now(self._baseline(), _checked(probes())),
             MEMMAP: lambda: self._memmap(_checked(reading().pages)),
             DRIFT: lambda: self._drift_frames(_checked(probes()), reading()),
         }

@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from probes.backend import BackendError, Info
+from probes.baseline import Baseline
 from probes.counters import DURATIONS, PAGE_DURATIONS, PageKey, Reducer
 from probes.events import RECORD, Event, Kind
-from probes.observation import DRIFT, PARTS, Observation, Probes, Status
+from probes.observation import DRIFT, PARTS, Absent, Observation, Probes, Status
 from probes.observer import Observer
 from probes.operations import Operation
 from sim_backend.faults import DETACHED, LossyQueue, probe_statuses, visible
@@ -65,7 +66,10 @@ class SimBackend:
             raise ValueError("time scale and queue size must be above 0")
         self._kernel = kernel
         self._about = about
-        self._observer = Observer(self._probes, lambda probes: probes, kernel)
+        self._baseline: Baseline | Absent = Absent("not started")
+        self._observer = Observer(
+            self._probes, lambda probes: probes, kernel, lambda: self._baseline
+        )
         self._steps = iter(scenario) if scenario is not None else None
         self._time_scale = time_scale
         self._wait = wait
@@ -98,6 +102,7 @@ class SimBackend:
         with self._kernel_lock:
             try:
                 self._kernel.attach(self._emit, self._emit_run)
+                self._baseline = self._kernel.census()
             except ValueError as error:
                 raise BackendError(f"can't start: {error}") from None
         self._started = True
@@ -166,6 +171,7 @@ class SimBackend:
         """Act as if the daemon restarted: all probes attached, all counters 0, no hit missed."""
         with self._kernel_lock, self._reducer_lock:
             self._kernel.trace_anew()
+            self._baseline = self._kernel.census()
             self._reducer = self._new_reducer()
             self._epoch += 1
         if self._queue is not None:

@@ -25,7 +25,7 @@ DESCRIPTION = (
     "HugeTLB Vmemmap Optimization of all machines: memory saved, machines with HVO off or with "
     "failures, kernels, and the slowest machines."
 )
-VARIABLES = ("job", "instance", "size", "node")
+VARIABLES = ("job", "instance", "size", "numa_node")
 
 _RATE = "$__rate_interval"
 _TO_HOST = (

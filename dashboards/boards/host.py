@@ -29,7 +29,7 @@ DESCRIPTION = (
     "HugeTLB Vmemmap Optimization of selected machines: memory saved, kernel activity, latency, "
     "pools and data quality."
 )
-VARIABLES = ("job", "instance", "size", "node")
+VARIABLES = ("job", "instance", "size", "numa_node")
 
 _RATE = "$__rate_interval"
 
@@ -139,6 +139,26 @@ def _memory() -> Iterator[Panel]:
     )
     yield graph(
         Text(
+            "Saved and possible",
+            "Memory that HVO saves by size and node on any kernel, and what it would save if every "
+            "huge page of the pools were optimized.",
+            "bytes",
+            KERNEL,
+        ),
+        Query(f"hvo_saved_bytes{{{PAGES}}}", "saved {{size}} on {{numa_node}}"),
+        Query(f"hvo_possible_bytes{{{PAGES}}}", "possible {{size}} on {{numa_node}}"),
+    )
+    yield graph(
+        Text(
+            "Huge pages optimized now",
+            "Huge pages whose vmemmap is optimized, those allocated at boot included.",
+            "short",
+            KERNEL,
+        ),
+        Query(f"hvo_optimized_hugepages{{{PAGES}}}", "{{size}} on {{numa_node}}"),
+    )
+    yield graph(
+        Text(
             "Net frames saved since attach",
             "Page frames freed less frames allocated, by size and node, as counted by the probes "
             "on any kernel. Below 0 if pages optimized before attach are restored. A frame is "
@@ -147,9 +167,9 @@ def _memory() -> Iterator[Panel]:
             KERNEL,
         ),
         Query(
-            f"sum by (size, node) (hvo_frames_freed_total{{{PAGES}}})"
-            f" - sum by (size, node) (hvo_frames_allocated_total{{{PAGES}}})",
-            "{{size}} on node {{node}}",
+            f"sum by (size, numa_node) (hvo_frames_freed_total{{{PAGES}}})"
+            f" - sum by (size, numa_node) (hvo_frames_allocated_total{{{PAGES}}})",
+            "{{size}} on node {{numa_node}}",
         ),
     )
 
@@ -268,10 +288,10 @@ def _pools() -> Iterator[Panel]:
             "short",
             KERNEL,
         ),
-        Query(
-            f"sum by (size, state) (hvo_pool_hugepages{{{PAGES}}})",
-            "{{size}} {{state}}",
-        ),
+        Query(f"sum by (size) (hvo_pool_hugepages{{{PAGES}}})", "{{size}} total"),
+        Query(f"sum by (size) (hvo_pool_free_hugepages{{{PAGES}}})", "{{size}} free"),
+        Query(f"sum by (size) (hvo_pool_surplus_hugepages{{{PAGES}}})", "{{size}} surplus"),
+        Query(f"sum by (size) (hvo_pool_reserved_hugepages{{{SIZES}}})", "{{size}} reserved"),
     )
     yield graph(
         Text(
@@ -281,9 +301,7 @@ def _pools() -> Iterator[Panel]:
             "short",
             KERNEL,
         ),
-        Query(
-            f'sum by (size) (hvo_pool_hugepages{{{PAGES}, state="surplus"}})', "surplus {{size}}"
-        ),
+        Query(f"sum by (size) (hvo_pool_surplus_hugepages{{{PAGES}}})", "surplus {{size}}"),
         Query(
             f"sum by (size) (hvo_pool_overcommit_hugepages{{{SIZES}}})",
             "limit {{size}}",

@@ -12,7 +12,7 @@ DESCRIPTION = (
     "HugeTLB Vmemmap Optimization in detail: calls, PTEs, frames and time per huge page, batches, "
     "failures by errno, data quality, and exporter cost."
 )
-VARIABLES = ("job", "instance", "size", "node")
+VARIABLES = ("job", "instance", "size", "numa_node")
 
 _RATE = "$__rate_interval"
 
@@ -67,10 +67,12 @@ def _steps() -> Iterator[Panel]:
             HOST,
         ),
         Query(
-            _per_second("hvo_ptes_remapped_total", "size, node"), "remapped {{size}} on {{node}}"
+            _per_second("hvo_ptes_remapped_total", "size, numa_node"),
+            "remapped {{size}} on {{numa_node}}",
         ),
         Query(
-            _per_second("hvo_ptes_restored_total", "size, node"), "restored {{size}} on {{node}}"
+            _per_second("hvo_ptes_restored_total", "size, numa_node"),
+            "restored {{size}} on {{numa_node}}",
         ),
     )
     yield graph(
@@ -80,8 +82,14 @@ def _steps() -> Iterator[Panel]:
             "cps",
             HOST,
         ),
-        Query(_per_second("hvo_frames_freed_total", "size, node"), "freed {{size}} on {{node}}"),
-        Query(_per_second("hvo_frames_allocated_total", "cause, node"), "{{cause}} on {{node}}"),
+        Query(
+            _per_second("hvo_frames_freed_total", "size, numa_node"),
+            "freed {{size}} on {{numa_node}}",
+        ),
+        Query(
+            _per_second("hvo_frames_allocated_total", "cause, numa_node"),
+            "{{cause}} on {{numa_node}}",
+        ),
     )
 
 

@@ -10,13 +10,11 @@ DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 """The data source that the user selects; dashboards never name one."""
 
 HOSTS = 'job=~"$job", instance=~"$instance"'
-PAGES = f'{HOSTS}, size=~"$size", node=~"$node"'
+PAGES = f'{HOSTS}, size=~"$size", numa_node=~"$numa_node"'
 SIZES = f'{HOSTS}, size=~"$size"'
 """Selectors of all series, of those with size and node, and of those with size."""
 
 _ANY = ".+"
-_ANY_OR_EMPTY = ".*"
-"""For node: reserved huge pages have an empty label, which "All" must include."""
 
 
 def datasource() -> DatasourceVariable:
@@ -25,7 +23,7 @@ def datasource() -> DatasourceVariable:
 
 
 def common(*names: str) -> Sequence[QueryVariable]:
-    """Make the named variables (job, instance, size, node), each filtered by the previous ones."""
+    """Make the named variables, each filtered by the previous ones."""
     known = {
         "job": ("Job", "label_values(hvo_build_info, job)", _ANY),
         "instance": (
@@ -38,10 +36,10 @@ def common(*names: str) -> Sequence[QueryVariable]:
             f"label_values(hvo_pool_hugepages{{{HOSTS}}}, size)",
             _ANY,
         ),
-        "node": (
-            "Node",
-            f"label_values(hvo_pool_hugepages{{{HOSTS}}}, node)",
-            _ANY_OR_EMPTY,
+        "numa_node": (
+            "NUMA node",
+            f"label_values(hvo_pool_hugepages{{{HOSTS}}}, numa_node)",
+            _ANY,
         ),
     }
     return [_query(name, *known[name]) for name in names]

@@ -32,7 +32,7 @@ ALL: Mapping[str, str] = {
     "job": ".+",
     "instance": ".+",
     "size": ".+",
-    "node": ".*",
+    "numa_node": ".+",
 }
 """Values of variables as Grafana sends them if All is selected."""
 

@@ -2,9 +2,10 @@
 """``hvoscope census``."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from mmap import PAGESIZE
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -16,6 +17,7 @@ from probes.geometry import size_label
 from probes.kernel.host import Host
 from probes.preflight.facts import Facts
 
+_HEADER = ("SIZE", "NODE", "PAGES", "OPTIMIZED", "SAVED", "POSSIBLE")
 _ROW = "{:>6} {:>5} {:>9} {:>9} {:>10} {:>10}"
 
 
@@ -42,39 +44,61 @@ def census_command(*, as_json: bool, proc: Path, sys_: Path) -> None:
     if isinstance(facts.symbols, OSError):
         raise click.ClickException(f"no census: {facts.symbols.filename}: {facts.symbols.strerror}")
     try:
-        rows = take_census(facts_of(facts.known_btf, facts.symbols), PAGESIZE)
+        census = take_census(facts_of(facts.known_btf, facts.symbols), PAGESIZE)
     except CensusError as error:
         raise click.ClickException(f"no census: {error}") from error
-    click.echo(to_json(rows, PAGESIZE) if as_json else to_table(rows, PAGESIZE))
+    rows = rows_of(census, PAGESIZE)
+    click.echo(to_json(rows) if as_json else to_table(rows))
 
 
-def to_json(rows: Sequence[PoolCensus], page_size: int) -> str:
+class Row(NamedTuple):
+    """One size on one node; bytes are None where the kernel does not say what a page saves."""
+
+    size: str
+    numa_node: int | str
+    pages: int
+    optimized: int
+    saved_bytes: int | None
+    possible_bytes: int | None
+
+
+def rows_of(census: Sequence[PoolCensus], page_size: int) -> list[Row]:
+    """Return one row for each size and node that has pages, the smallest size first."""
+    rows = []
+    for pool in census:
+        each = None if pool.net_frames is None else pool.net_frames * page_size
+        for node, pages, optimized in pool.nodes:
+            amounts = (None if each is None else count * each for count in (optimized, pages))
+            rows.append(Row(size_label(page_size << pool.order), node, pages, optimized, *amounts))
+    return rows
+
+
+def to_json(rows: Sequence[Row]) -> str:
     """``{"pools": [{"size": ..., "numa_node": ..., "pages": ..., "optimized": ..., ...}]}``."""
-    pools = [
-        {
-            "size": size_label(row.size),
-            "numa_node": row.node,
-            "pages": row.pages,
-            "optimized": row.optimized,
-            "saved_bytes": row.optimized * row.net_frames * page_size,
-            "possible_bytes": row.pages * row.net_frames * page_size,
-        }
-        for row in rows
-    ]
-    return json.dumps({"pools": pools})
+    return json.dumps({"pools": [row._asdict() for row in rows]})
 
 
-def to_table(rows: Sequence[PoolCensus], page_size: int) -> str:
+def to_table(rows: Sequence[Row]) -> str:
     """One line for each size and node, and their sum."""
-    lines = [_ROW.format("SIZE", "NODE", "PAGES", "OPTIMIZED", "SAVED", "POSSIBLE")]
-    saved = possible = 0
-    for row in rows:
-        each = row.net_frames * page_size
-        saved, possible = saved + row.optimized * each, possible + row.pages * each
-        amounts = map(units.memory, (row.optimized * each, row.pages * each))
-        lines.append(
-            _ROW.format(size_label(row.size), row.node, row.pages, row.optimized, *amounts)
-        )
-    totals = (sum(row.pages for row in rows), sum(row.optimized for row in rows))
-    lines.append(_ROW.format("total", "", *totals, *map(units.memory, (saved, possible))))
-    return "\n".join(lines)
+    total = Row(
+        "total",
+        "",
+        sum(row.pages for row in rows),
+        sum(row.optimized for row in rows),
+        _sum(row.saved_bytes for row in rows),
+        _sum(row.possible_bytes for row in rows),
+    )
+    lines = (
+        _ROW.format(*row[:4], units.memory(row.saved_bytes), units.memory(row.possible_bytes))
+        for row in (*rows, total)
+    )
+    return "\n".join((_ROW.format(*_HEADER), *lines))
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    total = 0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total

@@ -33,7 +33,7 @@ class Metric(NamedTuple):
         return f"{self.name}_total" if self.kind == COUNTER else self.name
 
 
-_PAGE = ("size", "node")
+_PAGE = ("size", "numa_node")
 _HVO = "5.14"
 """The Linux release that introduced HVO."""
 
@@ -157,13 +157,35 @@ EVENTS_LOST = Metric(
     "Event records lost, by buffer; only while events are streamed.",
     _HVO,
 )
-POOL_HUGEPAGES = Metric(
-    "hvo_pool_hugepages",
+POOLS: dict[str, Metric] = {
+    "total": Metric(
+        "hvo_pool_hugepages",
+        GAUGE,
+        _PAGE,
+        "Huge pages of the pool, free or in use, surplus included: nr_hugepages of "
+        "/sys/devices/system/node.",
+    ),
+    "free": Metric(
+        "hvo_pool_free_hugepages",
+        GAUGE,
+        _PAGE,
+        "Free huge pages of the pool: free_hugepages of /sys/devices/system/node.",
+    ),
+    "surplus": Metric(
+        "hvo_pool_surplus_hugepages",
+        GAUGE,
+        _PAGE,
+        "Huge pages above the pool's size: surplus_hugepages of /sys/devices/system/node.",
+    ),
+}
+"""Counts by size and node, by ``probes.observation.Pool.state``."""
+
+POOL_RESERVED = Metric(
+    "hvo_pool_reserved_hugepages",
     GAUGE,
-    (*_PAGE, "state"),
-    "Huge pages in the pool, by state: total, free and surplus from /sys/devices/system/node; "
-    "reserved from resv_hugepages of /sys/kernel/mm/hugepages, which is not per node: its label "
-    "node is empty.",
+    ("size",),
+    "Huge pages reserved for mappings but not yet allocated, of the whole machine: resv_hugepages "
+    "of /sys/kernel/mm/hugepages.",
 )
 POOL_OVERCOMMIT = Metric(
     "hvo_pool_overcommit_hugepages",
@@ -177,6 +199,29 @@ ENABLED = Metric(
     (),
     "1 if HVO is enabled, 0 if not (vm.hugetlb_optimize_vmemmap).",
     "5.19",
+)
+OPTIMIZED = Metric(
+    "hvo_optimized_hugepages",
+    GAUGE,
+    _PAGE,
+    "Huge pages whose vmemmap is optimized now, those allocated at boot included: a census of the "
+    "kernel's lists (HPG_vmemmap_optimized), then kept by the probes. Absent if the census can't "
+    "be taken or a hit was missed.",
+    _HVO,
+)
+SAVED = Metric(
+    "hvo_saved_bytes",
+    GAUGE,
+    _PAGE,
+    "Memory that these huge pages save: vmemmap page frames freed less those allocated.",
+    _HVO,
+)
+POSSIBLE = Metric(
+    "hvo_possible_bytes",
+    GAUGE,
+    _PAGE,
+    "Memory that all huge pages of the pool, surplus included, save if each is optimized.",
+    _HVO,
 )
 MEMMAP_PAGES = Metric(
     "hvo_memmap_pages",
@@ -247,9 +292,13 @@ ALL: tuple[Metric, ...] = (
     PROBE_MISSED,
     MAP_ERRORS,
     EVENTS_LOST,
-    POOL_HUGEPAGES,
+    *POOLS.values(),
+    POOL_RESERVED,
     POOL_OVERCOMMIT,
     ENABLED,
+    OPTIMIZED,
+    SAVED,
+    POSSIBLE,
     MEMMAP_PAGES,
     MEMMAP_SAVED,
     ACCOUNTING_DRIFT,

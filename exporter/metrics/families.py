@@ -22,7 +22,17 @@ from exporter.metrics.catalogue import COUNTER
 from probes.backend import Info
 from probes.counters import BUCKETS_NS, Counters, Histogram
 from probes.geometry import size_label
-from probes.observation import Absent, Failed, Memmap, Observation, Pools, Probes, Status, known
+from probes.observation import (
+    Absent,
+    Census,
+    Failed,
+    Memmap,
+    Observation,
+    Pools,
+    Probes,
+    Status,
+    known,
+)
 
 _BOUNDS = (*(f"{bound / 1e9:g}" for bound in BUCKETS_NS), "+Inf")
 """Upper bounds of buckets in seconds, as values of the label ``le``."""
@@ -53,7 +63,10 @@ def from_observation(observation: Observation, info: Info) -> Iterator[Metric]:
     yield from _durations(observation.counters, info.page_size)
     if isinstance(observation.probes, Probes):
         yield from _health(observation.status)
-    yield from _pools(known(observation.pools) or Pools())
+    pools = known(observation.pools) or Pools()
+    yield from _pools(pools)
+    if isinstance(observation.census, Census):
+        yield from _census(observation.census, pools, info.page_size)
     yield from single(catalogue.ENABLED, observation.switch)
     if isinstance(observation.memmap, Memmap):
         pages = observation.memmap.pages.items()
@@ -75,25 +88,54 @@ def _build() -> tuple[str, str]:
 
 
 def _pools(pools: Pools) -> Iterator[Metric]:
-    by_node: Samples = [
-        ((size_label(pool.size), str(pool.node), pool.state), float(pool.pages))
+    for state, metric in catalogue.POOLS.items():
+        yield from family(
+            metric,
+            [
+                (_page(pool.size, pool.node), float(pool.pages))
+                for pool in pools.by_node
+                if pool.state == state
+            ],
+        )
+    for metric, by_size in (
+        (catalogue.POOL_RESERVED, pools.reserved),
+        (catalogue.POOL_OVERCOMMIT, pools.overcommit),
+    ):
+        samples = [((size_label(size),), float(pages)) for size, pages in by_size.items()]
+        yield from family(metric, samples)
+
+
+def _census(census: Census, pools: Pools, page_size: int) -> Iterator[Metric]:
+    """What is optimized and saved now, and what the pools could save."""
+    optimized = [
+        (_page(page_size << key.order, key.node), key.order, float(pages))
+        for key, pages in census.optimized.items()
+    ]
+    possible = [
+        (_page(pool.size, pool.node), (pool.size // page_size).bit_length() - 1, float(pool.pages))
         for pool in pools.by_node
+        if pool.state == "total"
     ]
-    reserved: Samples = [
-        ((size_label(size), "", "reserved"), float(pages)) for size, pages in pools.reserved.items()
-    ]
-    yield from family(catalogue.POOL_HUGEPAGES, [*by_node, *reserved])
-    yield from family(
-        catalogue.POOL_OVERCOMMIT,
-        [((size_label(size),), float(pages)) for size, pages in pools.overcommit.items()],
-    )
+    yield from family(catalogue.OPTIMIZED, [(page, pages) for page, _, pages in optimized])
+    for metric, counts in ((catalogue.SAVED, optimized), (catalogue.POSSIBLE, possible)):
+        samples = [
+            (page, pages * census.frames_each[order] * page_size)
+            for page, order, pages in counts
+            if order in census.frames_each
+        ]
+        yield from family(metric, samples)
+
+
+def _page(size: int, node: int) -> tuple[str, str]:
+    """Values of the labels ``size`` and ``numa_node``."""
+    return size_label(size), str(node)
 
 
 def _totals(counters: Counters, page_size: int) -> Iterator[Metric]:
     samples: dict[str, list[tuple[tuple[str, ...], float]]] = {}
     for (slot, key), value in counters.totals.items():
         detail = (slot.detail,) if slot.detail else ()
-        labels = (size_label(page_size << key.order), str(key.node), *detail)
+        labels = (*_page(page_size << key.order, key.node), *detail)
         samples.setdefault(slot.family, []).append((labels, value))
     for name, metric in catalogue.TOTALS.items():
         yield from family(metric, samples.get(name, ()))

@@ -24,9 +24,9 @@ _TAIL = """
 `hvoscope serve` also exposes the `process_*` metrics of the exporter itself (CPU time, memory, file
 descriptors, start time), named as by Prometheus' client libraries.
 
-Labels: `size` is spelled as in the kernel's documentation (`2MB`, `1GB`); `node` is a NUMA node
-number. No label holds a process, task name or host, so the number of series depends only on the
-machine."""
+Labels: `size` is spelled as in the kernel's documentation (`2MB`, `1GB`); `numa_node` is a NUMA
+node number. No label holds a process, task name or host, so the number of series depends only on
+the machine."""
 
 
 def lines() -> Iterator[str]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages between daemon and loader over a Unix socket: a request, and a handover of descriptors.
 
-One message in each direction. Descriptors are sent with the handover (SCM_RIGHTS), in the order of
-the names in it.
+One message in each direction, and then the baseline of a census. Descriptors are sent with the
+handover (SCM_RIGHTS), in the order of the names in it.
 """
 
 import json
@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from probes.baseline import Baseline
+from probes.counters import PageKey
 from probes.kernel.host import Host
-from probes.observation import ProbeStatus
+from probes.observation import Absent, ProbeStatus
 
 AUTO, KPROBE, FENTRY = ATTACHES = ("auto", "kprobe", "fentry")
 """Attach types: ``auto`` is fentry if kernel, BTF and BCC support it, else kprobe."""
@@ -80,6 +82,30 @@ class Handover:
         """Close all descriptors; the kernel then removes the probes and maps."""
         while self.descriptors:
             os.close(self.descriptors.popitem()[1])
+
+
+def send_baseline(sock: socket.socket, baseline: Baseline | Absent) -> None:
+    """Send what the census found. Raises ``OSError``."""
+    if isinstance(baseline, Absent):
+        message: dict[str, Any] = {"reason": baseline.reason}
+    else:
+        message = {
+            "optimized": [[*key, pages] for key, pages in baseline.optimized.items()],
+            "frames_each": list(baseline.frames_each.items()),
+        }
+    sock.send(json.dumps(message).encode())
+
+
+def receive_baseline(sock: socket.socket) -> Baseline | Absent:
+    """Receive it. Raises ``OSError``."""
+    data = sock.recv(_MAX_BYTES)
+    if not data:
+        return Absent("the loader ended before it had taken a census")
+    message = json.loads(data)
+    if "reason" in message:
+        return Absent(message["reason"])
+    optimized = {PageKey(order, node): pages for order, node, pages in message["optimized"]}
+    return Baseline(optimized, dict(message["frames_each"]))
 
 
 def send_request(sock: socket.socket, request: Request) -> None:

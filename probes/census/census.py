@@ -13,7 +13,7 @@ from contextlib import closing
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from probes.census.facts import CensusError, CensusFacts
+from probes.census.facts import CensusError, CensusFacts, UnsettledError
 from probes.census.kernel_memory import KernelFaultError, KernelMemory
 
 _TRIES = 10
@@ -21,17 +21,24 @@ _NODE_BITS_OF_FLAGS = 64
 """page->flags ends with the node, as no section stands there (CONFIG_SPARSEMEM_VMEMMAP)."""
 
 
-class PoolCensus(NamedTuple):
+class NodeCensus(NamedTuple):
     """The huge pages of one size on one node."""
 
-    size: int
-    """In bytes."""
     node: int
     pages: int
     """All of them, in use or free, surplus included."""
     optimized: int
-    net_frames: int
-    """Frames that an optimized page saves, net."""
+
+
+class PoolCensus(NamedTuple):
+    """The huge pages of one size."""
+
+    order: int
+    """Page order of the size."""
+    net_frames: int | None
+    """Frames that an optimized page saves, net; None if the kernel does not say."""
+    nodes: tuple[NodeCensus, ...]
+    """Nodes that have pages, in order."""
 
 
 class Memory(Protocol):
@@ -49,7 +56,7 @@ class _ChangedError(Exception):
 
 
 def take_census(facts: CensusFacts, page_size: int) -> list[PoolCensus]:
-    """Take it now, by size and node. Raises ``CensusError``."""
+    """Take it now, by size. Raises ``CensusError``."""
     try:
         with closing(KernelMemory(facts.page_bytes, facts.link)) as memory:
             return count_pools(memory, facts, page_size)
@@ -62,16 +69,23 @@ def take_census(facts: CensusFacts, page_size: int) -> list[PoolCensus]:
 
 
 def count_pools(memory: Memory, facts: CensusFacts, page_size: int) -> list[PoolCensus]:
-    """The census of what ``memory`` holds. Raises ``CensusError`` and ``OSError``."""
+    """The census of what ``memory`` holds. Raises ``UnsettledError`` and ``OSError``."""
     changed = ""
     for _ in range(_TRIES):
         try:
             (count,) = struct.unpack("=i", memory.read(facts.number_of_pools, 4))
-            pools = (_Pool(memory, facts, number, page_size) for number in range(count))
-            return sorted(row for pool in pools for row in pool.count())
+            pools = [_Pool(memory, facts, number, page_size) for number in range(count)]
+            _check_nothing_waits(memory, facts)
+            return sorted(pool.count() for pool in pools)
         except (_ChangedError, KernelFaultError) as error:
             changed = str(error)
-    raise CensusError(f"the pools changed each of {_TRIES} times that they were read: {changed}")
+    raise UnsettledError(f"the pools changed each of {_TRIES} times that they were read: {changed}")
+
+
+def _check_nothing_waits(memory: Memory, facts: CensusFacts) -> None:
+    """A surplus page is off its list before the kworker restores it. Raises ``_ChangedError``."""
+    if facts.pages_to_free is not None and any(memory.read(facts.pages_to_free, 8)):
+        raise _ChangedError("surplus pages wait to be freed")
 
 
 class _Pool:
@@ -83,8 +97,8 @@ class _Pool:
         self._page_size = page_size
         self._order = self._number(facts.order)
 
-    def count(self) -> Iterator[PoolCensus]:
-        """One row for each node that has pages. Raises ``_ChangedError``."""
+    def count(self) -> PoolCensus:
+        """Count the pages of each node. Raises ``_ChangedError``."""
         expected = self._pages_by_node(self._hstate)
         pages, optimized = Counter[int](), Counter[int]()
         most = expected.total()
@@ -95,19 +109,21 @@ class _Pool:
                 optimized[node] += private >> self._facts.optimized_bit & 1
                 if pages.total() > most:
                     raise _ChangedError(f"more than {most} pages of order {self._order}")
-        after = self._pages_by_node(self._memory.read(self._address, self._facts.hstate_bytes))
+        hstate = self._memory.read(self._address, self._facts.hstate_bytes)
+        if self._is_resized(self._hstate) or self._is_resized(hstate):
+            raise _ChangedError(f"the pool of order {self._order} is being resized")
+        after = self._pages_by_node(hstate)
         if not pages == expected == after:
             raise _ChangedError(
                 f"{pages.total()} pages of order {self._order} on lists, {after.total()} counted"
             )
-        for node in sorted(pages):
-            yield PoolCensus(
-                self._page_size << self._order,
-                node,
-                pages[node],
-                optimized[node],
-                self._net_frames(),
-            )
+        nodes = (NodeCensus(node, pages[node], optimized[node]) for node in sorted(pages))
+        return PoolCensus(self._order, self._net_frames(), tuple(nodes))
+
+    def _is_resized(self, hstate: bytes) -> bool:
+        """Then pages are optimized that are on no list yet, or restored off their list."""
+        lock = self._facts.resize_lock
+        return lock is not None and any(hstate[lock : lock + 8])
 
     def _number(self, offset: int) -> int:
         return int(struct.unpack_from("=I", self._hstate, offset)[0])
@@ -136,10 +152,12 @@ class _Pool:
         bits = (self._facts.max_nodes - 1).bit_length()
         return flags >> (_NODE_BITS_OF_FLAGS - bits) if bits else 0
 
-    def _net_frames(self) -> int:
+    def _net_frames(self) -> int | None:
         """By the kernel's own member (to Linux 5.19); else all vmemmap pages but one."""
         if self._facts.net_frames is not None:
             return self._number(self._facts.net_frames)
+        if not self._facts.reserved_page:
+            return None
         size = self._facts.page_bytes
         frames = (size << self._order) // self._page_size
         return frames - 1 if size & (size - 1) == 0 and frames > 1 else 0

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from probes.backend import FULL, STEPS, BackendError, Info
+from probes.baseline import Baseline
 from probes.bpf import misses
 from probes.bpf.handover import AUTO, Handover, Request
 from probes.bpf.layout import Layout
@@ -19,9 +20,13 @@ from probes.kernel.host import Host
 from probes.kernel.hugetlb_state import KernelState
 from probes.live.loader_process import LoaderProcess
 from probes.live.numbering import Numbering
-from probes.observation import DRIFT, PARTS, Observation, Probes, ProbeStatus, Status
+from probes.observation import DRIFT, PARTS, Absent, Observation, Probes, ProbeStatus, Status
 from probes.observed import observed_durations, observed_slots
 from probes.observer import HugetlbState, Observer
+
+_CENSUS_WAIT_S = 2.0
+"""How long ``start`` waits for the census: 1 TiB of 2 MB pages can take longer."""
+_PENDING = Absent("the census has not ended yet: huge pages come and go all the time")
 
 log = logging.getLogger("hvoscope")
 
@@ -56,10 +61,17 @@ class LiveBackend:
         self._layout = Layout((), 0, 0)
         self._ring: RingReader | None = None
         self._numbering = Numbering()
-        self._observer = Observer(self._memory_copy, self._probes, state or KernelState(self._host))
+        self._baseline: Baseline | Absent = Absent("not started")
+        self._observer = Observer(
+            self._memory_copy,
+            self._probes,
+            state or KernelState(self._host),
+            self._known_baseline,
+        )
         # Scrapes and the stream's consumer run in other threads; the locks keep stop() from
         # unmapping memory that they read. Two locks, because the consumer holds its own while it
         # waits.
+        self._loader_lock = threading.Lock()
         self._memory_lock = threading.Lock()
         self._ring_lock = threading.Lock()
 
@@ -79,9 +91,8 @@ class LiveBackend:
     def start(self) -> None:
         """Let the loader attach the probes, and map their memory. Raises ``BackendError``."""
         self.prepare()
-        loader, self._loader = self._loader, None
-        if loader is not None:
-            self._handover = self._ask(loader)
+        if self._loader is not None:
+            self._handover = self._ask(self._loader)
         handover = self._handover
         if handover.origin:
             log.info("probes: %s", handover.origin)
@@ -89,6 +100,7 @@ class LiveBackend:
             handover.probes = [
                 ProbeStatus(step, attached=False, reason=handover.problem) for step in STEPS
             ]
+            self._loader = None
             raise BackendError(handover.problem)
         self._layout = Layout(handover.orders, handover.nodes, handover.cpus)
         try:
@@ -105,6 +117,8 @@ class LiveBackend:
             self.stop()
             raise BackendError(f"the counters can't be mapped ({error})") from error
         self.observe((DRIFT,))  # sets the baseline
+        self._baseline = _PENDING
+        self._receive_baseline(_CENSUS_WAIT_S)
 
     def _ask(self, loader: LoaderProcess) -> Handover:
         try:
@@ -122,9 +136,10 @@ class LiveBackend:
 
     def stop(self) -> None:
         """Unmap and close everything; the kernel then removes the probes."""
-        if self._loader is not None:
-            self._loader.close()
-            self._loader = None
+        with self._loader_lock:
+            if self._loader is not None:
+                self._loader.close()
+                self._loader = None
         with self._ring_lock:
             if self._ring:
                 self._ring.close()
@@ -152,6 +167,24 @@ class LiveBackend:
                     return
                 block = self._numbering.number(self._ring.read(POLL_MS))
             yield block
+
+    def _known_baseline(self) -> Baseline | Absent:
+        self._receive_baseline(0)
+        return self._baseline
+
+    def _receive_baseline(self, seconds: float) -> None:
+        """Take the census from the loader, if it has one within so many seconds."""
+        with self._loader_lock:
+            if self._loader is None or self._baseline is not _PENDING:
+                return
+            baseline = self._loader.baseline(seconds)
+            if baseline is None:
+                return
+            self._baseline, self._loader = baseline, None
+        if isinstance(baseline, Absent):
+            log.warning("no census of optimized huge pages: %s", baseline.reason)
+        else:
+            log.info("census: %d huge pages are optimized", sum(baseline.optimized.values()))
 
     def _memory_copy(self) -> bytes:
         """Copy the counter blocks of all CPUs; empty before ``start``."""

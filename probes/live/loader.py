@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loader: a short-lived child that compiles, attaches, hands over descriptors, and exits.
+"""The loader: a short-lived child that compiles, attaches, hands over descriptors, takes a census,
+and exits.
 
 BCC loads LLVM, which takes more than 100 MB of memory, so the daemon never imports it. The probes
 exist as long as the handed-over descriptors are open: the kernel removes them when the daemon ends
@@ -35,6 +36,7 @@ from probes.bpf.program import SETTINGS_MAP, STREAM_PAGES, Setting
 from probes.bpf.program_cache import ProgramCache, key_of
 from probes.kernel.hooks import find_switch
 from probes.kernel.kallsyms import find_return_trampoline, has_trampolines
+from probes.live.census import hand_over_baseline
 from probes.preflight.facts import Facts
 
 
@@ -42,9 +44,8 @@ class LoadError(Exception):
     """The probes could not be attached; the message is one line with the fix."""
 
 
-def load(request: Request) -> Handover:
+def load(request: Request, facts: Facts) -> Handover:
     """Compile, attach, and return the handover. Raises ``LoadError``."""
-    facts = Facts(request.host, cache=request.cache_folder)
     problems = preflight.attach_problems(facts)
     if problems:
         raise LoadError("; ".join(map(str, problems)))
@@ -156,11 +157,14 @@ def main() -> None:
         request = receive_request(sock)
         if request is None:  # the daemon ended without a request
             return
+        facts = Facts(request.host, cache=request.cache_folder)
         try:
-            handover = load(request)
+            handover = load(request, facts)
         except LoadError as error:
             handover = Handover(problem=str(error))
         send_handover(sock, handover)
+        if not handover.problem:
+            hand_over_baseline(sock, handover, facts)
     # Skip BCC's exit handlers: there is nothing for them to clean up.
     sys.stderr.flush()
     os._exit(0)

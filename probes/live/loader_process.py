@@ -2,17 +2,27 @@
 """The daemon's handle of the loader: a child process that handles one request.
 
 The daemon starts the loader, drops all its privileges, and then sends the request; the child keeps
-the privileges that it was started with.
+the privileges that it was started with. It lives until it has attached the probes and taken a
+census, which can take a while if the pools are busy.
 """
 
 import contextlib
 import os
+import select
 import socket
 import subprocess
 import sys
 
 from probes.backend import BackendError
-from probes.bpf.handover import Handover, Request, receive_handover, send_request
+from probes.baseline import Baseline
+from probes.bpf.handover import (
+    Handover,
+    Request,
+    receive_baseline,
+    receive_handover,
+    send_request,
+)
+from probes.observation import Absent
 
 TIMEOUT_S = 300
 """Compiling takes seconds; on a busy emulated machine it took 100 s."""
@@ -39,7 +49,10 @@ class LoaderProcess:
             )
 
     def ask(self, request: Request) -> Handover:
-        """Send ``request``, wait for the answer and for the process. Raises ``BackendError``."""
+        """Send ``request`` and wait for the answer. Raises ``BackendError``.
+
+        After an answer without a problem, ``baseline`` is to come.
+        """
         self._socket.settimeout(TIMEOUT_S)
         handover = None
         try:
@@ -54,21 +67,34 @@ class LoaderProcess:
             ) from None
         except BaseException:
             self._process.kill()
-            raise
-        finally:
-            code = self._process.wait()
-            stderr = self._stderr_summary()
             self.close()
+            raise
         if handover is None:
+            code, stderr = self._process.wait(), self._stderr_summary()
+            self.close()
             raise BackendError(
                 f"the loader exited with status {code} before it attached anything: {stderr}"
             )
-        if handover.problem and stderr:
-            handover.problem += f"; stderr: {stderr}"
+        if handover.problem:
+            self._process.wait()
+            stderr = self._stderr_summary()
+            handover.problem += f"; stderr: {stderr}" if stderr else ""
+            self.close()
         return handover
 
+    def baseline(self, seconds: float) -> Baseline | Absent | None:
+        """Wait at most so long for the census; None: not yet. Afterwards the process is gone."""
+        if not select.select([self._socket], [], [], seconds)[0]:
+            return None
+        try:
+            return receive_baseline(self._socket)
+        except OSError as error:
+            return Absent(f"the loader's census can't be received ({error.strerror or error})")
+        finally:
+            self.close()
+
     def close(self) -> None:
-        """Close the socket, which ends a loader without a request. Safe to call twice."""
+        """Close the socket, which ends a loader that waits. Safe to call twice."""
         self._socket.close()
         self._process.wait()
         if self._stderr >= 0:

@@ -10,6 +10,7 @@ from typing import Any
 
 from probes.counters import Counters, Histogram, PageKey, Slot
 from probes.observation import (
+    CENSUS,
     DRIFT,
     MEMMAP,
     PARTS,
@@ -17,6 +18,7 @@ from probes.observation import (
     PROBES,
     SWITCH,
     Absent,
+    Census,
     Failed,
     Memmap,
     Observation,
@@ -31,7 +33,7 @@ from probes.observation import (
 _SAVED = "saved"
 _ABSENT, _FAILED = "absent", "failed"
 _NOT_RECORDED = Absent("not in the recording")
-"""For older recordings, which have neither reasons nor drift."""
+"""For older recordings, which have neither reasons nor drift nor census."""
 
 Json = Mapping[str, Any]
 Unknown = Absent | Failed
@@ -52,6 +54,7 @@ def to_json(seen: Observation) -> dict[str, Any]:
         "reserved": list(pools.reserved.items()),
         "overcommit": list(pools.overcommit.items()),
         "enabled": known(seen.switch),
+        "census": _census_json(seen.census),
         "memmap_pages": dict(memmap.pages),
         "saved_bytes": known(memmap.saved_bytes),
         "drift": known(seen.drift),
@@ -71,6 +74,7 @@ def from_json(data: Json) -> Observation:
         probes=unknown.get(PROBES) or Probes(_counters(data), _status(data["status"])),
         pools=unknown.get(POOLS) or _pools(data),
         switch=or_unknown(SWITCH, data["enabled"]),
+        census=or_unknown(CENSUS, _census(data.get("census"))),
         memmap=unknown.get(MEMMAP)
         or Memmap(data["memmap_pages"], or_unknown(_SAVED, data["saved_bytes"])),
         drift=or_unknown(DRIFT, data.get("drift")),
@@ -80,6 +84,22 @@ def from_json(data: Json) -> Observation:
 def probe_from_json(data: Json) -> ProbeStatus:
     """Convert one probe's status back. Raises ``KeyError`` or ``TypeError``."""
     return ProbeStatus(**{f.name: data[f.name] for f in fields(ProbeStatus)})
+
+
+def _census_json(census: Census | Unknown) -> dict[str, Any] | None:
+    if not isinstance(census, Census):
+        return None
+    return {
+        "optimized": [[*key, pages] for key, pages in census.optimized.items()],
+        "frames_each": list(census.frames_each.items()),
+    }
+
+
+def _census(data: Json | None) -> Census | None:
+    if data is None:
+        return None
+    optimized = {PageKey(order, node): pages for order, node, pages in data["optimized"]}
+    return Census(optimized, dict(data["frames_each"]))
 
 
 def _reasons(seen: Observation, memmap: Memmap) -> Iterator[tuple[str, tuple[str, str]]]:

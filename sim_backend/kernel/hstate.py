@@ -2,6 +2,7 @@
 """A huge page and the pool of one size (struct hstate, include/linux/hugetlb.h)."""
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
@@ -49,6 +50,11 @@ class Hstate:
         self.nr_huge_pages_node = [0] * self.nodes
         self.surplus_huge_pages_node = [0] * self.nodes
         self.hugepage_freelists = [deque() for _ in range(self.nodes)]
+
+    def pages(self, nid: int) -> Iterator[HugePage]:
+        """All pages of a node that are on a list, in use or free."""
+        yield from self.hugepage_freelists[nid]
+        yield from (page for page in self.hugepage_activelist if page.nid == nid)
 
     @property
     def pages_per_huge_page(self) -> int:

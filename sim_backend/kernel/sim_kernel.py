@@ -5,6 +5,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
+from probes.baseline import Baseline
+from probes.counters import PageKey
 from probes.geometry import GIB, MIB, Geometry, size_label
 from probes.observation import Pool, Pools
 from probes.operations import Operation
@@ -20,6 +22,7 @@ from sim_backend.kernel.hugetlb_boot import boot
 from sim_backend.kernel.hugetlb_demote import demote_store
 from sim_backend.kernel.hugetlb_resize import set_max_huge_pages
 from sim_backend.kernel.hugetlb_surplus import exit_mmap, fault_in_huge_pages, map_huge_pages
+from sim_backend.kernel.hugetlb_vmemmap import free_vmemmap_pages_per_hpage
 from sim_backend.kernel.machine import Machine
 from sim_backend.kernel.pagetable import PageTable
 from sim_backend.kernel.release import find_generation
@@ -183,6 +186,18 @@ class SimKernel:
             tuple(pool for h in hstates for pool in _pool_counts(h)),
             {h.size: h.resv_huge_pages for h in hstates},
             {h.size: h.nr_overcommit_huge_pages for h in hstates},
+        )
+
+    def census(self) -> Baseline:
+        """Huge pages that carry HPG_vmemmap_optimized, and frames that each saves."""
+        m = self._machine
+        return Baseline(
+            {
+                PageKey(h.order, nid): sum(page.vmemmap_optimized for page in h.pages(nid))
+                for h in m.hstates
+                for nid in range(h.nodes)
+            },
+            {h.order: free_vmemmap_pages_per_hpage(m, h) for h in m.hstates},
         )
 
     def switch(self) -> bool:

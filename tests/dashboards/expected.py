@@ -90,6 +90,7 @@ def _failed_collectors(o: Oracle) -> Values:
     return difference(ran, o.now("hvo_scrape_collector_success", ("collector",)))
 
 
+PAGE = ("job", "instance", "size", "numa_node")
 EVERY_LABEL = ("job", "instance", "step", "symbol", "attach")
 
 PANELS: Mapping[Key, Expectation] = {
@@ -100,8 +101,12 @@ PANELS: Mapping[Key, Expectation] = {
     ("hvo-host", "Detached probes", "A"): _detached,
     ("hvo-host", "Accounting drift", "A"): _drift_size(()),
     ("hvo-host", "Memory saved over time", "A"): _now("saved", "instance"),
+    ("hvo-host", "Saved and possible", "A"): _now("saved_now", *PAGE),
+    ("hvo-host", "Saved and possible", "B"): _now("possible", *PAGE),
+    ("hvo-host", "Huge pages optimized now", "A"): _now("optimized_now", *PAGE),
     ("hvo-host", "Net frames saved since attach", "A"): lambda o: difference(
-        o.now("frames_freed", ("size", "node")), o.now("frames_allocated", ("size", "node"))
+        o.now("frames_freed", ("size", "numa_node")),
+        o.now("frames_allocated", ("size", "numa_node")),
     ),
     ("hvo-host", "Huge pages optimized and restored", "A"): _rate("hugepages_optimized", "size"),
     ("hvo-host", "Huge pages optimized and restored", "B"): _rate("hugepages_restored", "size"),
@@ -118,10 +123,11 @@ PANELS: Mapping[Key, Expectation] = {
     ("hvo-host", "Restore latency", "A"): _increase("restore_bucket", "le"),
     ("hvo-host", "Restore latency quantiles", "A"): _quantile(0.5, "restore", "size"),
     ("hvo-host", "Restore latency quantiles", "B"): _quantile(0.99, "restore", "size"),
-    ("hvo-host", "Huge page pools", "A"): _now("pool", "size", "state"),
-    ("hvo-host", "Surplus huge pages and limit", "A"): lambda o: o.now(
-        "pool", ("size",), state="surplus"
-    ),
+    ("hvo-host", "Huge page pools", "A"): _now("pool_total", "size"),
+    ("hvo-host", "Huge page pools", "B"): _now("pool_free", "size"),
+    ("hvo-host", "Huge page pools", "C"): _now("pool_surplus", "size"),
+    ("hvo-host", "Huge page pools", "D"): _now("pool_reserved", "size"),
+    ("hvo-host", "Surplus huge pages and limit", "A"): _now("pool_surplus", "size"),
     ("hvo-host", "Surplus huge pages and limit", "B"): _now("overcommit", "size"),
     ("hvo-host", "Accounting drift over time", "A"): _now("drift", "job", "instance"),
     ("hvo-host", "Memmap frames", "A"): _now("memmap", "instance", "kind"),
@@ -162,10 +168,10 @@ PANELS: Mapping[Key, Expectation] = {
     ("hvo-kernel", "Optimize calls", "D"): _rate("optimize_failures", "size"),
     ("hvo-kernel", "Restore calls", "A"): _rate("hugepages_restored", "size"),
     ("hvo-kernel", "Restore calls", "B"): _rate("restore_failures", "size"),
-    ("hvo-kernel", "PTEs", "A"): _rate("ptes_remapped", "size", "node"),
-    ("hvo-kernel", "PTEs", "B"): _rate("ptes_restored", "size", "node"),
-    ("hvo-kernel", "Frames", "A"): _rate("frames_freed", "size", "node"),
-    ("hvo-kernel", "Frames", "B"): _rate("frames_allocated", "cause", "node"),
+    ("hvo-kernel", "PTEs", "A"): _rate("ptes_remapped", "size", "numa_node"),
+    ("hvo-kernel", "PTEs", "B"): _rate("ptes_restored", "size", "numa_node"),
+    ("hvo-kernel", "Frames", "A"): _rate("frames_freed", "size", "numa_node"),
+    ("hvo-kernel", "Frames", "B"): _rate("frames_allocated", "cause", "numa_node"),
     ("hvo-kernel", "PTEs and frames per huge page", "A"): _ratio(
         "ptes_remapped", "hugepages_optimized", "instance", "size"
     ),
@@ -224,8 +230,8 @@ def _switched_off(o: Oracle) -> Values:
 
 def _surplus_of_failures(o: Oracle) -> Values:
     by = ("job", "instance", "size")
-    now = o.now("pool", by, state="surplus")
-    before = o.earlier(1800).now("pool", by, state="surplus")
+    now = o.now("pool_surplus", by)
+    before = o.earlier(1800).now("pool_surplus", by)
     failed = _in_30_minutes(o, "restore_failures")
     return {k: v for k, v in now.items() if v > before[k] and k in failed}
 
@@ -254,8 +260,8 @@ before; the rule that records them is exact."""
 RULES: Mapping[Key, Expectation] = {
     ("rules", "job:hvo_memmap_saved_bytes:sum", ""): _now("saved", "job"),
     ("rules", "instance_size_node:hvo_frames_net:sum", ""): lambda o: difference(
-        o.now("frames_freed", ("job", "instance", "size", "node")),
-        o.now("frames_allocated", ("job", "instance", "size", "node")),
+        o.now("frames_freed", ("job", "instance", "size", "numa_node")),
+        o.now("frames_allocated", ("job", "instance", "size", "numa_node")),
     ),
     ("rules", "instance_size:hvo_hugepages_optimized:rate5m", ""): lambda o: {
         key: value / 240

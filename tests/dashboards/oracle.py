@@ -14,7 +14,7 @@ from dashboards.prove.queries import Window
 from dashboards.prove.watch import Truth, Watched
 from probes.counters import BUCKETS_NS
 from probes.geometry import size_label
-from probes.observation import Pools, known
+from probes.observation import Census, Pools, known
 
 Labels = frozenset[tuple[str, str]]
 Values = dict[Labels, float]
@@ -162,7 +162,7 @@ def _quantile(share: float, buckets: Mapping[float, float]) -> float:
 def _facts_of(truth: Truth, page_size: int) -> Iterator[tuple[tuple[str, Labels], float]]:
     """Yield facts by name and labels."""
     for (slot, key), total in truth.seen.counters.totals.items():
-        page = labelled(size=size_label(page_size << key.order), node=key.node)
+        page = labelled(size=size_label(page_size << key.order), numa_node=key.node)
         detail = {"hugepages_skipped": "reason", "frames_allocated": "cause"}.get(
             slot.family, "error"
         )
@@ -176,10 +176,10 @@ def _facts_of(truth: Truth, page_size: int) -> Iterator[tuple[tuple[str, Labels]
             yield (f"{which}_bucket", labelled(size=size, le=le)), running
         yield (f"{which}_count", labelled(size=size)), running
         yield (f"{which}_sum", labelled(size=size)), histogram.sum_ns / 1e9
-    yield from _state_of(truth)
+    yield from _state_of(truth, page_size)
 
 
-def _state_of(truth: Truth) -> Iterator[tuple[tuple[str, Labels], float]]:
+def _state_of(truth: Truth, page_size: int) -> Iterator[tuple[tuple[str, Labels], float]]:
     for probe in truth.seen.status.probes:
         where = labelled(step=probe.step, symbol=probe.symbol, attach=probe.attach)
         yield ("attached", where), probe.attached
@@ -189,17 +189,34 @@ def _state_of(truth: Truth) -> Iterator[tuple[tuple[str, Labels], float]]:
         yield ("lost", labelled(where=buffer)), lost
     pools, memmap = known(truth.seen.pools) or Pools(), known(truth.seen.memmap)
     for pool in pools.by_node:
-        which = labelled(size=size_label(pool.size), node=pool.node, state=pool.state)
-        yield ("pool", which), pool.pages
+        which = labelled(size=size_label(pool.size), numa_node=pool.node)
+        yield (f"pool_{pool.state}", which), pool.pages
     for size, pages in pools.reserved.items():
-        yield ("pool", labelled(size=size_label(size), state="reserved")), pages
+        yield ("pool_reserved", labelled(size=size_label(size))), pages
     for size, pages in pools.overcommit.items():
         yield ("overcommit", labelled(size=size_label(size))), pages
+    census = known(truth.seen.census)
     assert memmap is not None
     for kind, frames in memmap.pages.items():
         yield ("memmap", labelled(kind=kind)), frames
+    if census is not None:
+        yield from _census(census, pools, page_size)
     yield ("enabled", labelled()), bool(known(truth.seen.switch))
     yield ("saved", labelled()), known(memmap.saved_bytes) or 0
     yield ("drift", labelled()), known(truth.seen.drift) or 0
     for (name, own), value in truth.exporter.items():
         yield (name, frozenset(own)), value
+
+
+def _census(
+    census: Census, pools: Pools, page_size: int
+) -> Iterator[tuple[tuple[str, Labels], float]]:
+    for key, pages in census.optimized.items():
+        which = labelled(size=size_label(page_size << key.order), numa_node=key.node)
+        yield ("optimized_now", which), pages
+        yield ("saved_now", which), pages * census.frames_each[key.order] * page_size
+    for pool in pools.by_node:
+        if pool.state == "total":
+            each = census.frames_each[(pool.size // page_size).bit_length() - 1]
+            which = labelled(size=size_label(pool.size), numa_node=pool.node)
+            yield ("possible", which), pool.pages * each * page_size

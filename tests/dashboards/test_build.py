@@ -39,7 +39,7 @@ def test_check_reports_stale_files() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_dashboard_has_the_same_variables(name: str) -> None:
     variables = MODELS[name]["templating"]["list"]
-    assert [v["name"] for v in variables] == ["datasource", "job", "instance", "size", "node"]
+    assert [v["name"] for v in variables] == ["datasource", "job", "instance", "size", "numa_node"]
 
 
 @pytest.mark.parametrize("name", MODELS)

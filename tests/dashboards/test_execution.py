@@ -88,7 +88,7 @@ def test_variables_list_existing_values(history: Day, uid: str) -> None:
         "job": ["hvoscope"],
         "instance": sorted(machine.instance for machine in history.machines),
         "size": ["1GB", "2MB"],
-        "node": ["0", "1"],
+        "numa_node": ["0", "1"],
     }
 
 

@@ -117,7 +117,7 @@ SPOILED: list[tuple[str, str, Callable[[Model], None], str]] = [
         variable("size", query="label_values(hvo_enabled{, size)"),
         "size",
     ),
-    ("template-on-time-change-reload-rule", "", variable("node", refresh=1), "refresh"),
+    ("template-on-time-change-reload-rule", "", variable("numa_node", refresh=1), "refresh"),
     ("uneditable-dashboard-rule", "", lambda m: m.update(editable=True), "editable"),
     ("panel-datasource-rule", PANEL, panel(datasource={"uid": "P1809F7CD0C75ACF3"}), "P1809"),
     ("panel-datasource-rule", PANEL, target(datasource={"uid": "mine"}), "mine"),

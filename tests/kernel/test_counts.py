@@ -246,9 +246,9 @@ def test_nodes_are_the_kernels_own(seen: Observation) -> None:
     for place, pages in step["kernel"]["pools"].items():
         node, folder = place.split()
         size = {"hugepages-2048kB": "2MB", "hugepages-1048576kB": "1GB"}[folder]
-        labels = {"size": size, "node": node.removeprefix("node")}
+        labels = {"size": size, "numa_node": node.removeprefix("node")}
         assert total(scrape, "hvo_hugepages_optimized_total", **labels) == pages
-        assert total(scrape, "hvo_pool_hugepages", state="total", **labels) == pages
+        assert total(scrape, "hvo_pool_hugepages", **labels) == pages
 
 
 def test_the_event_stream_reduces_to_the_counters(seen: Observation) -> None:
@@ -378,6 +378,6 @@ def test_without_probes_state_is_served_and_the_rest_is_absent(
     assert notes["ready"][0] == 503
     scrape = samples(notes["scrape"])
     assert total(scrape, "hvo_probe_attached") == 0
-    assert total(scrape, "hvo_pool_hugepages", size="2MB", state="total") == notes["pool_2mb"]
+    assert total(scrape, "hvo_pool_hugepages", size="2MB") == notes["pool_2mb"]
     counted = {name for name, _ in scrape if name.endswith(("_total", "_bucket"))}
     assert counted == OF_THE_EXPORTER

@@ -113,7 +113,7 @@ def test_nothing_is_counted_where_nothing_can_be(hopeless: tuple[str, Notes]) ->
 
 def test_the_kernels_own_state_is_served_all_the_same(hopeless: tuple[str, Notes]) -> None:
     _, notes = hopeless
-    assert total(notes["scrape"], "hvo_pool_hugepages", size="2MB", state="total") == 5
+    assert total(notes["scrape"], "hvo_pool_hugepages", size="2MB") == 5
     assert total(notes["scrape"], "hvo_backend_info", kernel=notes["release"]) == 1
 
 

@@ -112,7 +112,7 @@ def test_the_sandbox_allows_only_what_probes_need(notes: dict[str, Any]) -> None
 def test_the_command_line_with_debians_libraries(notes: dict[str, Any]) -> None:
     assert notes["version"]["out"].startswith("hvoscope, version ")
     metrics = {
-        (m["name"], m["labels"].get("node")): m["value"]
+        (m["name"], m["labels"].get("numa_node")): m["value"]
         for m in json.loads(notes["simulate"]["out"])["metrics"]
         if m["labels"].get("size", "2MB") == "2MB"
     }

@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path, PosixPath
 from typing import Any, ClassVar
 
+from probes.baseline import Baseline
 from probes.counters import Counters, PageKey, Slot
 from probes.drift import COUNTERS_CHANGING
 from probes.kernel.host import Host
@@ -17,6 +18,7 @@ from probes.observation import (
     PARTS,
     PROBES,
     Absent,
+    Census,
     Failed,
     Memmap,
     Observation,
@@ -29,12 +31,15 @@ from probes.observer import Observer
 from tests.probes.trees import make_host
 
 READY = Status(True)
+BASELINE = Baseline({PageKey(9, 0): 37}, {9: 7})
 
 
 def freed(frames: int) -> Probes:
     key = PageKey(9, 0)
     slots = (Slot("frames_freed"), Slot("frames_allocated", "head"))
     counted = dict.fromkeys(((slot, key) for slot in slots), 0) | {(slots[0], key): frames}
+    counted |= {(Slot("hugepages_optimized"), key): frames // 7}
+    counted |= {(Slot("hugepages_restored"), key): 0}
     return Probes(Counters(counted | {(Slot("frames_allocated", "restore"), key): 0}), READY)
 
 
@@ -80,7 +85,12 @@ class Kernel:
 def observer(kernel: Kernel) -> Observer[int]:
     seconds = count()
     return Observer(
-        kernel.copy, kernel.decode, kernel, clock=lambda: 509, timer=lambda: float(next(seconds))
+        kernel.copy,
+        kernel.decode,
+        kernel,
+        lambda: BASELINE,
+        clock=lambda: 509,
+        timer=lambda: float(next(seconds)),
     )
 
 
@@ -90,8 +100,9 @@ def test_observe_returns_all_parts_with_their_read_times() -> None:
     watcher.observe((DRIFT,))
     kernel.grow()
     seen = watcher.observe()
+    census = Census({PageKey(9, 0): 38}, {9: 7})
     assert seen == Observation(
-        509, freed(7), Pools(), True, Memmap({"boot": 100, "runtime": 3}, 7 * 4096), 0
+        509, freed(7), Pools(), True, census, Memmap({"boot": 100, "runtime": 3}, 7 * 4096), 0
     )
     assert seen.seconds == dict.fromkeys(PARTS, 1.0)
 
@@ -147,8 +158,8 @@ def broken(kernel: Kernel, name: str) -> Kernel:
 def test_a_failed_part_does_not_affect_the_others() -> None:
     gone = Failed("OSError: gone")
     for name, parts in {
-        "copy": {"probes", "drift"},
-        "decode": {"probes", "drift"},
+        "copy": {"probes", "census", "drift"},
+        "decode": {"probes", "census", "drift"},
         "pools": {"pools"},
         "switch": {"switch"},
         "memmap_pages": {"memmap", "drift"},
@@ -186,7 +197,7 @@ def test_an_observation_reads_each_file_of_the_kernel_once(tmp_path: Path) -> No
     host = Host(proc=Counting(made.proc), sys=Counting(made.sys), release=made.release)
     Counting.reads.clear()
     kernel = Kernel()
-    seen = Observer(kernel.copy, kernel.decode, KernelState(host)).observe()
+    seen = Observer(kernel.copy, kernel.decode, KernelState(host), lambda: BASELINE).observe()
     assert not [part for part in PARTS if isinstance(getattr(seen, part), Failed)]
     assert {Path(name).name for name in files} <= set(Counting.reads)
     assert set(Counting.reads.values()) == {1}

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 
-from exporter.cli.census import to_json, to_table
-from probes.census.census import PoolCensus
-from probes.geometry import GIB, MIB
+from exporter.cli.census import rows_of, to_json, to_table
+from probes.census.census import NodeCensus, PoolCensus
 
-ROWS = [PoolCensus(2 * MIB, 0, 37, 23, 7), PoolCensus(GIB, 1, 1, 1, 4095)]
+CENSUS = [
+    PoolCensus(9, 7, (NodeCensus(0, 37, 23),)),
+    PoolCensus(13, 31, ()),
+    PoolCensus(18, 4095, (NodeCensus(1, 1, 1),)),
+]
+ROWS = rows_of(CENSUS, 4096)
 
 
 def test_a_table_with_what_is_saved_of_what_could_be() -> None:
-    assert to_table(ROWS, 4096).splitlines() == [
+    assert to_table(ROWS).splitlines() == [
         "  SIZE  NODE     PAGES OPTIMIZED      SAVED   POSSIBLE",
         "   2MB     0        37        23    644 KiB   1.01 MiB",
         "   1GB     1         1         1     16 MiB     16 MiB",
@@ -18,7 +22,7 @@ def test_a_table_with_what_is_saved_of_what_could_be() -> None:
 
 
 def test_json_is_exact() -> None:
-    first, second = json.loads(to_json(ROWS, 4096))["pools"]
+    first, second = json.loads(to_json(ROWS))["pools"]
     assert first == {
         "size": "2MB",
         "numa_node": 0,
@@ -28,3 +32,12 @@ def test_json_is_exact() -> None:
         "possible_bytes": 37 * 7 * 4096,
     }
     assert second["saved_bytes"] == second["possible_bytes"] == 4095 * 4096
+
+
+def test_what_the_kernel_does_not_say_is_unknown_and_not_zero() -> None:
+    rows = rows_of([PoolCensus(9, None, (NodeCensus(0, 37, 23),))], 4096)
+    assert to_table(rows).splitlines()[1:] == [
+        "   2MB     0        37        23          -          -",
+        " total              37        23          -          -",
+    ]
+    assert json.loads(to_json(rows))["pools"][0]["saved_bytes"] is None

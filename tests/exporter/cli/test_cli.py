@@ -135,12 +135,12 @@ def test_simulate_prints_counters_as_json(
 @pytest.mark.parametrize(
     ("page_size", "operation", "rows"),
     [
-        ("64K", "grow 512MB 23", ["hvo_frames_freed_total size=512MB node=0 184"]),
-        ("16K", "grow 32MB 23", ["hvo_frames_freed_total size=32MB node=0 184"]),
+        ("64K", "grow 512MB 23", ["hvo_frames_freed_total size=512MB numa_node=0 184"]),
+        ("16K", "grow 32MB 23", ["hvo_frames_freed_total size=32MB numa_node=0 184"]),
         (
             "4K",
             "grow 64KB 23",
-            ["hvo_hugepages_skipped_total size=64KB node=0 reason=unsupported 23"],
+            ["hvo_hugepages_skipped_total size=64KB numa_node=0 reason=unsupported 23"],
         ),
     ],
 )
@@ -174,7 +174,7 @@ def test_a_scenario_file_runs(tmp_path: Path) -> None:
     ran = hvoscope("simulate", "--scenario", str(scenario), "--files", str(machine))
     assert ran.returncode == 0, ran.stderr
     rows = [" ".join(line.split()) for line in ran.stdout.splitlines()]
-    assert "hvo_ptes_remapped_total size=2MB node=0 191" in rows
+    assert "hvo_ptes_remapped_total size=2MB numa_node=0 191" in rows
     assert "hvo_probe_missed_total step=remap_pte 1" in rows
     assert "HugePages_Total:      24\n" in (machine / "proc/meminfo").read_text()
     scenario.write_text(scenario.read_text().replace('grow 2MB 1"', 'shrink 2MB 29"'))
@@ -204,8 +204,8 @@ def test_trace_prints_events_of_a_scenario() -> None:
 def test_simulate_table_shows_what_happened() -> None:
     ran = hvoscope("simulate", "--op", "grow 2MB 23", "--op", "shrink 2MB 23")
     rows = [line.split() for line in ran.stdout.splitlines()]
-    assert ["hvo_ptes_remapped_total", "size=2MB", "node=0", "184"] in rows
-    assert ["hvo_ptes_restored_total", "size=2MB", "node=0", "161"] in rows
+    assert ["hvo_ptes_remapped_total", "size=2MB", "numa_node=0", "184"] in rows
+    assert ["hvo_ptes_restored_total", "size=2MB", "numa_node=0", "161"] in rows
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:

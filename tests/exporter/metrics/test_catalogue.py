@@ -4,7 +4,7 @@ from exporter.metrics.catalogue import BACKENDS, COUNTER
 from probes.counters import DURATIONS, SLOTS
 
 ALLOWED_LABELS = {
-    *("size", "node", "reason", "error", "cause", "step", "symbol", "attach", "where", "state"),
+    *("size", "numa_node", "reason", "error", "cause", "step", "symbol", "attach", "where"),
     *("map", "kind", "backend", "kernel", "mode", "version", "python", "collector"),
 }
 
@@ -32,5 +32,5 @@ def test_a_slot_with_a_detail_has_a_label_for_it() -> None:
     for slot in SLOTS:
         metric = catalogue.TOTALS[slot.family]
         assert metric.kind == COUNTER
-        assert metric.labels[:2] == ("size", "node")
+        assert metric.labels[:2] == ("size", "numa_node")
         assert len(metric.labels) == (3 if slot.detail else 2)

@@ -40,11 +40,11 @@ def simulated(*operations: str, generation: str = "v17-enabled") -> dict[str, fl
 
 def test_counters_by_size_and_node() -> None:
     samples = simulated("grow 2MB 23", "shrink 2MB 3", "hvo off", "grow 2MB 2")
-    assert samples['hvo_hugepages_optimized_total{node="0",size="2MB"}'] == 12
-    assert samples['hvo_hugepages_optimized_total{node="1",size="2MB"}'] == 11
-    assert samples['hvo_ptes_remapped_total{node="0",size="2MB"}'] == 12 * 6
-    assert samples['hvo_frames_freed_total{node="1",size="2MB"}'] == 11 * 6
-    assert samples['hvo_frames_freed_total{node="1",size="1GB"}'] == 0
+    assert samples['hvo_hugepages_optimized_total{numa_node="0",size="2MB"}'] == 12
+    assert samples['hvo_hugepages_optimized_total{numa_node="1",size="2MB"}'] == 11
+    assert samples['hvo_ptes_remapped_total{numa_node="0",size="2MB"}'] == 12 * 6
+    assert samples['hvo_frames_freed_total{numa_node="1",size="2MB"}'] == 11 * 6
+    assert samples['hvo_frames_freed_total{numa_node="1",size="1GB"}'] == 0
     skipped = [v for k, v in samples.items() if "skipped_total" in k and 'reason="off"' in k]
     assert sum(skipped) == 2
     restored = [v for k, v in samples.items() if k.startswith("hvo_ptes_restored_total")]
@@ -54,8 +54,8 @@ def test_counters_by_size_and_node() -> None:
 
 def test_the_new_head_page_is_an_allocation() -> None:
     samples = simulated("grow 1GB 1", generation="6.2")
-    assert samples['hvo_ptes_remapped_total{node="0",size="1GB"}'] == 4096
-    assert samples['hvo_frames_allocated_total{cause="head",node="0",size="1GB"}'] == 1
+    assert samples['hvo_ptes_remapped_total{numa_node="0",size="1GB"}'] == 4096
+    assert samples['hvo_frames_allocated_total{cause="head",numa_node="0",size="1GB"}'] == 1
 
 
 def test_histograms_are_cumulative_and_in_seconds() -> None:
@@ -74,8 +74,8 @@ def test_histograms_are_cumulative_and_in_seconds() -> None:
 
 def test_pools_and_memmap() -> None:
     samples = simulated("grow 2MB 5")
-    assert samples['hvo_pool_hugepages{node="0",size="2MB",state="total"}'] == 3
-    assert samples['hvo_pool_hugepages{node="1",size="2MB",state="free"}'] == 2
+    assert samples['hvo_pool_hugepages{numa_node="0",size="2MB"}'] == 3
+    assert samples['hvo_pool_free_hugepages{numa_node="1",size="2MB"}'] == 2
     before = simulated()
     kinds = ('hvo_memmap_pages{kind="boot"}', 'hvo_memmap_pages{kind="runtime"}')
     assert sum(before[k] - samples[k] for k in kinds) == 5 * 6
@@ -103,7 +103,7 @@ def test_names_and_labels_are_the_catalogues() -> None:
 
 def test_reserved_pages_have_an_empty_node() -> None:
     samples = simulated("grow 2MB 5", "overcommit 2MB 3")
-    assert samples['hvo_pool_hugepages{node="",size="2MB",state="reserved"}'] == 0
+    assert samples['hvo_pool_reserved_hugepages{size="2MB"}'] == 0
     assert samples['hvo_pool_overcommit_hugepages{size="2MB"}'] == 3
 
 

@@ -83,8 +83,8 @@ def test_a_recording_is_served_like_a_live_kernel(tmp_path: Path) -> None:
         assert process.stderr
         assert "the replay has ended" in process.stderr.readline()
         metrics = get(f"{url}/metrics")
-        assert 'hvo_hugepages_optimized_total{node="0",size="2MB"} 509.0' in metrics
-        assert 'hvo_pool_hugepages{node="0",size="2MB",state="total"} 509.0' in metrics
+        assert 'hvo_hugepages_optimized_total{numa_node="0",size="2MB"} 509.0' in metrics
+        assert 'hvo_pool_hugepages{numa_node="0",size="2MB"} 509.0' in metrics
         assert "hvo_accounting_drift_frames 0.0" in metrics
         assert 'hvo_backend_info{backend="replay",kernel="6.7",mode="simulated"} 1.0' in metrics
 
@@ -104,7 +104,7 @@ def test_a_scenario_with_faults_is_served(tmp_path: Path) -> None:
             if 'step="remap_pte",symbol="vmemmap_remap_pte"} 0.0' in metrics:
                 break
         assert 'hvo_probe_attached{attach="",step="remap_pte"' in metrics
-        assert 'hvo_optimize_calls_total{node="0",size="2MB"} 23.0' in metrics
+        assert 'hvo_optimize_calls_total{numa_node="0",size="2MB"} 23.0' in metrics
         assert 'hvo_events_lost_total{where="queue"} 5.0' in metrics
         assert "hvo_ptes_remapped" not in metrics
         assert "hvo_frames_freed" not in metrics

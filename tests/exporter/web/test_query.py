@@ -98,7 +98,7 @@ def test_other_parameters_are_ignored(exporter: RunningExporter) -> None:
     [
         (
             "collect[]=cpu",
-            "unknown collector 'cpu' (expected probes, pools, switch, memmap, drift)",
+            "unknown collector 'cpu' (expected probes, pools, switch, census, memmap, drift)",
         ),
         ("exclude[]=", "unknown collector ''"),
         ("collect[]=%0aevil%ff", "unknown collector '\\nevil\\ufffd'"),
@@ -122,7 +122,7 @@ def test_names_of_samples_and_of_families(exporter: RunningExporter) -> None:
         *("hvo_frames_freed_total", "hvo_enabled"),
         *(f"hvo_optimize_duration_seconds_{part}" for part in ("bucket", "count", "sum")),
     }
-    assert 'hvo_frames_freed_total{node="0",size="2MB"} 184.0' in scraped.body
+    assert 'hvo_frames_freed_total{numa_node="0",size="2MB"} 184.0' in scraped.body
 
 
 def test_names_and_collectors_together(exporter: RunningExporter) -> None:

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from probes.census.census import PoolCensus, count_pools
-from probes.census.facts import CensusError, CensusFacts, facts_of
+from probes.census.census import NodeCensus, PoolCensus, count_pools
+from probes.census.facts import CensusError, CensusFacts, UnsettledError, facts_of
 from probes.census.kernel_memory import KernelFaultError
-from probes.geometry import GIB, MIB
 from probes.kernel.btf import Btf
 from tests.probes.kernel.test_btf import ARRAY, INT, Blob
 
-POOLS, NUMBER_OF_POOLS = 0x10000, 0x9000
+POOLS, NUMBER_OF_POOLS, PAGES_TO_FREE = 0x10000, 0x9000, 0x9100
 MAX_NODES = 4
 FACTS = CensusFacts(
     pools=POOLS,
@@ -25,6 +24,9 @@ FACTS = CensusFacts(
     free_lists=80,
     max_nodes=MAX_NODES,
     net_frames=None,
+    reserved_page=True,
+    resize_lock=208,
+    pages_to_free=PAGES_TO_FREE,
     page_bytes=64,
     flags=0,
     link=8,
@@ -49,6 +51,8 @@ class Pool:
         self.order = order
         self.lists: list[list[bytes]] = [[] for _ in range(1 + MAX_NODES)]
         self.counts = [0] * MAX_NODES
+        self.lock = 0
+        """Owner of the resize lock."""
 
     def add(self, node: int, *, active: bool = False, optimized: bool = True) -> None:
         self.lists[0 if active else 1 + node].append(page(node, optimized=optimized))
@@ -61,17 +65,21 @@ class FakeMemory:
     def __init__(self, *pools: Pool) -> None:
         self.pools = pools
         self.walks = 0
+        self.pages_to_free = 0
         self.between: Callable[[], None] = lambda: None
         """Happens before each walk."""
 
     def read(self, address: int, size: int) -> bytes:
         if address == NUMBER_OF_POOLS:
             return struct.pack("=i", len(self.pools))
+        if address == PAGES_TO_FREE:
+            return struct.pack("=Q", self.pages_to_free)
         pool = self.pools[(address - POOLS) // FACTS.hstate_bytes]
         hstate = bytearray(size)
         struct.pack_into("=I", hstate, FACTS.order, pool.order)
         struct.pack_into(f"={MAX_NODES}I", hstate, FACTS.nr_huge_pages_node, *pool.counts)
         struct.pack_into("=I", hstate, 200, 6)
+        struct.pack_into("=Q", hstate, 208, pool.lock)
         return bytes(hstate)
 
     def walk(self, head: int) -> Iterator[bytes]:
@@ -93,13 +101,14 @@ def filled() -> FakeMemory:
 
 def test_every_page_is_counted_by_size_and_node() -> None:
     assert count_pools(filled(), FACTS, 4096) == [
-        PoolCensus(2 * MIB, 0, 23, 20, 7),
-        PoolCensus(GIB, 3, 1, 1, 4095),
+        PoolCensus(9, 7, (NodeCensus(0, 23, 20),)),
+        PoolCensus(18, 4095, (NodeCensus(3, 1, 1),)),
     ]
 
 
-def test_empty_pools_have_no_rows() -> None:
-    assert count_pools(FakeMemory(Pool(9), Pool(18)), FACTS, 4096) == []
+def test_an_empty_pool_has_no_node_but_what_a_page_would_save() -> None:
+    pools = count_pools(FakeMemory(Pool(9), Pool(18)), FACTS, 4096)
+    assert pools == [PoolCensus(9, 7, ()), PoolCensus(18, 4095, ())]
 
 
 def test_the_kernels_own_member_says_what_a_page_saves() -> None:
@@ -110,7 +119,7 @@ def test_the_kernels_own_member_says_what_a_page_saves() -> None:
 def test_a_struct_page_of_56_bytes_saves_nothing() -> None:
     facts = CensusFacts(**{**vars(FACTS), "page_bytes": 56})
     memory = FakeMemory(Pool(9))
-    assert count_pools(memory, facts, 4096) == []
+    assert count_pools(memory, facts, 4096) == [PoolCensus(9, 0, ())]
     pool = memory.pools[0]
     pool.add(0)
     pool.lists[1] = [pool.lists[1][0][:56]]
@@ -120,7 +129,38 @@ def test_a_struct_page_of_56_bytes_saves_nothing() -> None:
 def test_a_size_with_one_vmemmap_page_saves_nothing() -> None:
     pool = Pool(4)  # 64 KB
     pool.add(1)
-    assert count_pools(FakeMemory(pool), FACTS, 4096) == [PoolCensus(64 << 10, 1, 1, 1, 0)]
+    expected = [PoolCensus(4, 0, (NodeCensus(1, 1, 1),))]
+    assert count_pools(FakeMemory(pool), FACTS, 4096) == expected
+
+
+def test_two_reserved_pages_without_a_member_that_says_so_are_not_known() -> None:
+    facts = CensusFacts(**{**vars(FACTS), "reserved_page": False})
+    assert {pool.net_frames for pool in count_pools(filled(), facts, 4096)} == {None}
+
+
+def test_a_pool_that_is_being_resized_has_no_census() -> None:
+    memory = filled()
+    memory.pools[1].lock = 0xFFFF8880_00000001
+    with pytest.raises(UnsettledError, match="the pool of order 9 is being resized"):
+        count_pools(memory, FACTS, 4096)
+
+
+def test_a_pool_whose_resizing_began_while_it_was_read_has_no_census() -> None:
+    memory = filled()
+
+    def resize() -> None:
+        memory.pools[1].lock = 1
+
+    memory.between = resize
+    with pytest.raises(UnsettledError, match="being resized"):
+        count_pools(memory, FACTS, 4096)
+
+
+def test_surplus_pages_that_wait_to_be_freed_prevent_a_census() -> None:
+    memory = filled()
+    memory.pages_to_free = 0xFFFF8880_00000040
+    with pytest.raises(UnsettledError, match="surplus pages wait to be freed"):
+        count_pools(memory, FACTS, 4096)
 
 
 def test_a_pool_that_changed_once_is_read_again() -> None:
@@ -133,7 +173,7 @@ def test_a_pool_that_changed_once_is_read_again() -> None:
 
     memory.between = grow_once
     rows = count_pools(memory, FACTS, 4096)
-    assert rows[0] == PoolCensus(2 * MIB, 0, 24, 21, 7)
+    assert rows[0] == PoolCensus(9, 7, (NodeCensus(0, 24, 21),))
     assert memory.walks > 4
 
 
@@ -182,7 +222,11 @@ def test_a_fault_is_a_change() -> None:
     assert len(count_pools(memory, FACTS, 4096)) == 2
 
 
-SYMBOLS = {"hstates": POOLS, "hugetlb_max_hstate": NUMBER_OF_POOLS}
+SYMBOLS = {
+    "hstates": POOLS,
+    "hugetlb_max_hstate": NUMBER_OF_POOLS,
+    "hpage_freelist": PAGES_TO_FREE,
+}
 
 
 def described(*left_out: str, net_frames: str = "") -> Btf:
@@ -195,10 +239,12 @@ def described(*left_out: str, net_frames: str = "") -> Btf:
         ("nr_huge_pages_node", 2, 16),
         ("hugepage_activelist", 1, 64),
         ("hugepage_freelists", 1, 80),
+        ("resize_lock", 1, 200),
         *([(net_frames, 1, 200)] if net_frames else []),
     ]
     members = [("flags", 1, 0), ("lru", 1, 8), ("private", 1, 40)]
     blob.struct("hstate", 256, *(m for m in hstate if m[0] not in left_out))
+    blob.struct("mutex", 32, ("owner", 1, 8))
     blob.struct("page", 64, *(m for m in members if m[0] not in left_out))
     names = ("HPG_restore_reserve", "HPG_vmemmap_optimized")
     kept = [
@@ -211,6 +257,9 @@ def described(*left_out: str, net_frames: str = "") -> Btf:
 
 def test_facts_come_from_btf_and_symbols() -> None:
     assert facts_of(described(), SYMBOLS) == FACTS
+    assert facts_of(described("resize_lock"), SYMBOLS).resize_lock is None
+    assert facts_of(described(), {**SYMBOLS, "hpage_freelist": 0}).pages_to_free is None
+    assert not facts_of(described(), {**SYMBOLS, "free_huge_page_vmemmap": 1}).reserved_page
     for name in ("nr_free_vmemmap_pages", "optimize_vmemmap_pages"):
         assert facts_of(described(net_frames=name), SYMBOLS).net_frames == 200
 

@@ -14,6 +14,7 @@ from probes.events import Event, Kind
 from probes.observation import (
     DRIFT,
     NOT_ASKED,
+    Census,
     Memmap,
     Observation,
     Pool,
@@ -38,6 +39,7 @@ def seen(second: int, calls: int) -> Observation:
         ),
         Pools((Pool(2 << 20, 0, "total", calls),), {2 << 20: calls}, {2 << 20: 509}),
         calls > 0,
+        Census({PageKey(9, 0): calls}, {9: 7}),
         Memmap({"boot": 509, "runtime": calls}, calls * 4096),
         calls * 7,
     )

@@ -17,6 +17,7 @@ from probes.counters import Counters, Histogram, PageKey, Slot
 from probes.events import RECORD, VERSION, Event, Kind, Reason, offset_of
 from probes.observation import (
     Absent,
+    Census,
     Failed,
     Memmap,
     Observation,
@@ -60,6 +61,7 @@ FULL = Observation(
     ),
     Pools((Pool(2 << 20, 1, "total", 23),), {2 << 20: 3}, {2 << 20: 509}),
     True,
+    Census({KEY: 37, PageKey(18, 0): 0}, {9: 7}),
     Memmap({"boot": 100, "runtime": 7}, 138 * 4096),
     -7,
 )
@@ -68,6 +70,7 @@ UNKNOWN = Observation(
     Failed("OSError: map is gone"),
     Failed("ValueError: nr_hugepages: not a number: 'many'"),
     Absent("there is no switch"),
+    Absent("the kernel has no BTF"),
     Memmap({}, Absent("not counted")),
     Absent("moving"),
 )
