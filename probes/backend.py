@@ -59,6 +59,9 @@ class Backend(Protocol):
         Never raises, even before ``start``: a part that can't be read is ``Absent`` or ``Failed``.
         """
 
+    def reload(self) -> None:
+        """Take up what another process has left for this one; SIGHUP. Never raises."""
+
     def records(self) -> Iterator[bytes]:
         """Stream event records as they happen, in blocks of whole records, until ``stop``.
 

@@ -323,6 +323,16 @@ def _health() -> Iterator[Panel]:
     )
     yield graph(
         Text(
+            "Time since the census",
+            "Time since the last census of optimized huge pages, from which the probes have kept "
+            "the count. Not provided by simulated kernels.",
+            "s",
+            KERNEL,
+        ),
+        Query(f"time() - hvo_census_timestamp_seconds{{{HOSTS}}}", "{{instance}}"),
+    )
+    yield graph(
+        Text(
             "Memmap frames",
             "Page frames that hold struct pages, by allocator: nr_memmap_boot_pages and "
             "nr_memmap_pages (Linux 6.11 and later).",

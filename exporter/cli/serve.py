@@ -31,6 +31,14 @@ from probes.kernel.host import Host
     help="Check options and web configuration, including certificates, and exit.",
 )
 @click.option(
+    "--census.file",
+    "later_census",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("/run/hvoscope/census.json"),
+    show_default=True,
+    help="A later census (hvoscope census --output) to take up at SIGHUP.",
+)
+@click.option(
     "--run-as",
     "user",
     metavar="USER",
@@ -46,7 +54,8 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
 
     \b
     Signals:
-      SIGHUP   reload --web.config.file (changes to the file are detected without it, too)
+      SIGHUP   reload --web.config.file (changes to the file are detected without it, too), and hold
+               a census that was taken since the last SIGHUP against the count
       SIGTERM  stop: finish responses in progress, detach the probes
 
     \b

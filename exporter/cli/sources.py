@@ -35,6 +35,8 @@ class SourceOptions:
     """None: the default scenario, which is endless."""
     time_scale: float = 1.0
     """Simulated seconds per second; infinite: as fast as possible."""
+    later_census: Path | None = None
+    """Where ``hvoscope census --output`` leaves one."""
     replay_file: Path | None = None
     replay_speed: float = REAL_TIME
 
@@ -45,7 +47,12 @@ def make_backend(options: SourceOptions, host: Host, *, stream: bool = False) ->
         raise BackendError("--sim.scenario needs a simulated kernel: add --backend sim")
     if options.backend == "bcc":
         return LiveBackend(
-            host, mode=options.mode, attach=options.attach, stream=stream, cache=options.cache
+            host,
+            mode=options.mode,
+            attach=options.attach,
+            stream=stream,
+            cache=options.cache,
+            later_census=options.later_census,
         )
     if options.backend == "replay":
         if options.replay_file is None:

@@ -223,6 +223,14 @@ POSSIBLE = Metric(
     "Memory that all huge pages of the pool, surplus included, save if each is optimized.",
     _HVO,
 )
+CENSUS_TIME = Metric(
+    "hvo_census_timestamp_seconds",
+    GAUGE,
+    (),
+    "Unix time of the last census; since then, the probes keep the count.",
+    _HVO,
+    ("bcc",),
+)
 MEMMAP_PAGES = Metric(
     "hvo_memmap_pages",
     GAUGE,
@@ -245,8 +253,9 @@ ACCOUNTING_DRIFT = Metric(
     GAUGE,
     (),
     "Net frames freed as counted by the probes, less the decrease of nr_memmap_pages and "
-    "nr_memmap_boot_pages, since the probes were attached; 0 means that they agree.",
-    "6.11",
+    "nr_memmap_boot_pages, since the probes were attached; 0 means that they agree. Before Linux "
+    "6.11: less what a second census found (systemctl reload hvoscope), and absent until then.",
+    _HVO,
 )
 BACKEND_INFO = Metric(
     "hvo_backend_info",
@@ -299,6 +308,7 @@ ALL: tuple[Metric, ...] = (
     OPTIMIZED,
     SAVED,
     POSSIBLE,
+    CENSUS_TIME,
     MEMMAP_PAGES,
     MEMMAP_SAVED,
     ACCOUNTING_DRIFT,

@@ -116,6 +116,8 @@ def _census(census: Census, pools: Pools, page_size: int) -> Iterator[Metric]:
         for pool in pools.by_node
         if pool.state == "total"
     ]
+    if census.taken is not None:
+        yield from single(catalogue.CENSUS_TIME, census.taken)
     yield from family(catalogue.OPTIMIZED, [(page, pages) for page, _, pages in optimized])
     for metric, counts in ((catalogue.SAVED, optimized), (catalogue.POSSIBLE, possible)):
         samples = [

@@ -92,6 +92,7 @@ def send_baseline(sock: socket.socket, baseline: Baseline | Absent) -> None:
         message = {
             "optimized": [[*key, pages] for key, pages in baseline.optimized.items()],
             "frames_each": list(baseline.frames_each.items()),
+            "taken": baseline.taken,
         }
     sock.send(json.dumps(message).encode())
 
@@ -105,7 +106,7 @@ def receive_baseline(sock: socket.socket) -> Baseline | Absent:
     if "reason" in message:
         return Absent(message["reason"])
     optimized = {PageKey(order, node): pages for order, node, pages in message["optimized"]}
-    return Baseline(optimized, dict(message["frames_each"]))
+    return Baseline(optimized, dict(message["frames_each"]), message["taken"])
 
 
 def send_request(sock: socket.socket, request: Request) -> None:
