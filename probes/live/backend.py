@@ -114,7 +114,7 @@ class LiveBackend:
             handover.probes = [
                 ProbeStatus(step, attached=False, reason=handover.problem) for step in STEPS
             ]
-            self._loader = None
+            self._loader, self._baseline = None, Absent(handover.problem)
             raise BackendError(handover.problem)
         self._layout = Layout(handover.orders, handover.nodes, handover.cpus)
         try:

@@ -119,7 +119,7 @@ def reloaded(out: Path) -> Notes:
     """A later census, between two SIGHUPs, while nothing happens; as the unit's ExecReload does."""
     later, log = out / "later.json", out / "serve.log"
     with exporter(log, options=("--census.file", str(later))) as process:
-        wait_for(lambda: get("/-/ready")[0] == 200 and "census: " in log.read_text())
+        wait_for(lambda: "hvo_census_timestamp_seconds" in get("/metrics")[1])
         perform(parse_operation("grow 2MB 23"))
         before = get("/metrics")[1]
         process.send_signal(signal.SIGHUP)
