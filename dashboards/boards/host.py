@@ -360,6 +360,21 @@ def _health() -> Iterator[Panel]:
         },
         worst="attached",
     )
+    yield rows(
+        Text(
+            "Failed checks",
+            "Checks that found a problem at the exporter's start; `hvoscope check` has the fix. "
+            "Not provided by simulated kernels.",
+            "string",
+            KERNEL,
+        ),
+        Query(f"hvo_check_result{{{HOSTS}}} == 0", ""),
+        Query(f"hvo_supported{{{HOSTS}}}", ""),
+        width=12,
+        transformations=columns.only("instance", "check", Value_B="HVO possible"),
+        overrides={"HVO possible": columns.yes_or_no("yes", "no", bad="orange")},
+        worst="HVO possible",
+    )
     yield graph(
         Text(
             "Missed hits, lost events, map errors",

@@ -2,8 +2,6 @@
 """``hvoscope census``."""
 
 import json
-import os
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from mmap import PAGESIZE
@@ -14,6 +12,7 @@ import click
 
 from exporter import units
 from exporter.cli.options import path_options
+from exporter.cli.replace_file import replace_file
 from probes.census.census import PoolCensus
 from probes.census.facts import CensusError
 from probes.geometry import size_label
@@ -57,7 +56,7 @@ def census_command(*, as_json: bool, output: Path | None, proc: Path, sys_: Path
     rows = rows_of(facts.census, PAGESIZE)
     times = Times(began_ns, time.monotonic_ns(), taken)
     if output is not None:
-        _write(output, to_json(rows, times))
+        replace_file(output, to_json(rows, times).encode())
     else:
         click.echo(to_json(rows, times) if as_json else to_table(rows))
 
@@ -114,17 +113,6 @@ def to_table(rows: Sequence[Row]) -> str:
         for row in (*rows, total)
     )
     return "\n".join((_ROW.format(*_HEADER), *lines))
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace ``path``, never following a link that stands there: this is root's."""
-    try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            file.write(text)
-            os.fchmod(file.fileno(), 0o644)
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise click.ClickException(f"{path} can't be written: {error.strerror}") from error
 
 
 def _sum(values: Iterable[int | None]) -> int | None:

@@ -61,6 +61,7 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
     \b
     Examples:
       hvoscope serve
+      hvoscope serve --backend state
       hvoscope serve --backend sim --web.listen-address 127.0.0.1:9999
       hvoscope serve --backend sim --sim.scenario vm-host-day --sim.time-scale 60
       hvoscope serve --web.config.file web.yml --config.check
@@ -77,7 +78,7 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
             return
         if backend.info.about:
             daemon.log.info("%s", backend.info.about)
-        if source["backend"] == "bcc" and (off := preflight.switched_off(host)):
+        if source["backend"] in ("bcc", "state") and (off := preflight.switched_off(host)):
             daemon.log.warning("%s", off)
         daemon.serve(backend, web, user)
     except ListenError as error:

@@ -92,7 +92,9 @@ class LiveBackend:
     @property
     def info(self) -> Info:
         """Backend name, running kernel and probe mode."""
-        return Info("bcc", self._host.release, self._mode, os.sysconf("SC_PAGE_SIZE"))
+        release, page_size = self._host.release, os.sysconf("SC_PAGE_SIZE")
+        handover = self._handover
+        return Info("bcc", release, self._mode, page_size, "", handover.supported, handover.checks)
 
     def prepare(self) -> None:
         """Start the loader process, which alone needs privileges; it waits until ``start``."""
