@@ -266,6 +266,23 @@ def test_what_was_compiled_before_counts_the_same(seen_whole: Observation) -> No
     assert set(seen_whole.notes["from_cache"]) == set(seen_whole.expected.ways)
 
 
+def test_programs_compiled_elsewhere_count_the_same_without_bcc(seen_whole: Observation) -> None:
+    notes = seen_whole.notes["without_bcc"]
+    code, said, warned = notes["compile"]
+    assert code == 0, warned
+    assert f"Linux {seen_whole.notes['release']}" in said
+    pages = Pages(optimized=23, restored=23 if seen_whole.expected.restore else 0)
+    for way, totals in notes["totals"].items():
+        counted: Counter[tuple[str, str, int]] = Counter()
+        for family, detail, order, _, n in totals:
+            counted[family, detail, order] += n
+        assert +counted == counters_of(pages, seen_whole.expected), way
+    assert set(notes["totals"]) == set(seen_whole.expected.ways), notes["refused"]
+    for way in seen_whole.expected.ways:
+        assert "can't be used (the checksum does not match): compile" in notes["damaged"][way]
+    assert notes["hooks_left"] == ""
+
+
 def test_what_check_says_of_freed_memory_is_so(seen_whole: Observation) -> None:
     assert seen_whole.notes["may_leave_heads"] == (seen_whole.kernel_name in HEADS_LEFT)
     memory = seen_whole.notes["free_memory"]
