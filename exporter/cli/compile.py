@@ -66,10 +66,8 @@ def compile_command(*, folder: Path, modes: tuple[str, ...], proc: Path, sys_: P
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{folder}: {error.strerror}") from error
-    click.echo(
-        f"Linux {facts.host.release}, BCC {bcc_version(facts.distro_packages)}. "
-        f"Next: copy to {SHIPPED_FOLDER} on hosts like this one"
-    )
+    version = bcc_version(facts.distro_packages)
+    click.echo(f"compiled by BCC {version}. Next: copy to {SHIPPED_FOLDER} on hosts like this one")
 
 
 def _texts(facts: Facts, modes: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -8,8 +8,8 @@ Without cycles of attaching and detaching, the operations are all that is done.
 import json
 import os
 import signal
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,8 +24,8 @@ from probes.observation import Observation, known
 from probes.operations import parse_operation
 from probes.preflight.facts import Facts
 from probes.preflight.free_memory import sample_flags
+from tests.guests.precompiled import ELSEWHERE
 from tests.kernel.workload import (
-    HVOSCOPE,
     Notes,
     covered,
     exporter,
@@ -131,12 +131,8 @@ def count_from_cache(operations: Sequence[str]) -> Notes:
         }
 
 
-def count_without_bcc(out: Path, operations: Sequence[str]) -> Notes:
-    """By programs that `hvoscope compile` made, with neither BCC, nor its library, nor headers."""
-    programs = out / "programs"
-    done = subprocess.run(
-        [HVOSCOPE, "compile", programs], capture_output=True, text=True, check=False
-    )
+def count_without_bcc(operations: Sequence[str]) -> Notes:
+    """By programs that were compiled elsewhere, with neither BCC, nor its library, nor headers."""
     library = Path("/usr/lib/x86_64-linux-gnu")
     with (
         ExitStack() as stack,
@@ -144,20 +140,20 @@ def count_without_bcc(out: Path, operations: Sequence[str]) -> Notes:
         covered(Path("/usr/lib/python3/dist-packages/bcc")),
         moved_away(next(library.glob("libbcc.so.0"))),
     ):
-        started, refused = start_every_way(stack, cache=None, programs=programs)
+        started, refused = start_every_way(stack, cache=None, programs=ELSEWHERE)
         for text in operations:
             perform(parse_operation(text))
         totals = {
             way: plain(backend.observe().counters)["totals"] for way, backend in started.items()
         }
-        for damaged in programs.glob("*.bpf"):
-            damaged.write_bytes(damaged.read_bytes()[:-1])
-        broken = start_every_way(stack, cache=None, programs=programs)[1]
+        with tempfile.TemporaryDirectory() as folder:
+            for whole in ELSEWHERE.iterdir():
+                (Path(folder) / whole.name).write_bytes(whole.read_bytes()[:-1])
+            damaged = start_every_way(stack, cache=None, programs=Path(folder))[1]
     return {
-        "compile": [done.returncode, done.stdout, done.stderr],
         "totals": totals,
         "refused": refused,
-        "damaged": broken,
+        "damaged": damaged,
         "hooks_left": hooks_left(),
     }
 
@@ -192,7 +188,7 @@ def main() -> None:
             "may_leave_heads": Facts(Host()).may_leave_stale_heads,
             "free_memory": sample_flags(Path("/proc"), FRAMES_A_STRUCT_PAGE_FRAME)._asdict(),
             "from_cache": count_from_cache([op for op in FROM_CACHE if op in operations]),
-            "without_bcc": count_without_bcc(out, [op for op in FROM_CACHE if op in operations]),
+            "without_bcc": count_without_bcc([op for op in FROM_CACHE if op in operations]),
             "die": die(out),
             "start_and_stop": start_and_stop(cycles),
         }
