@@ -3,7 +3,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from probes.observation import PARTS, Observation
 
@@ -21,6 +21,17 @@ FULL, RANGE = MODES = ("full", "range")
 """``full`` probes every PTE; ``range`` reads the count of the range walk, several times cheaper."""
 
 
+class Start(NamedTuple):
+    """The clocks at one moment, when a source started, in ns."""
+
+    wall_ns: int
+    """Since 1970."""
+    monotonic_ns: int
+    """CLOCK_MONOTONIC, the clock of observations."""
+    events_ns: int | None
+    """The clock of events, which is a simulated kernel's own; None if a recording lacks it."""
+
+
 @dataclass(frozen=True)
 class Info:
     """Identity of a source; constant while it runs."""
@@ -31,6 +42,8 @@ class Info:
     page_size: int
     about: str = ""
     """One line about a source that is not the running kernel; empty for a live one."""
+    start: Start | None = None
+    """None before the source has started."""
 
 
 class BackendError(Exception):

@@ -2,10 +2,11 @@
 """``SimBackend``: a simulated kernel behind the same face as the real one."""
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from probes.backend import BackendError, Info
+from probes.backend import BackendError, Info, Start
 from probes.baseline import Baseline
 from probes.counters import DURATIONS, PAGE_DURATIONS, PageKey, Reducer
 from probes.events import RECORD, Event, Kind
@@ -85,6 +86,7 @@ class SimBackend:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._started = False
+        self._began: Start | None = None
         self._problem = ""
 
     @property
@@ -92,7 +94,8 @@ class SimBackend:
         """``sim``, the generation, ``simulated``."""
         kernel = self._kernel
         page_size = kernel.geometry.page_size
-        return Info("sim", kernel.generation.name, "simulated", page_size, self._about)
+        name = kernel.generation.name
+        return Info("sim", name, "simulated", page_size, self._about, self._began)
 
     def prepare(self) -> None:
         """Nothing: a simulation needs no privilege."""
@@ -102,6 +105,8 @@ class SimBackend:
         with self._kernel_lock:
             try:
                 self._kernel.attach(self._emit, self._emit_run)
+                now = self._kernel.now_ns
+                self._began = Start(time.time_ns(), time.monotonic_ns(), now)
                 self._baseline = self._kernel.census()
             except ValueError as error:
                 raise BackendError(f"can't start: {error}") from None

@@ -31,7 +31,7 @@ EXIT_FILE_FAILED = 1
     "path", metavar="FILE", type=click.Path(dir_okay=False), callback=dash_is(STANDARD_OUTPUT)
 )
 @source_options
-@click.option("--duration", type=Finite(min=0, min_open=True), help="Seconds to record.")
+@click.option("-d", "--duration", type=Finite(min=0, min_open=True), help="Seconds to record.")
 @click.option("--count", type=click.IntRange(min=1), help="Stop after this many events.")
 @click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
 @path_options

@@ -51,18 +51,18 @@ _OPTIONS = (
         help="Only huge pages of this NUMA node.",
     ),
     click.option(
-        *("--pid", "pids"),
+        *("-p", "--pid", "pids"),
         type=click.IntRange(min=0),
         multiple=True,
         help="Only this process or thread ID.",
     ),
     click.option(
-        *("--comm", "comms"),
+        *("-n", "--comm", "comms"),
         metavar="NAME",
         multiple=True,
         help="Only tasks of this name (comm), or matching a pattern like 'kworker*'.",
     ),
-    click.option("--failed", is_flag=True, help="Only exits with an error."),
+    click.option(*("-x", "--failed"), is_flag=True, help="Only failures: exits with an error."),
     click.option(
         *("--min-latency", "min_latency_us"),
         type=Finite(min=0),

@@ -5,10 +5,11 @@ import logging
 import mmap
 import os
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from probes.backend import FULL, STEPS, BackendError, Info
+from probes.backend import FULL, STEPS, BackendError, Info, Start
 from probes.baseline import Baseline
 from probes.bpf import misses
 from probes.bpf.handover import AUTO, Handover, Request
@@ -57,6 +58,7 @@ class LiveBackend:
         self._cache = cache
         self._loader: LoaderProcess | None = None
         self._handover = Handover()
+        self._began: Start | None = None
         self._memory: mmap.mmap | None = None
         self._layout = Layout((), 0, 0)
         self._ring: RingReader | None = None
@@ -78,7 +80,8 @@ class LiveBackend:
     @property
     def info(self) -> Info:
         """Backend name, running kernel and probe mode."""
-        return Info("bcc", self._host.release, self._mode, os.sysconf("SC_PAGE_SIZE"))
+        page_size = os.sysconf("SC_PAGE_SIZE")
+        return Info("bcc", self._host.release, self._mode, page_size, start=self._began)
 
     def prepare(self) -> None:
         """Start the loader process, which alone needs privileges; it waits until ``start``."""
@@ -90,6 +93,7 @@ class LiveBackend:
 
     def start(self) -> None:
         """Let the loader attach the probes, and map their memory. Raises ``BackendError``."""
+        self._began = _now()  # also if nothing can be attached
         self.prepare()
         if self._loader is not None:
             self._handover = self._ask(self._loader)
@@ -116,6 +120,7 @@ class LiveBackend:
         except OSError as error:
             self.stop()
             raise BackendError(f"the counters can't be mapped ({error})") from error
+        self._began = _now()
         self.observe((DRIFT,))  # sets the baseline
         self._baseline = _PENDING
         self._receive_baseline(_CENSUS_WAIT_S)
@@ -233,3 +238,9 @@ class LiveBackend:
 
 def _whole_pages(size: int) -> int:
     return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+def _now() -> Start:
+    """The clock of a live kernel's events is CLOCK_MONOTONIC, as that of observations."""
+    now = time.monotonic_ns()
+    return Start(time.time_ns(), now, now)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import BinaryIO
 
-from probes.backend import Backend
+from probes.backend import Backend, Start
 from probes.events import RECORD
 from probes.kernel.host import Host, online_nodes, possible_cpus
 from probes.observation import PROBES, Observation
@@ -46,14 +46,17 @@ class Report:
 def make_header(backend: Backend, host: Host) -> Header:
     """Describe a started backend. The header has no host identifiers."""
     info = backend.info
+    now = time.monotonic_ns()
+    start = info.start or Start(time.time_ns(), now, now)
     simulated = info.mode == "simulated"
     return Header(
         backend=info.backend,
         kernel=info.kernel,
         mode=info.mode,
         page_size=info.page_size,
-        monotonic_ns=time.monotonic_ns(),
-        wall_ns=time.time_ns(),
+        monotonic_ns=start.monotonic_ns,
+        wall_ns=start.wall_ns,
+        events_ns=start.events_ns,
         generation=info.kernel if simulated else "",
         machine="" if simulated else host.machine,
         cpus=0 if simulated else len(possible_cpus(host)),

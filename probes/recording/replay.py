@@ -9,7 +9,7 @@ from dataclasses import replace
 from math import inf
 from pathlib import Path
 
-from probes.backend import BackendError, Info
+from probes.backend import BackendError, Info, Start
 from probes.observation import PARTS, Observation, Probes, Status
 from probes.recording.trace_file import Block, Header, TraceFileError, TraceReader
 
@@ -90,7 +90,8 @@ class ReplayBackend:
         """``replay``, and the kernel, mode and page size of the recording."""
         header = self.header
         about = f"replay of {self._path}: {header.about()}"
-        return Info("replay", header.kernel, header.mode, header.page_size, about)
+        start = Start(header.wall_ns, header.monotonic_ns, header.events_ns)
+        return Info("replay", header.kernel, header.mode, header.page_size, about, start)
 
     def prepare(self) -> None:
         """Do nothing: a replay needs no privileges."""

@@ -76,6 +76,9 @@ class Header:
     event_version: int = events.VERSION
     notes: Mapping[str, Any] = field(default_factory=dict)
     """Additional information for readers."""
+    events_ns: int | None = None
+    """Clock of the events at the start, which is a simulated kernel's own; None for a recording of
+    a simulated kernel that does not tell it, as older ones."""
 
     def about(self) -> str:
         """Summary in one line: what was recorded, and when."""
@@ -210,6 +213,9 @@ class TraceReader:
                 )
             content["nodes"] = tuple(content["nodes"])
             content["probes"] = tuple(map(observation_json.probe_from_json, content["probes"]))
+            simulated = content["mode"] == "simulated"
+            if content.setdefault("events_ns") is None and not simulated:
+                content["events_ns"] = content["monotonic_ns"]
             return Header(**{f.name: content[f.name] for f in fields(Header)})
 
     def _next_block(self) -> Block | None:

@@ -51,6 +51,8 @@ def hvoscope(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("serve --backend sim --sim.time-scale fast", "invalid time scale 'fast'"),
         ("trace --count 0", "0 is not in the range x>=1"),
         ("trace --size 2", "invalid size '2'"),
+        ("trace -t -T", "give one of -t and -T: they show the time by different clocks"),
+        ("trace -d 0", "0.0 is not in the range x>0"),
         ("trace --backend sim --size 3MB", "--size 3MB: no huge pages of this size (exp"),
         ("trace --backend sim --node 23", "--node 23: no huge pages on this node (expected"),
         ("trace --backend sim --sim.kernel 5.14 --step batch", "--step batch: not attached: this"),

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 
-from exporter.trace.lines import HEADER, events_and_gaps, json_line, line_format, row
+from exporter.trace.lines import events_and_gaps, json_line, json_lines, table_lines
 from exporter.trace.selection import Selection
-from probes.backend import Info
+from exporter.trace.table import Table
+from exporter.trace.times import Clock, times_of
+from probes.backend import Info, Start
 from probes.events import Event, Kind, Reason
 from probes.recording.gaps import Gap, GapFinder
 
 INFO = Info("sim", "v17", "simulated", 4096)
+TIMES = times_of(Clock.KERNEL, INFO)
 EXIT = Event(
     timestamp_ns=1_500_000_000,
     kind=Kind.OPTIMIZE_EXIT,
@@ -24,49 +29,9 @@ EXIT = Event(
 )
 
 
-def cells(line: str) -> dict[str, str]:
-    """Read a row back by the columns of the header."""
-    result, at = {}, 0
-    for name in HEADER.split():
-        end = HEADER.index(name, at) + len(name)
-        width = {"COMM": 15, "STEP": 14, "REASON": 11}.get(name, 0)
-        left = width > 0
-        start = HEADER.index(name, at) if left else at
-        stop = start + width if left else end
-        result[name] = line[start:stop].strip()
-        at = stop
-    return result
-
-
-def test_a_finished_operation_fills_every_column() -> None:
-    assert cells(row(EXIT, INFO)) == {
-        "TIME(s)": "1.500000",
-        "CPU": "3",
-        "PID": "42",
-        "COMM": "sysctl",
-        "STEP": "optimize_exit",
-        "SIZE": "2MB",
-        "NODE": "1",
-        "START": "ffffea0000000000",
-        "PTES": "8",
-        "FREED": "8",
-        "ALLOC": "1",
-        "RET": "0",
-        "LAT(us)": "12.3",
-        "REASON": "",
-    }
-
-
-def test_columns_that_a_step_does_not_have_are_empty() -> None:
-    shown = cells(row(EXIT._replace(kind=Kind.REMAP_PTE), INFO))
-    assert [shown[name] for name in ("PTES", "FREED", "ALLOC", "RET", "LAT(us)")] == [""] * 5
-    restored = cells(row(EXIT._replace(kind=Kind.RESTORE_EXIT, ret=-12), INFO))
-    assert (restored["FREED"], restored["RET"]) == ("", "-12")
-
-
 def test_json_spells_out_names() -> None:
     event = EXIT._replace(reason=Reason.OFF, comm=b"\xff", end=EXIT.start + 64)
-    record = json.loads(json_line(event, INFO))
+    record = json.loads(json_line(event, INFO, TIMES))
     assert record["kind"] == "optimize_exit"
     assert record["reason"] == "off"
     assert record["size"] == "2MB"
@@ -83,27 +48,10 @@ def test_json_numbers_are_exact_as_doubles() -> None:
     """As jq and JavaScript read them, up to 104 days after boot."""
     top = 2**64 - 1
     event = EXIT._replace(start=top, end=top - 1, reuse=top - 2, timestamp_ns=2**53)
-    record = json.loads(json_line(event, INFO), parse_int=float)
-    exact = json.loads(json_line(event, INFO))
+    record = json.loads(json_line(event, INFO, TIMES), parse_int=float)
+    exact = json.loads(json_line(event, INFO, TIMES))
     assert record == exact
     assert [int(exact[name], 16) for name in ("start", "end", "reuse")] == [top, top - 1, top - 2]
-
-
-def test_control_characters_in_a_name_are_escaped() -> None:
-    shown = row(EXIT._replace(comm=b"\x1b[31mred\xff"), INFO)
-    assert r"\x1b[31mred\xff" in shown
-    assert shown.isprintable()
-
-
-def test_the_skip_reason_is_shown() -> None:
-    skipped = EXIT._replace(ptes=0, frames_freed=0, frames_allocated=0, reason=Reason.OFF)
-    assert cells(row(skipped, INFO))["REASON"] == "off"
-
-
-def test_a_batch_has_no_page_columns() -> None:
-    shown = cells(row(EXIT._replace(kind=Kind.BATCH_EXIT, node=-1, ptes=184), INFO))
-    assert (shown["PTES"], shown["LAT(us)"]) == ("184", "12.3")
-    assert [shown[name] for name in ("NODE", "START", "FREED", "ALLOC", "RET")] == [""] * 5
 
 
 def test_gaps_are_printed_in_their_place() -> None:
@@ -121,7 +69,23 @@ def test_gaps_are_printed_in_their_place() -> None:
     assert found == [Gap(2, 9)]
 
 
+def test_json_names_the_errno_of_a_failure() -> None:
+    failed = json.loads(json_line(EXIT._replace(ret=-12), INFO, TIMES))
+    assert (failed["ret"], failed["error"]) == (-12, "ENOMEM")
+    assert "error" not in json.loads(json_line(EXIT, INFO, TIMES))
+
+
+def test_json_has_the_other_clocks() -> None:
+    started = replace(INFO, start=Start(1_764_000_000 * 10**9, 0, 10**9))
+    wall = json.loads(json_line(EXIT, started, times_of(Clock.WALL, started)))
+    assert datetime.fromisoformat(wall["time"]) == datetime(2025, 11, 24, 16, 0, 0, 500_000, UTC)
+    elapsed = json.loads(json_line(EXIT, started, times_of(Clock.ELAPSED, started)))
+    assert elapsed["seconds"] == 0.5
+    assert wall["timestamp_ns"] == elapsed["timestamp_ns"] == EXIT.timestamp_ns
+
+
 def test_a_gap_as_a_line() -> None:
-    assert line_format(INFO, False)(Gap(3, 509)) == "-- 509 events of CPU 3 are lost here --"
+    table = table_lines(Table(TIMES, 4096))
+    assert table(Gap(3, 509)) == "-- 509 events of CPU 3 are lost here --"
     gap = {"kind": "lost", "cpu": 3, "events": 509}
-    assert json.loads(line_format(INFO, True)(Gap(3, 509))) == gap
+    assert json.loads(json_lines(INFO, TIMES)(Gap(3, 509))) == gap

@@ -115,7 +115,7 @@ def test_the_header_has_no_host_identifiers(tmp_path: Path) -> None:
     live = LiveBackend(host, mode="range", stream=True)
     header = asdict(make_header(live, host))
     assert header.pop("wall_ns") > 10**18
-    assert header.pop("monotonic_ns") > 0
+    assert header.pop("monotonic_ns") == header.pop("events_ns") > 0
     assert header == {
         "backend": "bcc",
         "kernel": "6.1.0-test",
@@ -137,6 +137,7 @@ def test_the_header_of_a_simulation_has_its_generation(tmp_path: Path) -> None:
     backend.start()
     header = make_header(backend, Host())
     backend.stop()
+    assert header.events_ns == 60 * 10**9  # since the simulated boot
     assert (header.kernel, header.generation, header.mode) == ("6.7", "6.7", "simulated")
     assert (header.machine, header.cpus) == ("", 0)
     assert "batch" in {probe.step for probe in header.probes}
