@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Events as rows of a table: of at most 100 characters, or wide with every field."""
 
+from collections.abc import Iterator
+
 from exporter.errno_names import error_name
+from exporter.trace.output import Output
 from exporter.trace.selection import EXIT_KINDS
 from exporter.trace.times import Times
 from probes.events import Event, Kind, Reason
@@ -18,7 +21,7 @@ _PAGE_EXITS = (Kind.OPTIMIZE_EXIT, Kind.RESTORE_EXIT)
 _BATCHES = (Kind.BATCH_ENTER, Kind.BATCH_EXIT)
 
 
-class Table:
+class Table(Output):
     """Formats events of one source."""
 
     def __init__(self, times: Times, page_size: int, *, wide: bool = False) -> None:
@@ -26,6 +29,18 @@ class Table:
         self._times = times
         self._page_size = page_size
         self._wide = wide
+
+    def head(self) -> Iterator[str]:
+        """Lines before the first event."""
+        yield self.header()
+
+    def event(self, event: Event) -> Iterator[str]:
+        """Lines of one event."""
+        yield self.row(event)
+
+    def gap(self, gap: Gap) -> Iterator[str]:
+        """Lines in place of lost events."""
+        yield f"-- {gap.events} events of CPU {gap.cpu} are lost here --"
 
     def header(self) -> str:
         """Return the titles of the columns."""
@@ -64,10 +79,6 @@ class Table:
             *(time, event.cpu, event.pid, comm, name, size, node, start),
             *(ptes, freed, allocated, latency, result(event)),
         ).rstrip()
-
-    def gap(self, gap: Gap) -> str:
-        """Format a line that stands in place of lost events."""
-        return f"-- {gap.events} events of CPU {gap.cpu} are lost here --"
 
 
 def result(event: Event) -> str:

@@ -131,4 +131,4 @@ def test_control_characters_in_a_name_are_escaped() -> None:
 
 
 def test_a_gap_as_a_line() -> None:
-    assert NARROW.gap(Gap(3, 509)) == "-- 509 events of CPU 3 are lost here --"
+    assert list(NARROW.gap(Gap(3, 509))) == ["-- 509 events of CPU 3 are lost here --"]
