@@ -44,6 +44,8 @@ class Info:
     """One line about a source that is not the running kernel; empty for a live one."""
     start: Start | None = None
     """None before the source has started."""
+    stacks: bool = False
+    """Whether its events have kernel stacks."""
 
 
 class BackendError(Exception):
@@ -78,4 +80,10 @@ class Backend(Protocol):
         Decode them with ``probes.events.unpack_all``. Supports one consumer. An empty block means
         that nothing happened for a while, so that the consumer can check its own deadlines.
         Raises ``BackendError`` if the backend was created without a stream.
+        """
+
+    def stack(self, number: int) -> tuple[str, ...]:
+        """Return the frames of an event's stack, innermost first, as ``function+0x1a [module]``.
+
+        Empty if the stack is not known. Available until ``stop``.
         """

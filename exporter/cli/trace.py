@@ -73,6 +73,8 @@ def trace_command(
       hvoscope trace
       hvoscope trace -x -T
       hvoscope trace -p 1234 -t -d 10
+      hvoscope trace -K -d 10
+      hvoscope trace --folded us -d 10 | flamegraph.pl > hvo.svg
       hvoscope trace --size 1GB --min-latency 500
       hvoscope trace --pte --comm 'kworker*' --count 1000
       hvoscope trace --file boot.hvot --step restore
@@ -83,7 +85,7 @@ def trace_command(
     if file is not None:
         source |= {"backend": "replay", "replay_file": file, "replay_speed": AT_ONCE}
     host = Host()
-    backend = make_backend(SourceOptions(**source), host, stream=True)
+    backend = make_backend(SourceOptions(**source), host, stream=True, stacks=chosen.stacks)
     backend.start()
     try:
         check_possible(selection, backend, host)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from exporter.trace.output import Output
 from exporter.trace.selection import EXIT_KINDS, step_of
+from exporter.trace.stacks import FramesOf
 from exporter.trace.table import comm_of, result
 from probes.backend import Info
 from probes.events import Event, Kind
@@ -61,8 +62,10 @@ class ChromeTrace(Output):
 
     observes = True
 
-    def __init__(self, info: Info) -> None:
+    def __init__(self, info: Info, frames_of: FramesOf | None = None) -> None:
+        """With ``frames_of``, a slice has the kernel stack among its arguments."""
         self._info = info
+        self._frames_of = frames_of
         self._begun: dict[tuple[int, str], Event] = {}
         self._threads: dict[int, bytes] = {}
         self._cpus: dict[int, _Lanes] = {}
@@ -140,7 +143,13 @@ class ChromeTrace(Output):
         return f"{step_of(Kind(event.kind))} {size}"
 
     def _arguments(self, event: Event) -> dict[str, Any]:
-        shown = {"comm": comm_of(event), "latency_ns": event.duration_ns, "ptes": event.ptes}
+        shown: dict[str, Any] = {
+            "comm": comm_of(event),
+            "latency_ns": event.duration_ns,
+            "ptes": event.ptes,
+        }
+        if self._frames_of:
+            shown["stack"] = list(self._frames_of(event))
         if event.kind == Kind.BATCH_EXIT:
             return shown
         return shown | {

@@ -9,6 +9,8 @@ from typing import Any
 
 from exporter.errno_names import error_name
 from exporter.trace.output import Output
+from exporter.trace.selection import ENTER_OR_EXIT_KINDS
+from exporter.trace.stacks import FramesOf
 from exporter.trace.table import comm_of
 from exporter.trace.times import Clock, Times
 from exporter.units import local_time
@@ -27,17 +29,20 @@ class Record:
 
     Addresses are hexadecimal strings, ``0x0`` if the event has none: programs that read JSON
     numbers as doubles would round them above 2**53. A failure has the name of its errno. ``time``
-    is ISO 8601, or ``seconds`` those since the start, if one of these clocks is to be shown.
+    is ISO 8601, or ``seconds`` those since the start, if one of these clocks is to be shown. With
+    ``frames_of``, events that can have one have a ``stack``, innermost first.
     """
 
-    def __init__(self, info: Info, times: Times) -> None:
+    def __init__(self, info: Info, times: Times, frames_of: FramesOf | None = None) -> None:
         self._info = info
         self._clock = times.clock
+        self._frames_of = frames_of
 
     def names(self) -> list[str]:
         """All fields that a record can have, in order."""
         own = [name for name, _ in FIELDS if name not in _LEFT_OUT]
-        return [*own, "size", "error", *filter(None, [_CLOCK_FIELD.get(self._clock)])]
+        clock = filter(None, [_CLOCK_FIELD.get(self._clock)])
+        return [*own, "size", "error", *clock, *(["stack"] if self._frames_of else [])]
 
     def of(self, event: Event) -> dict[str, Any]:
         """Convert one event."""
@@ -51,6 +56,10 @@ class Record:
         }
         if event.ret < 0:
             record["error"] = error_name(event.ret)
+        if event.stack:
+            record["reuse"] = hex(0)
+        if self._frames_of and event.kind in ENTER_OR_EXIT_KINDS:
+            record["stack"] = list(self._frames_of(event))
         return record | self._time(event.timestamp_ns)
 
     def _time(self, timestamp_ns: int) -> dict[str, Any]:
@@ -81,7 +90,8 @@ class JsonLines(Output):
 class CsvRows(Output):
     """A header and one row per event (RFC 4180, but lines end as all others do).
 
-    A gap is a row of the kind ``lost`` with its CPU; ``sequence`` is the number of lost events.
+    A stack is one field, with semicolons. A gap is a row of the kind ``lost`` with its CPU;
+    ``sequence`` is the number of lost events.
     """
 
     def __init__(self, record: Record) -> None:
@@ -94,7 +104,10 @@ class CsvRows(Output):
 
     def event(self, event: Event) -> Iterator[str]:
         """Lines of one event."""
-        yield self._row(self._record.of(event))
+        record = self._record.of(event)
+        yield self._row(
+            record | {"stack": ";".join(record["stack"])} if "stack" in record else record
+        )
 
     def gap(self, gap: Gap) -> Iterator[str]:
         """Lines in place of lost events."""

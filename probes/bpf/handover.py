@@ -34,6 +34,8 @@ class Request:
     mode: str
     attach: str
     stream: bool
+    stacks: bool
+    """The stream has kernel stacks."""
     cache: str
     """Folder of the program cache; empty for none."""
     proc: str
@@ -43,11 +45,18 @@ class Request:
 
     @classmethod
     def of(
-        cls, host: Host, *, mode: str, attach: str, stream: bool, cache: Path | None
+        cls,
+        host: Host,
+        *,
+        mode: str,
+        attach: str,
+        stream: bool,
+        stacks: bool = False,
+        cache: Path | None,
     ) -> "Request":
         """Create a request; paths are converted to text for JSON."""
         roots = (str(host.proc), str(host.sys), str(host.modules))
-        return cls(mode, attach, stream, str(cache or ""), *roots, host.release)
+        return cls(mode, attach, stream, stacks, str(cache or ""), *roots, host.release)
 
     @property
     def host(self) -> Host:
@@ -75,8 +84,9 @@ class Handover:
     sees_dropped_returns: bool = False
     """The BPF program itself counts returns that the kernel dropped for lack of return probes."""
     descriptors: dict[str, int] = field(default_factory=dict)
-    """``counters``; ``events`` (with a stream); ``link:STEP:ATTACH:FUNCTION`` and
-    ``program:STEP:ATTACH:FUNCTION`` for each attached BPF function."""
+    """``counters``; ``events`` (with a stream); ``stacks`` (with stacks);
+    ``link:STEP:ATTACH:FUNCTION`` and ``program:STEP:ATTACH:FUNCTION`` for each attached BPF
+    function."""
 
     def close(self) -> None:
         """Close all descriptors; the kernel then removes the probes and maps."""

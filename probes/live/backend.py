@@ -4,6 +4,7 @@
 import logging
 import mmap
 import os
+import re
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -16,11 +17,14 @@ from probes.bpf.handover import AUTO, Handover, Request
 from probes.bpf.layout import Layout
 from probes.bpf.program_cache import DEFAULT_FOLDER
 from probes.bpf.ring import POLL_MS, RingReader
+from probes.bpf.stacks import lookup_in
 from probes.counters import Counters
 from probes.kernel.host import Host
 from probes.kernel.hugetlb_state import KernelState
+from probes.kernel.symbolize import Symbols, SymbolsError
 from probes.live.loader_process import LoaderProcess
 from probes.live.numbering import Numbering
+from probes.live.stacks import Stacks
 from probes.observation import DRIFT, PARTS, Absent, Observation, Probes, ProbeStatus, Status
 from probes.observed import observed_durations, observed_slots
 from probes.observer import HugetlbState, Observer
@@ -42,19 +46,23 @@ class LiveBackend:
         mode: str = FULL,
         attach: str = AUTO,
         stream: bool = False,
+        stacks: bool = False,
         cache: Path | None = DEFAULT_FOLDER,
         state: HugetlbState | None = None,
     ) -> None:
         """Read and start nothing yet.
 
         ``mode`` is one of ``backend.MODES``, ``attach`` one of ``handover.ATTACHES``. ``stream``
-        requests the event stream in addition to the counters. ``cache`` is the folder of compiled
+        requests the event stream in addition to the counters, ``stacks`` also the kernel stacks of
+        its events. ``cache`` is the folder of compiled
         programs, None for none. ``state`` reads the HugeTLB state, by default that of ``host``.
         """
         self._host = host or Host()
         self._mode = mode
         self._attach = attach
         self._stream = stream
+        self._stacks = stacks
+        self._named: Stacks | None = None
         self._cache = cache
         self._loader: LoaderProcess | None = None
         self._handover = Handover()
@@ -81,7 +89,8 @@ class LiveBackend:
     def info(self) -> Info:
         """Backend name, running kernel and probe mode."""
         page_size = os.sysconf("SC_PAGE_SIZE")
-        return Info("bcc", self._host.release, self._mode, page_size, start=self._began)
+        release, mode = self._host.release, self._mode
+        return Info("bcc", release, mode, page_size, "", self._began, self._stacks)
 
     def prepare(self) -> None:
         """Start the loader process, which alone needs privileges; it waits until ``start``."""
@@ -117,9 +126,14 @@ class LiveBackend:
             if self._stream:
                 self._ring = RingReader(handover.descriptors["events"], handover.stream_bytes)
                 self._numbering = Numbering()
+            if self._stacks:
+                self._named = self._make_stacks(handover)
         except OSError as error:
             self.stop()
             raise BackendError(f"the counters can't be mapped ({error})") from error
+        except SymbolsError as error:
+            self.stop()
+            raise BackendError(str(error)) from error
         self._began = _now()
         self.observe((DRIFT,))  # sets the baseline
         self._baseline = _PENDING
@@ -133,6 +147,7 @@ class LiveBackend:
                     mode=self._mode,
                     attach=self._attach,
                     stream=self._stream,
+                    stacks=self._stacks,
                     cache=self._cache,
                 )
             )
@@ -172,6 +187,15 @@ class LiveBackend:
                     return
                 block = self._numbering.number(self._ring.read(POLL_MS))
             yield block
+
+    def stack(self, number: int) -> tuple[str, ...]:
+        """Frames of a record's stack."""
+        return self._named.frames(number) if self._named else ()
+
+    def _make_stacks(self, handover: Handover) -> Stacks:
+        hooked = {name for probe in handover.probes for name in re.findall(r"\w+", probe.symbol)}
+        symbols = Symbols.read(self._host.proc / "kallsyms")
+        return Stacks(lookup_in(handover.descriptors["stacks"]), symbols, hooked)
 
     def _known_baseline(self) -> Baseline | Absent:
         self._receive_baseline(0)

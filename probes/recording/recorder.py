@@ -9,10 +9,11 @@ from importlib.metadata import version
 from typing import BinaryIO
 
 from probes.backend import Backend, Start
-from probes.events import RECORD
+from probes.events import RECORD, VERSION, WITH_STACKS
 from probes.kernel.host import Host, online_nodes, possible_cpus
 from probes.observation import PROBES, Observation
 from probes.recording.pump import Pump
+from probes.recording.stack_numbers import stack_numbers
 from probes.recording.trace_file import BLOCK_RECORDS, Header, TraceWriter
 
 _BLOCK_BYTES = BLOCK_RECORDS * RECORD.size
@@ -63,6 +64,7 @@ def make_header(backend: Backend, host: Host) -> Header:
         nodes=() if simulated else online_nodes(host),
         probes=backend.observe((PROBES,)).status.probes,
         hvoscope=version("hvoscope"),
+        event_version=WITH_STACKS if info.stacks else VERSION,
     )
 
 
@@ -85,6 +87,8 @@ class Recorder:
         self._last = self._observe()
         self._writer.write(self._last, b"")
         self._pending = bytearray()
+        self._stacks: set[int] = set()
+        """Numbers of those that are written."""
 
     @property
     def report(self) -> Report:
@@ -113,8 +117,8 @@ class Recorder:
                     show(self.report)
             enough = limits.events is not None and self._received() >= limits.events
             last = self._observe() if enough else self._settle(pump)
-            self._backend.stop()
             self._flush(last, limits)
+            self._backend.stop()
             self._writer.finish(reason)
             show(self.report)
         finally:
@@ -151,11 +155,19 @@ class Recorder:
         if limits.events is not None:
             del self._pending[(limits.events - self._writer.events) * RECORD.size :]
         for at in range(0, len(self._pending), _BLOCK_BYTES):
-            self._writer.write(now, bytes(self._pending[at : at + _BLOCK_BYTES]))
+            records = bytes(self._pending[at : at + _BLOCK_BYTES])
+            self._writer.write(now, records, self._new_stacks(records))
         if not self._pending and replace(now, time_ns=0) != replace(self._last, time_ns=0):
             self._writer.write(now, b"")
         self._pending.clear()
         self._last = now
+
+    def _new_stacks(self, records: bytes) -> dict[int, tuple[str, ...]]:
+        if not self._backend.info.stacks:
+            return {}
+        new = stack_numbers(records) - self._stacks
+        self._stacks |= new
+        return {number: self._backend.stack(number) for number in sorted(new)}
 
     def _observe(self) -> Observation:
         return replace(self._backend.observe(), time_ns=self._clock())

@@ -304,3 +304,22 @@ def test_a_recording_is_exported(trace: Path, output: str) -> None:
         found = [one["args"]["ptes"] for one in tasks if one["name"].startswith("optimize")]
         assert {"C"} <= {one["ph"] for one in entries}
     assert found == [event.ptes for event in exits]
+
+
+def test_stacks_of_a_recording(tmp_path: Path) -> None:
+    path = tmp_path / "stacks.hvot"
+    recorded = hvoscope("record", str(path), "-K", "--backend", "sim", "--count", "4200")
+    assert (recorded.returncode, recorded.stderr) == (0, "")
+    folded = hvoscope("trace", "--file", str(path), "--folded")
+    calls = [line.rpartition(" ") for line in folded.stdout.splitlines()]
+    events, _ = read(path)
+    exits = [event for event in events if event.kind == Kind.OPTIMIZE_EXIT]
+    assert sum(int(count) for _, _, count in calls) == len(exits)
+    innermost = "__hugetlb_vmemmap_optimize_folio"
+    assert {stack.split(";")[-1] for stack, _, _ in calls} == {innermost}
+    lines = hvoscope("trace", "--file", str(path), "-K", "--json", "--step", "optimize")
+    records = [json.loads(line) for line in lines.stdout.splitlines()]
+    assert {record["stack"][0] for record in records} == {innermost}
+    assert {record["reuse"] for record in records} == {"0x0"}
+    without = hvoscope("trace", "--file", str(path), "--json")
+    assert "stack" not in without.stdout

@@ -219,3 +219,42 @@ def test_no_progress_is_shown_without_a_terminal() -> None:
     with progress_display(Limits(), Console(file=elsewhere)) as show:
         show(REPORT)
     assert elsewhere.getvalue() == ""
+
+
+def test_a_recording_keeps_the_stacks_of_its_events(tmp_path: Path) -> None:
+    path = tmp_path / "t.hvot"
+    backend = SimBackend(SimKernel("7.3"), stream=True, stacks=True)
+    backend.start()
+    stop = threading.Event()
+    with path.open("wb", buffering=0) as file:
+        recorder = Recorder(backend, file, make_header(backend, Host()))
+        backend.operate(parse_operation("grow 2MB 23"))
+        stop.set()
+        recorder.run(Limits(), stop, lambda _report: None)
+    replay = ReplayBackend(path, speed=AT_ONCE, stream=True)
+    replay.start()
+    assert replay.info.stacks
+    events = [event for block in replay.records() for event in unpack_all(block)]
+    numbers = {event.stack for event in events} - {0}
+    assert len(numbers) == 2  # of the batch and of its pages
+    for number in numbers:
+        assert replay.stack(number) == backend.stack(number) != ()
+    assert replay.stack(509) == ()
+    replay.stop()
+    with path.open("rb") as recorded:
+        assert TraceReader(recorded, "t").header.event_version == 2
+
+
+def test_a_stack_is_written_once(tmp_path: Path) -> None:
+    path = tmp_path / "t.hvot"
+    backend = SimBackend(
+        default_kernel(), default_scenario(), stream=True, stacks=True, time_scale=1e3
+    )
+    backend.start()
+    with path.open("wb", buffering=0) as file:
+        recorder = Recorder(backend, file, make_header(backend, Host()))
+        recorder.run(Limits(events=50_000), threading.Event(), lambda _report: None)
+    reader = TraceReader.open(path)
+    written = [number for block in reader.blocks() for number in block.stacks]
+    reader.close()
+    assert len(written) == len(set(written)) > 1
