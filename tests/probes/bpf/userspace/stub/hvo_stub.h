@@ -412,7 +412,13 @@ void stub_play(const struct stub_action *action, u64 actions,
 	STUB_REGISTER(map)
 
 /* BCC's names; parameters are passed directly, not in an array of u64. */
+#ifdef __bpf__	/* five registers for them, so the context is not among them */
+static void *ctx;
+#define KFUNC_PROBE(symbol, ...) int kfunc__##symbol(__VA_ARGS__)
+#define KRETFUNC_PROBE(symbol, ...) int kretfunc__##symbol(__VA_ARGS__)
+#else
 #define KFUNC_PROBE(symbol, ...) int kfunc__##symbol(void *ctx, __VA_ARGS__)
 #define KRETFUNC_PROBE(symbol, ...) int kretfunc__##symbol(void *ctx, __VA_ARGS__)
+#endif
 
 #endif
