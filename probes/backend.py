@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interface of every source of events: live kernel, simulation, replay."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, Self
 
 from probes.observation import PARTS, Observation
 
@@ -31,6 +32,12 @@ class Start(NamedTuple):
     events_ns: int | None
     """The clock of events, which is a simulated kernel's own; None if a recording lacks it."""
 
+    @classmethod
+    def now(cls) -> Self:
+        """Return this moment on a real kernel, where the clock of events is CLOCK_MONOTONIC."""
+        monotonic_ns = time.monotonic_ns()
+        return cls(time.time_ns(), monotonic_ns, monotonic_ns)
+
 
 @dataclass(frozen=True)
 class Info:
@@ -42,6 +49,10 @@ class Info:
     page_size: int
     about: str = ""
     """One line about a source that is not the running kernel; empty for a live one."""
+    supported: bool | None = None
+    """Whether the kernel can optimize huge pages; None: not known, or not a running kernel."""
+    checks: Mapping[str, bool] = field(default_factory=dict)
+    """What the checks found at the start, by name: whether there is no problem. Unknown: absent."""
     start: Start | None = None
     """None before the source has started."""
     stacks: bool = False
@@ -73,6 +84,9 @@ class Backend(Protocol):
 
         Never raises, even before ``start``: a part that can't be read is ``Absent`` or ``Failed``.
         """
+
+    def reload(self) -> None:
+        """Take up what another process has left for this one; SIGHUP. Never raises."""
 
     def records(self) -> Iterator[bytes]:
         """Stream event records as they happen, in blocks of whole records, until ``stop``.

@@ -100,7 +100,9 @@ class SimBackend:
         page_size = kernel.geometry.page_size
         name = kernel.generation.name
         stacks = self._chains is not None
-        return Info("sim", name, "simulated", page_size, self._about, self._began, stacks)
+        return Info(
+            *("sim", name, "simulated", page_size, self._about), start=self._began, stacks=stacks
+        )
 
     def prepare(self) -> None:
         """Nothing: a simulation needs no privilege."""
@@ -196,6 +198,9 @@ class SimBackend:
         What a detached probe would count is left out.
         """
         return self._observer.observe(parts)
+
+    def reload(self) -> None:
+        """Nothing: a simulation is alone."""
 
     def records(self) -> Iterator[bytes]:
         """Blocks of records until ``stop``; for one consumer."""

@@ -6,7 +6,6 @@ import mmap
 import os
 import re
 import threading
-import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -24,8 +23,19 @@ from probes.kernel.hugetlb_state import KernelState
 from probes.kernel.symbolize import Symbols, SymbolsError
 from probes.live.loader_process import LoaderProcess
 from probes.live.numbering import Numbering
+from probes.live.recount import Recount
 from probes.live.stacks import Stacks
-from probes.observation import DRIFT, PARTS, Absent, Observation, Probes, ProbeStatus, Status
+from probes.observation import (
+    CENSUS,
+    DRIFT,
+    PARTS,
+    PROBES,
+    Absent,
+    Observation,
+    Probes,
+    ProbeStatus,
+    Status,
+)
 from probes.observed import observed_durations, observed_slots
 from probes.observer import HugetlbState, Observer
 
@@ -49,6 +59,7 @@ class LiveBackend:
         stacks: bool = False,
         cache: Path | None = DEFAULT_FOLDER,
         state: HugetlbState | None = None,
+        later_census: Path | None = None,
     ) -> None:
         """Read and start nothing yet.
 
@@ -56,6 +67,7 @@ class LiveBackend:
         requests the event stream in addition to the counters, ``stacks`` also the kernel stacks of
         its events. ``cache`` is the folder of compiled
         programs, None for none. ``state`` reads the HugeTLB state, by default that of ``host``.
+        ``later_census`` is where ``hvoscope census --output`` leaves one for ``reload``.
         """
         self._host = host or Host()
         self._mode = mode
@@ -72,6 +84,7 @@ class LiveBackend:
         self._ring: RingReader | None = None
         self._numbering = Numbering()
         self._baseline: Baseline | Absent = Absent("not started")
+        self._recount = Recount(later_census)
         self._observer = Observer(
             self._memory_copy,
             self._probes,
@@ -88,9 +101,17 @@ class LiveBackend:
     @property
     def info(self) -> Info:
         """Backend name, running kernel and probe mode."""
-        page_size = os.sysconf("SC_PAGE_SIZE")
-        release, mode = self._host.release, self._mode
-        return Info("bcc", release, mode, page_size, "", self._began, self._stacks)
+        handover = self._handover
+        return Info(
+            "bcc",
+            self._host.release,
+            self._mode,
+            os.sysconf("SC_PAGE_SIZE"),
+            supported=handover.supported,
+            checks=handover.checks,
+            start=self._began,
+            stacks=self._stacks,
+        )
 
     def prepare(self) -> None:
         """Start the loader process, which alone needs privileges; it waits until ``start``."""
@@ -102,7 +123,7 @@ class LiveBackend:
 
     def start(self) -> None:
         """Let the loader attach the probes, and map their memory. Raises ``BackendError``."""
-        self._began = _now()  # also if nothing can be attached
+        self._began = Start.now()  # also if nothing can be attached
         self.prepare()
         if self._loader is not None:
             self._handover = self._ask(self._loader)
@@ -113,7 +134,7 @@ class LiveBackend:
             handover.probes = [
                 ProbeStatus(step, attached=False, reason=handover.problem) for step in STEPS
             ]
-            self._loader = None
+            self._loader, self._baseline = None, Absent(handover.problem)
             raise BackendError(handover.problem)
         self._layout = Layout(handover.orders, handover.nodes, handover.cpus)
         try:
@@ -134,7 +155,7 @@ class LiveBackend:
         except SymbolsError as error:
             self.stop()
             raise BackendError(str(error)) from error
-        self._began = _now()
+        self._began = Start.now()
         self.observe((DRIFT,))  # sets the baseline
         self._baseline = _PENDING
         self._receive_baseline(_CENSUS_WAIT_S)
@@ -173,6 +194,12 @@ class LiveBackend:
     def observe(self, parts: Collection[str] = PARTS) -> Observation:
         """Observe counters since ``start``; ready if the probe of every step is attached."""
         return self._observer.observe(parts)
+
+    def reload(self) -> None:
+        """Hold a later census against the count, and go on from it; see ``probes.live.recount``."""
+        seen = self.observe((PROBES, CENSUS))
+        with self._loader_lock:
+            self._baseline = self._recount.take_up(seen, self._baseline)
 
     def records(self) -> Iterator[bytes]:
         """Yield blocks of event records until ``stop``; an empty block after 100 ms without any.
@@ -262,9 +289,3 @@ class LiveBackend:
 
 def _whole_pages(size: int) -> int:
     return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-
-
-def _now() -> Start:
-    """The clock of a live kernel's events is CLOCK_MONOTONIC, as that of observations."""
-    now = time.monotonic_ns()
-    return Start(time.time_ns(), now, now)

@@ -47,8 +47,7 @@ class Report:
 def make_header(backend: Backend, host: Host) -> Header:
     """Describe a started backend. The header has no host identifiers."""
     info = backend.info
-    now = time.monotonic_ns()
-    start = info.start or Start(time.time_ns(), now, now)
+    start = info.start or Start.now()
     simulated = info.mode == "simulated"
     return Header(
         backend=info.backend,

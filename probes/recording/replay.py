@@ -94,7 +94,11 @@ class ReplayBackend:
         about = f"replay of {self._path}: {header.about()}"
         start = Start(header.wall_ns, header.monotonic_ns, header.events_ns)
         stacks = header.event_version == WITH_STACKS
-        return Info("replay", header.kernel, header.mode, header.page_size, about, start, stacks)
+        return Info(
+            *("replay", header.kernel, header.mode, header.page_size, about),
+            start=start,
+            stacks=stacks,
+        )
 
     def prepare(self) -> None:
         """Do nothing: a replay needs no privileges."""
@@ -135,6 +139,9 @@ class ReplayBackend:
             return latest
         played = (self._clock() - self._started) * self._speed
         return max(latest, self._first.observation.time_ns + int(played * 1e9))
+
+    def reload(self) -> None:
+        """Nothing: a recording is complete."""
 
     def records(self) -> Iterator[bytes]:
         """Yield blocks of records at their recorded times, until the trace's end or ``stop``."""

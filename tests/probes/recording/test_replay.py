@@ -149,7 +149,7 @@ def test_info_describes_the_recording(trace: Path) -> None:
     assert backend.info == Info(
         *("replay", "6.1.0-test", "range", 4096),
         f"replay of {trace}: {backend.header.about()}",
-        Start(1_764_000_000 * 10**9, 0, 0),
+        start=Start(1_764_000_000 * 10**9, 0, 0),
     )
     assert backend.header.about() == ("6.1.0-test (bcc, range), recorded 2025-11-24 16:00:00 UTC")
     backend.stop()
