@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Format numbers for people, in a given width. An unknown value is ``-``, never 0."""
 
+from datetime import datetime
+
 from probes.counters import BUCKETS_NS
 from probes.geometry import GIB, KIB, MIB
 
@@ -48,6 +50,12 @@ def duration(ns: float | None) -> str:
         if ns >= unit:
             return f"{_three_digits(ns / unit)}{name}"
     return f"{ns:.0f}ns"
+
+
+def local_time(ns: int) -> datetime:
+    """Return the local time, to the microsecond, from ns since 1970."""
+    seconds, rest = divmod(ns, 10**9)
+    return datetime.fromtimestamp(seconds).astimezone().replace(microsecond=rest // 1000)
 
 
 def _short(number: float) -> str:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interface of every source of events: live kernel, simulation, replay."""
 
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
 
 from probes.observation import PARTS, Observation
 
@@ -21,6 +22,23 @@ FULL, RANGE = MODES = ("full", "range")
 """``full`` probes every PTE; ``range`` reads the count of the range walk, several times cheaper."""
 
 
+class Start(NamedTuple):
+    """The clocks at one moment, when a source started, in ns."""
+
+    wall_ns: int
+    """Since 1970."""
+    monotonic_ns: int
+    """CLOCK_MONOTONIC, the clock of observations."""
+    events_ns: int | None
+    """The clock of events, which is a simulated kernel's own; None if a recording lacks it."""
+
+    @classmethod
+    def now(cls) -> Self:
+        """Return this moment on a real kernel, where the clock of events is CLOCK_MONOTONIC."""
+        monotonic_ns = time.monotonic_ns()
+        return cls(time.time_ns(), monotonic_ns, monotonic_ns)
+
+
 @dataclass(frozen=True)
 class Info:
     """Identity of a source; constant while it runs."""
@@ -35,6 +53,10 @@ class Info:
     """Whether the kernel can optimize huge pages; None: not known, or not a running kernel."""
     checks: Mapping[str, bool] = field(default_factory=dict)
     """What the checks found at the start, by name: whether there is no problem. Unknown: absent."""
+    start: Start | None = None
+    """None before the source has started."""
+    stacks: bool = False
+    """Whether its events have kernel stacks."""
 
 
 class BackendError(Exception):
@@ -72,4 +94,10 @@ class Backend(Protocol):
         Decode them with ``probes.events.unpack_all``. Supports one consumer. An empty block means
         that nothing happened for a while, so that the consumer can check its own deadlines.
         Raises ``BackendError`` if the backend was created without a stream.
+        """
+
+    def stack(self, number: int) -> tuple[str, ...]:
+        """Return the frames of an event's stack, innermost first, as ``function+0x1a [module]``.
+
+        Empty if the stack is not known. Available until ``stop``.
         """

@@ -11,7 +11,11 @@ from enum import IntEnum
 from typing import NamedTuple, Self
 
 VERSION = 1
-"""Incremented when a field changes; readers reject records of another version."""
+"""Incremented when a field changes; readers reject records of an unknown version."""
+WITH_STACKS = 2
+"""Version of the records of a stream with kernel stacks: as version 1, but ``reuse`` of *_ENTER and
+*_EXIT, where it was always 0, is the number of a stack. A stream has records of one version."""
+VERSIONS = (VERSION, WITH_STACKS)
 
 
 class Kind(IntEnum):
@@ -26,6 +30,9 @@ class Kind(IntEnum):
     RESTORE_PTE = 7
     BATCH_ENTER = 8
     BATCH_EXIT = 9
+
+
+_WITH_STACK = frozenset(Kind) - {Kind.REMAP_RANGE, Kind.REMAP_PTE, Kind.RESTORE_PTE}
 
 
 class Reason(IntEnum):
@@ -84,7 +91,9 @@ class Event(NamedTuple):
     sequence         number per CPU, from 0; a gap means that records were lost
     start, end       vmemmap addresses: of the whole huge page (OPTIMIZE_*, RESTORE_*), of the
                      range given to the range function (REMAP_RANGE), of one page (*_PTE)
-    reuse            address whose frame is shared (REMAP_RANGE); 0 if it is not an argument
+    reuse            address whose frame is shared (REMAP_RANGE); 0 if it is not an argument.
+                     In a stream with stacks: number of the kernel stack at the entry, from 1
+                     (*_ENTER, *_EXIT); 0 if the kernel did not give one
     duration_ns      time inside the function (*_EXIT)
     ret              return value, a negative errno on failure; -4095 for a failure whose errno
                      was not read (*_EXIT)
@@ -119,6 +128,11 @@ class Event(NamedTuple):
     version: int = VERSION
     comm: bytes = b""
 
+    @property
+    def stack(self) -> int:
+        """Number of the kernel stack (``Backend.stack``); 0 for none."""
+        return self.reuse if self.version == WITH_STACKS and self.kind in _WITH_STACK else 0
+
     def pack(self) -> bytes:
         """Return the 96-byte record."""
         return RECORD.pack(*self)
@@ -132,9 +146,10 @@ class Event(NamedTuple):
         if len(record) != RECORD.size:
             raise ValueError(f"invalid event record: {len(record)} bytes (expected {RECORD.size})")
         event = cls._make(RECORD.unpack(record))
-        if event.version != VERSION:
+        if event.version not in VERSIONS:
             raise ValueError(
-                f"unsupported event record version {event.version} (expected {VERSION})"
+                f"unsupported event record version {event.version} "
+                f"(expected {' or '.join(map(str, VERSIONS))})"
             )
         Kind(event.kind)
         return event._replace(comm=event.comm.split(b"\0", 1)[0])
@@ -187,7 +202,7 @@ def canonical(events: Iterable[Event]) -> Iterator[CanonicalEvent]:
             node=event.node,
             start=event.start - head,
             end=event.end - head,
-            reuse=event.reuse - head if event.reuse else None,
+            reuse=event.reuse - head if event.reuse and not event.stack else None,
             ptes=event.ptes,
             frames_freed=event.frames_freed,
             frames_allocated=event.frames_allocated,

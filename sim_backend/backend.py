@@ -2,10 +2,11 @@
 """``SimBackend``: a simulated kernel behind the same face as the real one."""
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from probes.backend import BackendError, Info
+from probes.backend import BackendError, Info, Start
 from probes.baseline import Baseline
 from probes.counters import DURATIONS, PAGE_DURATIONS, PageKey, Reducer
 from probes.events import RECORD, Event, Kind
@@ -13,6 +14,7 @@ from probes.observation import DRIFT, PARTS, Absent, Observation, Probes, Status
 from probes.observer import Observer
 from probes.operations import Operation
 from sim_backend.faults import DETACHED, LossyQueue, probe_statuses, visible
+from sim_backend.kernel.call_chain import CallChains
 from sim_backend.kernel.errors import KernelBug, OperationError
 from sim_backend.kernel.pte_run import PteRun
 from sim_backend.kernel.sim_kernel import SimKernel
@@ -46,6 +48,7 @@ class SimBackend:
         *,
         time_scale: float = 1.0,
         stream: bool = False,
+        stacks: bool = False,
         queue_records: int = 65_536,
         loses: bool = False,
         sink: Sink | None = None,
@@ -56,6 +59,7 @@ class SimBackend:
 
         Without a ``scenario`` only ``operate`` moves the kernel. ``time_scale`` is simulated
         seconds per second of waiting, and may be infinite. ``stream`` makes ``records`` available;
+        ``stacks`` gives its records the stacks that the simulated kernel has;
         up to ``queue_records`` records wait for its consumer. Without a stream, ``loses`` shows
         lost events from the start, as a read stream would; the action ``lose`` adds to them.
         ``sink`` gets every block of records too, and the simulation waits for it: nothing is lost.
@@ -78,6 +82,7 @@ class SimBackend:
         self._lost_elsewhere = 0 if loses else None
         self._epoch = 0
         self._sink = sink
+        self._chains = CallChains(kernel.generation.symbols) if stacks else None
         self._pending = bytearray()
         self._reducer = self._new_reducer()
         self._reducer_lock = threading.Lock()
@@ -85,6 +90,7 @@ class SimBackend:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._started = False
+        self._began: Start | None = None
         self._problem = ""
 
     @property
@@ -92,7 +98,11 @@ class SimBackend:
         """``sim``, the generation, ``simulated``."""
         kernel = self._kernel
         page_size = kernel.geometry.page_size
-        return Info("sim", kernel.generation.name, "simulated", page_size, self._about)
+        name = kernel.generation.name
+        stacks = self._chains is not None
+        return Info(
+            *("sim", name, "simulated", page_size, self._about), start=self._began, stacks=stacks
+        )
 
     def prepare(self) -> None:
         """Nothing: a simulation needs no privilege."""
@@ -102,6 +112,9 @@ class SimBackend:
         with self._kernel_lock:
             try:
                 self._kernel.attach(self._emit, self._emit_run)
+                self._kernel.machine.trace.chains = self._chains
+                now = self._kernel.now_ns
+                self._began = Start(time.time_ns(), time.monotonic_ns(), now)
                 self._baseline = self._kernel.census()
             except ValueError as error:
                 raise BackendError(f"can't start: {error}") from None
@@ -194,6 +207,10 @@ class SimBackend:
         if self._queue is None:
             raise BackendError("this backend was made without an event stream")
         return self._queue.blocks(_IDLE_SECONDS)
+
+    def stack(self, number: int) -> tuple[str, ...]:
+        """The simulated kernel's own call chain."""
+        return self._chains.frames(number) if self._chains else ()
 
     def _probes(self) -> Probes:
         with self._reducer_lock:

@@ -88,7 +88,9 @@ def store(recording: Path, golden: Path, setup: Setup, command: str) -> None:
     with golden.open("wb", buffering=0) as file:
         notes = {"command": command, **asdict(setup)}
         writer = TraceWriter(
-            file, replace(header, generation=setup.generation, monotonic_ns=0, notes=notes), level=9
+            file,
+            replace(header, generation=setup.generation, monotonic_ns=0, events_ns=0, notes=notes),
+            level=9,
         )
         seen = Observation(0, Probes(Counters(last.counters.totals), last.status))
         for at in range(0, len(trimmed), step := BLOCK_RECORDS * 96):

@@ -67,17 +67,26 @@ def _wrapped(text: str, indent: str, width: int | None) -> list[str]:
 
 
 def _summary(findings: Sequence[Finding]) -> str:
-    """Return the last line: ready or not, and the first fix."""
+    """Return the last sentence: what will work, what will not, and what to type next."""
     if not is_ready(findings):
-        return f"Not ready: {_count_and_fix(findings, Verdict.PROBLEM)}"
+        return (
+            "Not ready: serve and top show the kernel's own state only, and trace, record and "
+            f"latency will not start: {_first_and_fix(findings, Verdict.PROBLEM)}"
+        )
+    unknown = sum(finding.verdict is Verdict.UNKNOWN for finding in findings)
+    ready = "Ready: every command will work"
+    if unknown:
+        ready = f"Ready ({unknown} unknown): every command should work"
     if any(finding.verdict is Verdict.WARNING for finding in findings):
-        return f"Ready, with {_count_and_fix(findings, Verdict.WARNING)}"
-    return "Ready. Next: hvoscope serve"
+        return f"{ready}, with a limit: {_first_and_fix(findings, Verdict.WARNING)}"
+    return f"{ready}. Next: hvoscope serve"
 
 
-def _count_and_fix(findings: Sequence[Finding], verdict: Verdict) -> str:
+def _first_and_fix(findings: Sequence[Finding], verdict: Verdict) -> str:
+    """Return the first finding that has a fix, else the first; how many more there are; the fix."""
     found = [finding for finding in findings if finding.verdict is verdict]
-    count = f"{len(found)} {verdict}{'s' if len(found) > 1 else ''}."
-    fix = next((finding.fix for finding in found if finding.fix), "")
-    first_fix = fix.partition(" (")[0]  # alternatives follow in parentheses
-    return f"{count} First: {first_fix}" if fix else count
+    first = next((finding for finding in found if finding.fix), found[0])
+    more = len(found) - 1
+    others = f" (and {more} more {verdict}{'s' if more > 1 else ''})" if more else ""
+    fix = first.fix.partition(" (")[0]  # alternatives follow in parentheses
+    return f"{first.what}{others}." + (f" Next: {fix}" if fix else "")

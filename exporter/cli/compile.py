@@ -21,6 +21,9 @@ from probes.kernel.host import Host
 from probes.kernel.kallsyms import has_trampolines
 from probes.preflight.facts import Facts
 
+_STREAMS = ((), ("event stream",), ("event stream", "stacks"))
+"""What goes to the stream, in words."""
+
 
 @click.command("compile")
 @click.argument(
@@ -77,12 +80,20 @@ def _texts(facts: Facts, modes: Sequence[str]) -> Iterator[tuple[str, str]]:
     """
     btf, symbols = facts.known_btf, facts.known_symbols
     trampolines = btf is not None and has_trampolines(symbols, platform.machine())
-    for mode, fentry, stream in product(modes or MODES, (True, False), (False, True)):
+    for mode, fentry, stream in product(modes or MODES, (True, False), _STREAMS):
         if fentry and not trampolines:
             continue
-        what = ", ".join((mode, FENTRY if fentry else KPROBE, *(["event stream"] * stream)))
+        what = ", ".join((mode, FENTRY if fentry else KPROBE, *stream))
         try:
-            composed = compose(facts.host, symbols, btf, mode, stream=stream, fentry=fentry)
+            composed = compose(
+                facts.host,
+                symbols,
+                btf,
+                mode,
+                stream=bool(stream),
+                fentry=fentry,
+                stacks="stacks" in stream,
+            )
         except ComposeError as error:
             if modes:
                 raise

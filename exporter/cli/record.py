@@ -31,8 +31,11 @@ EXIT_FILE_FAILED = 1
     "path", metavar="FILE", type=click.Path(dir_okay=False), callback=dash_is(STANDARD_OUTPUT)
 )
 @source_options
-@click.option("--duration", type=Finite(min=0, min_open=True), help="Seconds to record.")
+@click.option("-d", "--duration", type=Finite(min=0, min_open=True), help="Seconds to record.")
 @click.option("--count", type=click.IntRange(min=1), help="Stop after this many events.")
+@click.option(
+    *("-K", "--stack", "stacks"), is_flag=True, help="Record the kernel stacks of operations, too."
+)
 @click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
 @path_options
 def record_command(
@@ -40,6 +43,7 @@ def record_command(
     path: Path,
     duration: float | None,
     count: int | None,
+    stacks: bool,
     force: bool,
     proc: Path,
     sys_: Path,
@@ -61,6 +65,7 @@ def record_command(
     Examples:
       hvoscope record boot.hvot
       hvoscope record boot.hvot --duration 60 --force
+      hvoscope record grow.hvot --stack -d 10
       hvoscope record - --duration 60 | ssh archive "cat > boot.hvot"
       hvoscope record sim.hvot --backend sim --count 100000
     """
@@ -70,7 +75,7 @@ def record_command(
     if path.exists() and not (special or force):
         raise click.ClickException(f"{path} exists: name another file, or give --force")
     host = Host(proc=proc, sys=sys_)
-    backend = make_backend(SourceOptions(**source), host, stream=True)
+    backend = make_backend(SourceOptions(**source), host, stream=True, stacks=stacks)
     backend.start()
     try:
         with _opened(path, "wb" if special or force else "xb") as file:

@@ -14,23 +14,32 @@ from probes.backend import STEPS
 from probes.geometry import parse_size
 
 
-def selection_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options; the command receives ``selection``."""
+def selection_options(*, pte: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that adds the options; the command receives ``selection``.
 
-    @functools.wraps(command)
-    def with_selection(*, min_latency_us: float, **options: Any) -> None:
-        chosen = {f.name: options.pop(f.name) for f in fields(Selection) if f.name in options}
-        selection = Selection(**chosen, min_latency_ns=round(min_latency_us * 1000))
-        command(selection=selection, **options)
+    With ``pte``, events of single PTEs can be selected.
+    """
 
-    wrapped: Callable[..., None] = with_selection
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_selection(*, min_latency_us: float, **options: Any) -> None:
+            chosen = {f.name: options.pop(f.name) for f in fields(Selection) if f.name in options}
+            chosen.setdefault("pte", False)
+            selection = Selection(**chosen, min_latency_ns=round(min_latency_us * 1000))
+            command(selection=selection, **options)
+
+        wrapped: Callable[..., None] = with_selection
+        for option in reversed((_PTE, *_OPTIONS) if pte else _OPTIONS):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return add
+
+
+_PTE = click.option("--pte", is_flag=True, help="Also print PTE events.")
 
 
 _OPTIONS = (
-    click.option("--pte", is_flag=True, help="Also print PTE events."),
     click.option(
         *("--step", "steps"),
         type=click.Choice(STEPS),
@@ -51,18 +60,18 @@ _OPTIONS = (
         help="Only huge pages of this NUMA node.",
     ),
     click.option(
-        *("--pid", "pids"),
+        *("-p", "--pid", "pids"),
         type=click.IntRange(min=0),
         multiple=True,
         help="Only this process or thread ID.",
     ),
     click.option(
-        *("--comm", "comms"),
+        *("-n", "--comm", "comms"),
         metavar="NAME",
         multiple=True,
         help="Only tasks of this name (comm), or matching a pattern like 'kworker*'.",
     ),
-    click.option("--failed", is_flag=True, help="Only exits with an error."),
+    click.option(*("-x", "--failed"), is_flag=True, help="Only failures: exits with an error."),
     click.option(
         *("--min-latency", "min_latency_us"),
         type=Finite(min=0),

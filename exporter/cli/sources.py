@@ -43,8 +43,13 @@ class SourceOptions:
     replay_speed: float = REAL_TIME
 
 
-def make_backend(options: SourceOptions, host: Host, *, stream: bool = False) -> Backend:
-    """Make the selected backend without starting it. Raises ``BackendError``."""
+def make_backend(
+    options: SourceOptions, host: Host, *, stream: bool = False, stacks: bool = False
+) -> Backend:
+    """Make the selected backend without starting it. Raises ``BackendError``.
+
+    ``stacks``: the events of its stream have kernel stacks.
+    """
     if options.scenario is not None and options.backend != "sim":
         raise BackendError("--sim.scenario needs a simulated kernel: add --backend sim")
     if options.backend == "bcc":
@@ -53,6 +58,7 @@ def make_backend(options: SourceOptions, host: Host, *, stream: bool = False) ->
             mode=options.mode,
             attach=options.attach,
             stream=stream,
+            stacks=stacks,
             cache=options.cache,
             programs=options.programs,
             later_census=options.later_census,
@@ -62,11 +68,17 @@ def make_backend(options: SourceOptions, host: Host, *, stream: bool = False) ->
     if options.backend == "replay":
         if options.replay_file is None:
             raise BackendError("--backend replay needs a recording: --replay.file FILE")
-        return ReplayBackend(options.replay_file, speed=options.replay_speed, stream=stream)
-    return _make_simulation(options, stream)
+        replay = ReplayBackend(options.replay_file, speed=options.replay_speed, stream=stream)
+        if stacks and not replay.info.stacks:
+            replay.stop()
+            raise BackendError(
+                f"{options.replay_file} was recorded without stacks: record it with --stack"
+            )
+        return replay
+    return _make_simulation(options, stream, stacks)
 
 
-def _make_simulation(options: SourceOptions, stream: bool) -> SimBackend:
+def _make_simulation(options: SourceOptions, stream: bool, stacks: bool) -> SimBackend:
     scenario = options.scenario
     if scenario is None:
         seed = 1 if options.seed is None else options.seed
@@ -83,6 +95,7 @@ def _make_simulation(options: SourceOptions, stream: bool) -> SimBackend:
         steps,
         time_scale=options.time_scale,
         stream=stream,
+        stacks=stacks,
         loses=scenario is not None and scenario.loses,
         about=f"scenario {scenario.name}: {scenario.description}" if scenario else "",
     )

@@ -39,8 +39,8 @@ def top_command(
     """Show live what HVO saves.
 
     A screen on a terminal, otherwise one line per sample. - marks values that can't be observed.
-    Keys: q quit, p pause, s sort the pools, r reverse, w latencies since the start or of the last
-    minute.
+    Lines begin with the local time. Keys: q quit, p pause, s sort the pools, r reverse, w latencies
+    since the start or of the last minute, ? help, Ctrl-Z suspend.
 
     \b
     Examples:

@@ -2,9 +2,7 @@
 """``hvoscope trace``."""
 
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,20 @@ from exporter.cli.options import STANDARD_INPUT, Finite, dash_is, source_options
 from exporter.cli.selection_options import selection_options
 from exporter.cli.sources import SourceOptions, make_backend
 from exporter.cli.stopping import exit_on_output_error, stop_on_signals
-from exporter.trace import lines as trace
+from exporter.cli.stream_notes import about, end_condition, summary
+from exporter.cli.trace_output import Format, format_options, make_output
+from exporter.trace.output import Output, events_and_gaps
 from exporter.trace.possible import ImpossibleError, check_possible
 from exporter.trace.selection import Selection
+from exporter.trace.times import UnknownStartError
 from probes.backend import Backend
 from probes.events import Event
 from probes.kernel.host import Host
-from probes.observation import PROBES
+from probes.observation import MEMMAP, POOLS, PROBES
 from probes.recording.gaps import GapFinder
-from probes.recording.replay import AT_ONCE, ReplayBackend
+from probes.recording.replay import AT_ONCE
+
+_OBSERVE_NS = 10**9
 
 
 @click.command("trace")
@@ -34,24 +37,30 @@ from probes.recording.replay import AT_ONCE, ReplayBackend
     callback=dash_is(STANDARD_INPUT),
     help="Print this recording (-: standard input): --backend replay --replay.speed max.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-@selection_options
+@format_options
+@selection_options(pte=True)
 @click.option("--count", type=click.IntRange(min=1), help="Stop after this many events.")
-@click.option("--duration", type=Finite(min=0, min_open=True), help="Stop after this many seconds.")
+@click.option(
+    *("-d", "--duration"),
+    type=Finite(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Stop after this many seconds.",
+)
 def trace_command(
     *,
     file: Path | None,
-    as_json: bool,
+    chosen: Format,
     count: int | None,
     duration: float | None,
     selection: Selection,
     **source: Any,
 ) -> None:
-    """Print events as they happen: a table, or JSON lines.
+    """Print events as they happen: a table of 100 characters, JSON, CSV, or a Chrome trace.
 
-    Times are the kernel's monotonic clock, as in dmesg. Filters are repeatable: --node 0 --node 1
-    selects either. Lost events are reported in the place where they are missing. In JSON, addresses
-    are hexadecimal strings.
+    Times are the kernel's monotonic clock, as in dmesg, unless -t or -T is given. FRAMES are those
+    that an operation freed, less those that it allocated. RESULT is 0, an errno, or why a page was
+    skipped. Filters are repeatable: --node 0 --node 1 selects either. Lost events are reported in
+    the place where they are missing. In JSON and CSV, addresses are hexadecimal strings.
 
     \b
     Exit codes:
@@ -62,77 +71,73 @@ def trace_command(
     \b
     Examples:
       hvoscope trace
+      hvoscope trace -x -T
+      hvoscope trace -p 1234 -t -d 10
+      hvoscope trace -K -d 10
+      hvoscope trace --folded us -d 10 | flamegraph.pl > hvo.svg
       hvoscope trace --size 1GB --min-latency 500
-      hvoscope trace --failed --json
       hvoscope trace --pte --comm 'kworker*' --count 1000
       hvoscope trace --file boot.hvot --step restore
-      hvoscope record - --duration 60 | hvoscope trace --file - --failed
+      hvoscope trace --file boot.hvot --chrome > boot.json
+      hvoscope record - --duration 60 | hvoscope trace --file - --failed --json
       hvoscope trace --backend sim --count 20
     """
     if file is not None:
         source |= {"backend": "replay", "replay_file": file, "replay_speed": AT_ONCE}
     host = Host()
-    backend = make_backend(SourceOptions(**source), host, stream=True)
+    backend = make_backend(SourceOptions(**source), host, stream=True, stacks=chosen.stacks)
     backend.start()
     try:
         check_possible(selection, backend, host)
-    except ImpossibleError as error:
+        output = make_output(chosen, backend, selection)
+    except (ImpossibleError, UnknownStartError) as error:
         backend.stop()
         raise click.UsageError(str(error)) from error
-    for line in _about(backend):
-        click.echo(f"hvoscope: {line}", err=True)
+    for note in about(backend):
+        click.echo(f"hvoscope: {note}", err=True)
     try:
         with exit_on_output_error(), stop_on_signals() as stop:
-            _print_events(backend, as_json, selection, count, _end_condition(stop, duration))
+            is_over = end_condition(stop, duration)
+            for line in _lines(backend, output, selection, count, is_over):
+                if line is None:
+                    sys.stdout.flush()
+                else:
+                    sys.stdout.write(f"{line}\n")
     finally:
         lost = backend.observe((PROBES,)).status.lost
         backend.stop()
-        for line in _summary(backend, lost):
-            click.echo(f"hvoscope: {line}", err=True)
+        for note in summary(backend, lost):
+            click.echo(f"hvoscope: {note}", err=True)
 
 
-def _about(backend: Backend) -> Iterator[str]:
-    if backend.info.about:
-        yield backend.info.about
-    if backend.info.mode == "simulated":
-        yield "these events are SIMULATED"
-
-
-def _summary(backend: Backend, lost: Mapping[str, int]) -> Iterator[str]:
-    for where, events in lost.items():
-        if events:
-            yield f"{events} events lost ({where})"
-    if isinstance(backend, ReplayBackend) and backend.missing:
-        yield backend.missing
-
-
-def _end_condition(stop: threading.Event, seconds: float | None) -> Callable[[], bool]:
-    """Return a function that tells whether to stop."""
-    end = float("inf") if seconds is None else time.monotonic() + seconds
-    return lambda: stop.is_set() or time.monotonic() >= end
-
-
-def _print_events(
+def _lines(
     backend: Backend,
-    as_json: bool,
+    output: Output,
     selection: Selection,
     count: int | None,
     is_over: Callable[[], bool],
-) -> None:
-    for probe in backend.observe((PROBES,)).status.probes:
-        if not probe.attached:
-            click.echo(f"hvoscope: {probe.step} not attached: {probe.reason}", err=True)
-    if not as_json:
-        click.echo(trace.HEADER)
-    to_line = trace.line_format(backend.info, as_json)
-    finder = GapFinder()
+) -> Iterator[str | None]:
+    """Yield all lines, and None after each block of events: time to flush."""
+    yield from output.head()
+    finder, left = GapFinder(), count
+    observed_ns = -_OBSERVE_NS
     for block in backend.records():
-        for what in trace.events_and_gaps(block, backend.info, selection, finder):
-            sys.stdout.write(f"{to_line(what)}\n")
-            if isinstance(what, Event) and count is not None:
-                count -= 1
-            if count == 0 or is_over():
+        for what in events_and_gaps(block, backend.info.page_size, selection, finder):
+            if isinstance(what, Event):
+                yield from output.event(what)
+                left = None if left is None else left - 1
+            else:
+                yield from output.gap(what)
+            if left == 0 or is_over():
                 break
-        sys.stdout.flush()
-        if count == 0 or is_over():
-            return
+        if output.observes:
+            seen = backend.observe((POOLS, MEMMAP))
+            if seen.time_ns >= observed_ns + _OBSERVE_NS:
+                observed_ns = seen.time_ns
+                yield from output.observed(seen)
+        yield None
+        if left == 0 or is_over():
+            break
+    if output.observes:
+        yield from output.observed(backend.observe((POOLS, MEMMAP)))
+    yield from output.tail()

@@ -9,9 +9,9 @@ from exporter.top.history import History
 from probes.backend import Info
 from probes.geometry import size_label
 
-_ROW = "{:>8} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6} {:>7} {:>7}  {}"
+_ROW = "{:>8} {:>8} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6} {:>7} {:>7}  {}"
 HEADER = _ROW.format(
-    *("SECONDS", "SAVED", "OPT/s", "RESTOR/s", "SKIP/s", "PTES/s", "FREED/s", "ALLOC/s"),
+    *("TIME", "SECONDS", "SAVED", "OPT/s", "RESTOR/s", "SKIP/s", "PTES/s", "FREED/s", "ALLOC/s"),
     *("FAILED", "OPT_P50", "OPT_P99", "POOLS"),
 )
 
@@ -21,6 +21,7 @@ def line(history: History, info: Info) -> str:
     flows = {flow.name: flow for flow in rows.flows(history)}
     failures = rows.failures(history.last)
     return _ROW.format(
+        _time_of_day(history.last.time_ns, info),
         f"{history.seconds:.1f}",
         units.memory(rows.saved_bytes(history.last, info)).replace(" ", ""),
         *(units.rate(flows[name].now) for name in rows.FLOWS),
@@ -28,6 +29,13 @@ def line(history: History, info: Info) -> str:
         *_optimize_latency(history, info),
         _pools(history, info),
     ).rstrip()
+
+
+def _time_of_day(time_ns: int, info: Info) -> str:
+    if info.start is None:
+        return units.UNKNOWN
+    wall_ns = time_ns - info.start.monotonic_ns + info.start.wall_ns
+    return f"{units.local_time(wall_ns):%H:%M:%S}"
 
 
 def _optimize_latency(history: History, info: Info) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from itertools import zip_longest
 from rich.text import Text
 
 from exporter import units
+from exporter.top import help as help_page
 from exporter.top import rows
 from exporter.top.history import History
 from exporter.top.spark import sparkline
@@ -50,13 +51,29 @@ class View:
     """Latencies of the last minute, instead of since the source started."""
     plain: bool = False
     """ASCII characters only."""
+    help: bool = False
+    """The help page, instead of the numbers."""
 
 
 def draw(history: History, info: Info, view: View, width: int, height: int) -> list[Text]:
     """Return the screen: exactly ``height`` lines, none wider than ``width``."""
+    lines = [_title(history, info, view, width)]
+    if view.help:
+        lines += [Text(), *map(Text, help_page.lines())]
+    else:
+        lines += _numbers(history, info, view, width, height)
+    lines = lines[: height - 1]
+    lines += [Text()] * (height - 1 - len(lines))
+    lines.append(_keys(view))
+    for line in lines:
+        line.truncate(width, overflow="ellipsis")
+    return lines
+
+
+def _numbers(history: History, info: Info, view: View, width: int, height: int) -> list[Text]:
+    """Return the lines between title and keys."""
     status = history.last.status
     lines = [
-        _title(history, info, view, width),
         _saved(history, info, width, view),
         _health(status, known(history.last.drift)),
         *_problem(status, width),
@@ -66,13 +83,8 @@ def draw(history: History, info: Info, view: View, width: int, height: int) -> l
         Text(),
         Text(_POOL_HEADER, _HEAD),
     ]
-    lines += _pools(history, info, view, height - len(lines) - 1)
-    lines += _probes(status, height - len(lines) - 1)
-    lines = lines[: height - 1]
-    lines += [Text()] * (height - 1 - len(lines))
-    lines.append(_keys(view))
-    for line in lines:
-        line.truncate(width, overflow="ellipsis")
+    lines += _pools(history, info, view, height - len(lines) - 2)
+    lines += _probes(status, height - len(lines) - 2)
     return lines
 
 
@@ -242,11 +254,11 @@ def _keys(view: View) -> Text:
     keys: Iterable[tuple[str, str]] = (
         ("q", "quit"),
         ("p", "resume" if view.paused else "pause"),
-        ("s", f"sort: {order}"),
-        ("r", "reverse"),
+        ("s r", f"sort: {order}"),
         ("w", f"latency: {'1 min' if view.minute else 'all'}"),
+        ("?", "back" if view.help else "help"),
     )
     for key, action in keys:
         line.append(f" {key} ", _HEAD)
-        line.append(f" {action}  ")
+        line.append(f" {action} ")
     return line

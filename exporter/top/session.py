@@ -10,7 +10,7 @@ from rich.live import Live
 
 from exporter.top import plain, rows
 from exporter.top.history import History
-from exporter.top.keyboard import Keyboard
+from exporter.top.keyboard import SUSPEND, Keyboard
 from exporter.top.screen import View, draw
 from probes.backend import Info
 from probes.observation import Observation
@@ -51,6 +51,11 @@ def run_screen(
             pressed = keys.wait(min(_RESIZE_POLL_SECONDS, due - clock()))
             if "q" in pressed:
                 return
+            if SUSPEND in pressed:
+                live.stop()
+                keys.suspend()
+                due = clock()
+                live.start(refresh=True)
             drawn = samples, view, size
             view, size = press(view, pressed), console.size
             if view.paused:
@@ -69,6 +74,8 @@ def press(view: View, keys: str) -> View:
             view = replace(view, paused=not view.paused)
         elif key == "r":
             view = replace(view, reverse=not view.reverse)
+        elif key in ("?", "h"):
+            view = replace(view, help=not view.help)
         elif key == "w":
             view = replace(view, minute=not view.minute)
         elif key == "s":

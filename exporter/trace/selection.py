@@ -8,7 +8,9 @@ from fnmatch import fnmatchcase
 from probes.events import RECORD, Event, Kind, offset_of
 
 PTE_KINDS = frozenset({Kind.REMAP_PTE, Kind.RESTORE_PTE})
+PTE_STEPS = frozenset({"remap_pte", "restore_pte"})
 EXIT_KINDS = frozenset({Kind.OPTIMIZE_EXIT, Kind.RESTORE_EXIT, Kind.BATCH_EXIT})
+ENTER_OR_EXIT_KINDS = frozenset(Kind) - PTE_KINDS - {Kind.REMAP_RANGE}
 
 _KIND_OFFSET = offset_of("kind")
 

@@ -43,6 +43,7 @@ def compose(
     *,
     stream: bool,
     fentry: bool,
+    stacks: bool = False,
 ) -> Composition:
     """Generate the program for a machine. Raises ``ComposeError``."""
     page_size = os.sysconf("SC_PAGE_SIZE")
@@ -62,6 +63,7 @@ def compose(
         [*(point for step in points.values() for point in step), exit_point],
         mode=mode,
         stream=stream,
+        stacks=stacks,
         ranges=ranges,
         steps=points.keys(),
     )

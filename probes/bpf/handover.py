@@ -37,6 +37,8 @@ class Request:
     mode: str
     attach: str
     stream: bool
+    stacks: bool
+    """The stream has kernel stacks."""
     cache: str
     """Folder of the program cache; empty for none."""
     programs: str
@@ -54,13 +56,14 @@ class Request:
         mode: str,
         attach: str,
         stream: bool,
+        stacks: bool = False,
         cache: Path | None,
         programs: Path | None = None,
     ) -> "Request":
         """Create a request; paths are converted to text for JSON."""
         roots = (str(host.proc), str(host.sys), str(host.modules))
         folders = (str(cache or ""), str(programs or ""))
-        return cls(mode, attach, stream, *folders, *roots, host.release)
+        return cls(mode, attach, stream, stacks, *folders, *roots, host.release)
 
     @classmethod
     def of_checks(cls, host: Host) -> "Request":
@@ -101,8 +104,9 @@ class Handover:
     sees_dropped_returns: bool = False
     """The BPF program itself counts returns that the kernel dropped for lack of return probes."""
     descriptors: dict[str, int] = field(default_factory=dict)
-    """``counters``; ``events`` (with a stream); ``link:STEP:ATTACH:FUNCTION`` and
-    ``program:STEP:ATTACH:FUNCTION`` for each attached BPF function."""
+    """``counters``; ``events`` (with a stream); ``stacks`` (with stacks);
+    ``link:STEP:ATTACH:FUNCTION`` and ``program:STEP:ATTACH:FUNCTION`` for each attached BPF
+    function."""
 
     def close(self) -> None:
         """Close all descriptors; the kernel then removes the probes and maps."""

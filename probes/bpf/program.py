@@ -52,11 +52,11 @@ _FIXED = (
 
 # C of each role at entry and at return. {0} {1} {2}: arguments. {typed}: 1 if the verifier knows
 # the arguments' types. {result}: "1, return value", or "0, 0" for a void function. {dropped}:
-# whether the kernel will drop the return. At the return of a kprobe the arguments are not
-# available; the values passed there are not used.
+# whether the kernel will drop the return. ctx: the context of the program, kprobe or trampoline. At
+# the return of a kprobe the arguments are not available; the values passed there are not used.
 _BODIES: Mapping[Role, tuple[str, str]] = {
     Role.OPTIMIZE: (
-        "on_enter({0}, {1}, 0, {typed}, {number}, {dropped});",
+        "on_enter({0}, {1}, 0, {typed}, {number}, {dropped}, ctx);",
         "on_exit(0, {result});",
     ),
     Role.OPTIMIZE_RESULT: ("on_result_enter(0, {dropped});", "on_result(0, {result});"),
@@ -70,11 +70,11 @@ _BODIES: Mapping[Role, tuple[str, str]] = {
     ),
     Role.REMAP_PTE: ("on_pte({1}, HVO_REMAP_PTE);", ""),
     Role.RESTORE: (
-        "on_enter({0}, {1}, 1, {typed}, {number}, {dropped});",
+        "on_enter({0}, {1}, 1, {typed}, {number}, {dropped}, ctx);",
         "on_exit(1, {result});",
     ),
     Role.RESTORE_PTE: ("on_pte({1}, HVO_RESTORE_PTE);", ""),
-    Role.BATCH: ("on_batch_enter({0}, {typed}, {dropped});", "on_batch_exit();"),
+    Role.BATCH: ("on_batch_enter({0}, {typed}, {dropped}, ctx);", "on_batch_exit();"),
 }
 
 
@@ -146,12 +146,14 @@ def source(
     *,
     mode: str,
     stream: bool,
+    stacks: bool = False,
     ranges: bool,
     steps: Collection[str],
 ) -> str:
     """Return the C text for BCC, which is the same for every boot of a kernel.
 
-    ``ranges`` is the result of ``needs_range_entry``; ``steps`` are the selected steps.
+    ``stacks``: the stream has kernel stacks. ``ranges`` is the result of ``needs_range_entry``;
+    ``steps`` are the selected steps.
     """
     definitions = {
         "HVO_PAGE_SIZE": page_size,
@@ -161,6 +163,7 @@ def source(
         "HVO_BATCHES": int("batch" in steps),
         "HVO_STREAM": int(stream),
         "HVO_STREAM_PAGES": STREAM_PAGES,
+        "HVO_STACKS": int(stacks),
         "HVO_WAKE_EVERY": wake_every(STREAM_PAGES * page_size, layout.cpus),
     }
     folder = files("probes.bpf.c")

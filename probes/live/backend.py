@@ -4,23 +4,27 @@
 import logging
 import mmap
 import os
+import re
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from probes.backend import FULL, STEPS, BackendError, Info
+from probes.backend import FULL, STEPS, BackendError, Info, Start
 from probes.baseline import Baseline
 from probes.bpf import misses
 from probes.bpf.handover import AUTO, Handover, Request
 from probes.bpf.layout import Layout
 from probes.bpf.program_cache import DEFAULT_FOLDER, SHIPPED_FOLDER
 from probes.bpf.ring import POLL_MS, RingReader
+from probes.bpf.stacks import lookup_in
 from probes.counters import Counters
 from probes.kernel.host import Host
 from probes.kernel.hugetlb_state import KernelState
+from probes.kernel.symbolize import Symbols, SymbolsError
 from probes.live.loader_process import LoaderProcess
 from probes.live.numbering import Numbering
 from probes.live.recount import Recount
+from probes.live.stacks import Stacks
 from probes.observation import (
     CENSUS,
     DRIFT,
@@ -52,6 +56,7 @@ class LiveBackend:
         mode: str = FULL,
         attach: str = AUTO,
         stream: bool = False,
+        stacks: bool = False,
         cache: Path | None = DEFAULT_FOLDER,
         programs: Path | None = SHIPPED_FOLDER,
         state: HugetlbState | None = None,
@@ -60,19 +65,22 @@ class LiveBackend:
         """Read and start nothing yet.
 
         ``mode`` is one of ``backend.MODES``, ``attach`` one of ``handover.ATTACHES``. ``stream``
-        requests the event stream in addition to the counters. ``cache`` is the folder of compiled
-        programs, ``programs`` that of programs compiled elsewhere; None for none. ``state`` reads
-        the HugeTLB state, by default that of ``host``. ``later_census`` is
-        where ``hvoscope census --output`` leaves one for ``reload``.
+        requests the event stream in addition to the counters, ``stacks`` also the kernel stacks of
+        its events. ``cache`` is the folder of compiled programs, ``programs`` that of programs
+        compiled elsewhere; None for none. ``state`` reads the HugeTLB state, by default that of
+        ``host``. ``later_census`` is where ``hvoscope census --output`` leaves one for ``reload``.
         """
         self._host = host or Host()
         self._mode = mode
         self._attach = attach
         self._stream = stream
+        self._stacks = stacks
+        self._named: Stacks | None = None
         self._cache = cache
         self._programs = programs
         self._loader: LoaderProcess | None = None
         self._handover = Handover()
+        self._began: Start | None = None
         self._memory: mmap.mmap | None = None
         self._layout = Layout((), 0, 0)
         self._ring: RingReader | None = None
@@ -95,9 +103,17 @@ class LiveBackend:
     @property
     def info(self) -> Info:
         """Backend name, running kernel and probe mode."""
-        release, page_size = self._host.release, os.sysconf("SC_PAGE_SIZE")
         handover = self._handover
-        return Info("bcc", release, self._mode, page_size, "", handover.supported, handover.checks)
+        return Info(
+            "bcc",
+            self._host.release,
+            self._mode,
+            os.sysconf("SC_PAGE_SIZE"),
+            supported=handover.supported,
+            checks=handover.checks,
+            start=self._began,
+            stacks=self._stacks,
+        )
 
     def prepare(self) -> None:
         """Start the loader process, which alone needs privileges; it waits until ``start``."""
@@ -109,6 +125,7 @@ class LiveBackend:
 
     def start(self) -> None:
         """Let the loader attach the probes, and map their memory. Raises ``BackendError``."""
+        self._began = Start.now()  # also if nothing can be attached
         self.prepare()
         if self._loader is not None:
             self._handover = self._ask(self._loader)
@@ -132,9 +149,15 @@ class LiveBackend:
             if self._stream:
                 self._ring = RingReader(handover.descriptors["events"], handover.stream_bytes)
                 self._numbering = Numbering()
+            if self._stacks:
+                self._named = self._make_stacks(handover)
         except OSError as error:
             self.stop()
             raise BackendError(f"the counters can't be mapped ({error})") from error
+        except SymbolsError as error:
+            self.stop()
+            raise BackendError(str(error)) from error
+        self._began = Start.now()
         self.observe((DRIFT,))  # sets the baseline
         self._baseline = _PENDING
         self._receive_baseline(_CENSUS_WAIT_S)
@@ -147,6 +170,7 @@ class LiveBackend:
                     mode=self._mode,
                     attach=self._attach,
                     stream=self._stream,
+                    stacks=self._stacks,
                     cache=self._cache,
                     programs=self._programs,
                 )
@@ -193,6 +217,15 @@ class LiveBackend:
                     return
                 block = self._numbering.number(self._ring.read(POLL_MS))
             yield block
+
+    def stack(self, number: int) -> tuple[str, ...]:
+        """Frames of a record's stack."""
+        return self._named.frames(number) if self._named else ()
+
+    def _make_stacks(self, handover: Handover) -> Stacks:
+        hooked = {name for probe in handover.probes for name in re.findall(r"\w+", probe.symbol)}
+        symbols = Symbols.read(self._host.proc / "kallsyms")
+        return Stacks(lookup_in(handover.descriptors["stacks"]), symbols, hooked)
 
     def _known_baseline(self) -> Baseline | Absent:
         self._receive_baseline(0)

@@ -88,7 +88,13 @@ def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
     symbols, btf = facts.known_symbols, facts.known_btf
     try:
         composition = compose(
-            request.host, symbols, btf, request.mode, stream=request.stream, fentry=fentry
+            request.host,
+            symbols,
+            btf,
+            request.mode,
+            stream=request.stream,
+            fentry=fentry,
+            stacks=request.stacks,
         )
     except ComposeError as error:
         raise LoadError(str(error)) from error
@@ -105,6 +111,8 @@ def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
     if request.stream:
         handover.descriptors["events"] = maps["events"]
         handover.stream_bytes = STREAM_PAGES * composition.page_size
+    if request.stacks:
+        handover.descriptors["stacks"] = maps["stacks"]
     attacher = Attacher(program, maps, btf, request.host.sys / "bus/event_source/devices/kprobe")
     for step in composition.steps:
         points = composition.points[step.step]

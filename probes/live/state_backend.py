@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
-from probes.backend import BackendError, Info
+from probes.backend import BackendError, Info, Start
 from probes.bpf.handover import Handover, Request
 from probes.counters import Counters
 from probes.kernel.host import Host
@@ -35,6 +35,7 @@ class StateBackend:
         self._census = census
         self._loader: LoaderProcess | None = None
         self._handover = Handover()
+        self._began: Start | None = None
         self._observer = Observer(
             lambda: b"",
             lambda _: Probes(Counters(), Status(ready=True)),
@@ -47,7 +48,8 @@ class StateBackend:
         """Backend ``state``, the running kernel, and what the checks found at the start."""
         release, page_size = self._host.release, os.sysconf("SC_PAGE_SIZE")
         checks = self._handover.checks
-        return Info("state", release, "state", page_size, "", self._handover.supported, checks)
+        supported = self._handover.supported
+        return Info("state", release, "state", page_size, "", supported, checks, self._began)
 
     def prepare(self) -> None:
         """Start the process that runs the checks: with all privileges, it can read more."""
@@ -59,6 +61,7 @@ class StateBackend:
 
     def start(self) -> None:
         """Run the checks."""
+        self._began = Start.now()
         self.prepare()
         loader, self._loader = self._loader, None
         if loader is not None:
@@ -88,3 +91,7 @@ class StateBackend:
     def records(self) -> Iterator[bytes]:
         """Raise ``BackendError``: events come from probes."""
         raise BackendError("events need probes: use --backend bcc")
+
+    def stack(self, _number: int) -> tuple[str, ...]:
+        """Nothing: there are no events."""
+        return ()

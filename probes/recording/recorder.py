@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import BinaryIO
 
-from probes.backend import Backend
-from probes.events import RECORD
+from probes.backend import Backend, Start
+from probes.events import RECORD, VERSION, WITH_STACKS
 from probes.kernel.host import Host, online_nodes, possible_cpus
 from probes.observation import PROBES, Observation
 from probes.recording.pump import Pump
+from probes.recording.stack_numbers import stack_numbers
 from probes.recording.trace_file import BLOCK_RECORDS, Header, TraceWriter
 
 _BLOCK_BYTES = BLOCK_RECORDS * RECORD.size
@@ -46,20 +47,23 @@ class Report:
 def make_header(backend: Backend, host: Host) -> Header:
     """Describe a started backend. The header has no host identifiers."""
     info = backend.info
+    start = info.start or Start.now()
     simulated = info.mode == "simulated"
     return Header(
         backend=info.backend,
         kernel=info.kernel,
         mode=info.mode,
         page_size=info.page_size,
-        monotonic_ns=time.monotonic_ns(),
-        wall_ns=time.time_ns(),
+        monotonic_ns=start.monotonic_ns,
+        wall_ns=start.wall_ns,
+        events_ns=start.events_ns,
         generation=info.kernel if simulated else "",
         machine="" if simulated else host.machine,
         cpus=0 if simulated else len(possible_cpus(host)),
         nodes=() if simulated else online_nodes(host),
         probes=backend.observe((PROBES,)).status.probes,
         hvoscope=version("hvoscope"),
+        event_version=WITH_STACKS if info.stacks else VERSION,
     )
 
 
@@ -82,6 +86,8 @@ class Recorder:
         self._last = self._observe()
         self._writer.write(self._last, b"")
         self._pending = bytearray()
+        self._stacks: set[int] = set()
+        """Numbers of those that are written."""
 
     @property
     def report(self) -> Report:
@@ -110,8 +116,8 @@ class Recorder:
                     show(self.report)
             enough = limits.events is not None and self._received() >= limits.events
             last = self._observe() if enough else self._settle(pump)
-            self._backend.stop()
             self._flush(last, limits)
+            self._backend.stop()
             self._writer.finish(reason)
             show(self.report)
         finally:
@@ -148,11 +154,19 @@ class Recorder:
         if limits.events is not None:
             del self._pending[(limits.events - self._writer.events) * RECORD.size :]
         for at in range(0, len(self._pending), _BLOCK_BYTES):
-            self._writer.write(now, bytes(self._pending[at : at + _BLOCK_BYTES]))
+            records = bytes(self._pending[at : at + _BLOCK_BYTES])
+            self._writer.write(now, records, self._new_stacks(records))
         if not self._pending and replace(now, time_ns=0) != replace(self._last, time_ns=0):
             self._writer.write(now, b"")
         self._pending.clear()
         self._last = now
+
+    def _new_stacks(self, records: bytes) -> dict[int, tuple[str, ...]]:
+        if not self._backend.info.stacks:
+            return {}
+        new = stack_numbers(records) - self._stacks
+        self._stacks |= new
+        return {number: self._backend.stack(number) for number in sorted(new)}
 
     def _observe(self) -> Observation:
         return replace(self._backend.observe(), time_ns=self._clock())

@@ -9,7 +9,8 @@ from dataclasses import replace
 from math import inf
 from pathlib import Path
 
-from probes.backend import BackendError, Info
+from probes.backend import BackendError, Info, Start
+from probes.events import WITH_STACKS
 from probes.observation import PARTS, Observation, Probes, Status
 from probes.recording.trace_file import Block, Header, TraceFileError, TraceReader
 
@@ -68,6 +69,7 @@ class ReplayBackend:
         self._wait = wait
         self._clock = clock
         self._first: Block | None = None
+        self._stacks: dict[int, tuple[str, ...]] = {}
         self._now: Observation | None = None
         self._started: float | None = None
         self._problem = "not started"
@@ -90,7 +92,13 @@ class ReplayBackend:
         """``replay``, and the kernel, mode and page size of the recording."""
         header = self.header
         about = f"replay of {self._path}: {header.about()}"
-        return Info("replay", header.kernel, header.mode, header.page_size, about)
+        start = Start(header.wall_ns, header.monotonic_ns, header.events_ns)
+        stacks = header.event_version == WITH_STACKS
+        return Info(
+            *("replay", header.kernel, header.mode, header.page_size, about),
+            start=start,
+            stacks=stacks,
+        )
 
     def prepare(self) -> None:
         """Do nothing: a replay needs no privileges."""
@@ -141,6 +149,10 @@ class ReplayBackend:
             raise BackendError("this backend has no event stream: create it with stream=True")
         return self._play()
 
+    def stack(self, number: int) -> tuple[str, ...]:
+        """Frames of a stack that the replay has reached."""
+        return self._stacks.get(number, ())
+
     def _run(self) -> None:
         try:
             for _ in self._play():
@@ -166,6 +178,7 @@ class ReplayBackend:
             if self._stopping.is_set():
                 return
             self._now = block.observation
+            self._stacks |= block.stacks
             if block.records:
                 yield block.records
             block = self._next_block()

@@ -39,7 +39,6 @@ _MAGIC = b"HVOTRACE"
 _START = Struct("<8sI")
 _HEAD, _DATA, _DONE = b"HEAD", b"DATA", b"DONE"
 _KNOWN = {
-    "version": {events.VERSION},
     "kind": set(map(int, events.Kind)),
     "reason": set(map(int, events.Reason)),
 }
@@ -76,6 +75,9 @@ class Header:
     event_version: int = events.VERSION
     notes: Mapping[str, Any] = field(default_factory=dict)
     """Additional information for readers."""
+    events_ns: int | None = None
+    """Clock of the events at the start, which is a simulated kernel's own; None for a recording of
+    a simulated kernel that does not tell it, as older ones."""
 
     def about(self) -> str:
         """Summary in one line: what was recorded, and when."""
@@ -84,11 +86,18 @@ class Header:
         return f"{self.kernel} ({how}), recorded {start:%Y-%m-%d %H:%M:%S} UTC"
 
 
+Stacks = Mapping[int, tuple[str, ...]]
+"""Frames of kernel stacks, innermost first, by their numbers in the records."""
+_NO_STACKS: Stacks = {}
+
+
 class Block(NamedTuple):
     """Event records, and the latest observation at that time, at most a second old."""
 
     observation: Observation
     records: bytes
+    stacks: Stacks = _NO_STACKS
+    """Those that no earlier block had."""
 
 
 class Done(NamedTuple):
@@ -114,9 +123,14 @@ class TraceWriter:
         self.bytes = 0
         self._write(_START.pack(_MAGIC, VERSION) + trace_block.pack(_HEAD, asdict(header)))
 
-    def write(self, now: Observation, records: bytes) -> None:
-        """Write back-to-back records and an observation made after them. Raises ``OSError``."""
+    def write(self, now: Observation, records: bytes, stacks: Stacks = _NO_STACKS) -> None:
+        """Write back-to-back records and an observation made after them. Raises ``OSError``.
+
+        ``stacks`` are those of the records that were not written before.
+        """
         content = observation_json.to_json(now)
+        if stacks:
+            content["stacks"] = {str(number): frames for number, frames in stacks.items()}
         self._write(trace_block.pack(_DATA, content, records, level=self._level))
         self.events += len(records) // events.RECORD.size
 
@@ -203,13 +217,16 @@ class TraceReader:
             tag, content, _ = read
             if tag != _HEAD:
                 raise DamagedError("the file has no header")
-            if content["event_version"] != events.VERSION:
+            if content["event_version"] not in events.VERSIONS:
                 raise DamagedError(
                     f"unsupported event record version {content['event_version']} (expected "
-                    f"{events.VERSION})"
+                    f"{' or '.join(map(str, events.VERSIONS))})"
                 )
             content["nodes"] = tuple(content["nodes"])
             content["probes"] = tuple(map(observation_json.probe_from_json, content["probes"]))
+            simulated = content["mode"] == "simulated"
+            if content.setdefault("events_ns") is None and not simulated:
+                content["events_ns"] = content["monotonic_ns"]
             return Header(**{f.name: content[f.name] for f in fields(Header)})
 
     def _next_block(self) -> Block | None:
@@ -218,8 +235,9 @@ class TraceReader:
             return None
         tag, content, records = read
         if tag == _DATA:
-            _check_records(records)
-            return Block(observation_json.from_json(content), records)
+            _check_records(records, self.header.event_version)
+            stacks = {int(n): tuple(f) for n, f in content.get("stacks", {}).items()}
+            return Block(observation_json.from_json(content), records, stacks)
         if tag != _DONE:
             raise DamagedError(f"a block has the unknown tag {tag!r}")
         self.done = Done(content["events"], content["reason"])
@@ -265,8 +283,8 @@ class TraceReader:
         return TraceFileError(f"{self._name}: offset {offset}: {what}")
 
 
-def _check_records(records: bytes) -> None:
+def _check_records(records: bytes, version: int) -> None:
     """Reject records that consumers can't decode. Raises ``DamagedError``."""
-    for name, known in _KNOWN.items():
+    for name, known in {**_KNOWN, "version": {version}}.items():
         if unknown := set(records[events.offset_of(name) :: events.RECORD.size]) - known:
             raise DamagedError(f"an event record has the unknown {name} {min(unknown)}")

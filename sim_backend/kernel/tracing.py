@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from probes.events import VERSION, Event, Kind, Reason
+from probes.events import VERSION, WITH_STACKS, Event, Kind, Reason
+from sim_backend.kernel.call_chain import CallChains
 from sim_backend.kernel.durations import Clock
 from sim_backend.kernel.pte_run import PteRun
 
@@ -65,6 +66,7 @@ class _Operation:
     ptes: int = 0
     ranges: int = 0
     head_remapped: int = 0
+    stack: int = 0
 
 
 class Tracer:
@@ -80,6 +82,8 @@ class Tracer:
         self._operation: _Operation | None = None
         self._batch: _Operation | None = None
         self._sequence: dict[int, int] = {}
+        self.chains: CallChains | None = None
+        """Numbers the stacks of operations, if the listener wants them."""
         self.net_freed_frames = 0
         """Frames freed less frames allocated, by the events since ``attach``."""
 
@@ -188,7 +192,10 @@ class Tracer:
         self._exit(operation, Kind.RESTORE_EXIT, Outcome(ret, ptes, 0, ptes))
 
     def _enter(self, operation: _Operation, kind: Kind) -> None:
-        self._send(operation, kind, (operation.target.start, operation.target.end, 0))
+        if self.chains is not None:
+            operation.stack = self.chains.number(kind.name.lower().removesuffix("_enter"))
+        where = (operation.target.start, operation.target.end, operation.stack)
+        self._send(operation, kind, where)
         operation.since_ns = self._clock.now_ns
 
     def _range(self, symbol: str, start: int, end: int, reuse: int) -> None:
@@ -218,7 +225,7 @@ class Tracer:
         self.net_freed_frames += outcome.frames_freed - outcome.frames_allocated
         outcome = outcome._replace(duration_ns=self._clock.now_ns - operation.since_ns)
         target = operation.target
-        self._send(operation, kind, (target.start, target.end, 0), outcome)
+        self._send(operation, kind, (target.start, target.end, operation.stack), outcome)
 
     def _send(
         self,
@@ -265,6 +272,6 @@ class Tracer:
             kind,
             target.order,
             reason,
-            VERSION,
+            VERSION if self.chains is None else WITH_STACKS,
             comm,
         )

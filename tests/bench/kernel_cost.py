@@ -26,9 +26,12 @@ from tests.guests.qemu import Host
 KERNELS = ("debian-6.1", "debian-6.12")
 FULL_FENTRY, RANGE_FENTRY = f"{FULL} {FENTRY}", f"{RANGE} {FENTRY}"
 OWN = tuple(f"{mode} {attach}" for attach in (FENTRY, KPROBE) for mode in (FULL, RANGE))
-STREAMED = tuple(f"{way} stream" for way in OWN if way != RANGE_FENTRY)
 SHIPPED_STREAM = f"{FULL_FENTRY} stream"
 """What ``trace`` and ``record`` have by default."""
+STREAMED = (
+    *(f"{way} stream" for way in OWN if way != RANGE_FENTRY),
+    f"{SHIPPED_STREAM} stacks",  # trace -K
+)
 PEERS = (f"{BPFTRACE} kfunc", f"{BPFTRACE} kprobe", BCC)
 PAGES, GROWTH = 512, (5, 51, 512)
 MEMORY_MIB = 12 * 1024

@@ -155,10 +155,15 @@ def attached(way: str) -> Iterator[Notes]:
 
 
 def backend_of(way: str) -> LiveBackend:
-    """hvoscope as ``MODE ATTACH [stream]`` says; compiled programs are where systemd would say."""
+    """hvoscope as ``MODE ATTACH [stream [stacks]]`` says.
+
+    Compiled programs are where systemd would say.
+    """
     mode, attach, *stream = way.split()
     cache = Path(os.environ["CACHE_DIRECTORY"])
-    return LiveBackend(mode=mode, attach=attach, stream=bool(stream), cache=cache)
+    return LiveBackend(
+        mode=mode, attach=attach, stream=bool(stream), stacks="stacks" in stream, cache=cache
+    )
 
 
 @contextmanager

@@ -134,7 +134,12 @@ def _texts(host: Host) -> Iterator[str]:
         if fentry and (btf is None or not has_trampolines(symbols, host.machine)):
             continue
         try:
-            yield compose(host, symbols, btf, mode, stream=stream, fentry=fentry).text
+            for stacks in (
+                (False, True) if (mode, fentry, stream) == (FULL, True, True) else (False,)
+            ):
+                yield compose(
+                    host, symbols, btf, mode, stream=stream, fentry=fentry, stacks=stacks
+                ).text
         except ComposeError:
             continue  # as `range` on a kernel without a count of its own
 

@@ -285,8 +285,9 @@ def test_hvoscope_compile_makes_the_programs_that_the_guest_loaded(
 ) -> None:
     said, known = compile_elsewhere(kernels(seen_whole.kernel_name), tmp_path)
     made = {path.name for path in tmp_path.iterdir()}
-    assert len(made) == 2 * sum(way.startswith("full") for way in seen_whole.expected.ways)
-    assert made <= known
+    ways = sum(way.startswith("full") for way in seen_whole.expected.ways)
+    assert len(made) == 3 * ways  # no stream, a stream, a stream with stacks
+    assert len(made & known) >= 2 * ways
     for name in made:
         assert f"{tmp_path / name}: full, " in said
 

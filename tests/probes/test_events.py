@@ -10,6 +10,8 @@ from probes.events import (
     FIELDS,
     RECORD,
     VERSION,
+    VERSIONS,
+    WITH_STACKS,
     CanonicalEvent,
     Event,
     Kind,
@@ -45,12 +47,13 @@ def test_field_offsets_are_equal_in_c_and_python(tmp_path: Path) -> None:
 
 def test_enumerators_are_equal_in_c_and_python(tmp_path: Path) -> None:
     names = [f"HVO_{kind.name}" for kind in Kind]
-    names += [f"HVO_REASON_{reason.name}" for reason in Reason] + ["HVO_EVENT_VERSION"]
+    names += [f"HVO_REASON_{reason.name}" for reason in Reason]
+    names += ["HVO_EVENT_VERSION", "HVO_EVENT_STACKS"]
     prints = "".join(f'printf("%d\\n", {name});' for name in names)
     lines = run_c(
         f"#include <stdio.h>\n{HEADER}\nint main(void) {{ {prints} return 0; }}", tmp_path
     )
-    assert lines == [*(str(int(n)) for n in (*Kind, *Reason)), str(VERSION), ""]
+    assert lines == [*(str(int(n)) for n in (*Kind, *Reason)), *map(str, VERSIONS), ""]
 
 
 def test_event_has_the_fields_of_the_record() -> None:
@@ -88,8 +91,17 @@ def test_unpack_all_returns_the_packed_events(some: list[Event]) -> None:
 
 
 def test_a_record_of_another_version_is_rejected() -> None:
-    with pytest.raises(ValueError, match=r"unsupported event record version 2 \(expected 1\)"):
-        Event.unpack(Event(kind=Kind.REMAP_PTE, version=2).pack())
+    with pytest.raises(ValueError, match=r"unsupported event record version 3 \(expected 1 or 2\)"):
+        Event.unpack(Event(kind=Kind.REMAP_PTE, version=3).pack())
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_only_entries_and_exits_of_version_2_have_a_stack(kind: Kind) -> None:
+    record = Event(kind=kind, reuse=23, version=WITH_STACKS).pack()
+    assert len(record) == 96
+    has_one = kind.name.endswith(("_ENTER", "_EXIT"))
+    assert Event.unpack(record).stack == (23 if has_one else 0)
+    assert Event(kind=kind, reuse=23).stack == 0
 
 
 def test_a_record_of_an_unknown_kind_is_rejected() -> None:
@@ -122,6 +134,12 @@ def test_canonical_addresses_are_relative_to_the_huge_page_of_their_task() -> No
         CanonicalEvent(Kind.REMAP_PTE, 9, 1, 0x2000, 0x3000, None, *zero, 0, Reason.NONE),
         CanonicalEvent(Kind.OPTIMIZE_EXIT, 9, 0, 0, 0x8000, None, *zero, -12, Reason.NONE),
     ]
+
+
+def test_canonical_events_are_the_same_with_stacks() -> None:
+    plain = Event(kind=Kind.OPTIMIZE_ENTER, pid=7, start=0x10000, end=0x18000, order=9)
+    stacked = plain._replace(reuse=23, version=WITH_STACKS)
+    assert list(canonical([plain])) == list(canonical([stacked]))
 
 
 def test_offset_of_locates_each_field_in_the_record() -> None:

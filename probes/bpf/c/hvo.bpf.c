@@ -22,6 +22,7 @@
  *   HVO_RANGE_ENTRIES                         1: entries of range functions are probed
  *   HVO_BATCHES                               1: this kernel has batches
  *   HVO_STREAM, HVO_STREAM_PAGES              1: with event stream; its size in pages
+ *   HVO_STACKS                                1: the stream has kernel stacks
  *   HVO_WAKE_EVERY                            records per CPU between wakeups, a power of two
  *   HVO_CPUS, struct hvo_block, HVO_SLOT_*,
  *   HVO_DIAG_*, HVO_DURATION_*, HVO_BUCKETS,
@@ -51,10 +52,10 @@ finish_without_return(struct task_slot *slot, struct operation *op, u64 task)
 /*
  * Entry of a function of an operation. `hook` is its number within the step;
  * function 1 calls function 0, no other nesting exists. `dropped`: the kernel
- * will drop its return.
+ * will drop its return. `ctx`: that of the program, for the stack.
  */
 static __always_inline void
-on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped)
+on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped, void *ctx)
 {
 	u64 task = bpf_get_current_pid_tgid();
 	struct task_slot *slot = task_slot_of(task);
@@ -103,8 +104,9 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped)
 	op->restoring = restoring;
 	op->hook = hook;
 	op->dropped = dropped;
-	init_records(op, task);
+	init_records(op, task, ctx);
 	r = report_of(op, restoring ? HVO_RESTORE_ENTER : HVO_OPTIMIZE_ENTER);
+	r.reuse = stack_of(op);
 	emit(&r, op);
 	op->since_ns = bpf_ktime_get_ns();
 	if (dropped && !restoring) {
@@ -313,7 +315,7 @@ static __always_inline void on_pte(u64 address, u8 kind)
 		finish(slot, op, task, kind == HVO_RESTORE_PTE, op->done_ns);
 }
 
-static __always_inline void on_batch_enter(u64 hstate, int typed, int dropped)
+static __always_inline void on_batch_enter(u64 hstate, int typed, int dropped, void *ctx)
 {
 	struct hvo_block *block = block_of_cpu();
 	struct batch batch = {};
@@ -330,6 +332,7 @@ static __always_inline void on_batch_enter(u64 hstate, int typed, int dropped)
 	if (dropped)
 		return;
 	batch.size_index = size_index;
+	batch.stack = r.reuse = stack_number(ctx);
 	emit(&r, 0);
 	batch.since_ns = bpf_ktime_get_ns();
 	if (batches.update(&pid, &batch))
@@ -346,6 +349,7 @@ static __always_inline void on_batch_exit(void)
 	if (!block || !batch)
 		return;
 	r.order = batch->order;
+	r.reuse = batch->stack;
 	r.ptes = batch->ptes;
 	r.duration_ns = bpf_ktime_get_ns() - batch->since_ns;
 	/* No PTEs: HVO is off, or the list was empty. */

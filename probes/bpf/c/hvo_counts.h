@@ -8,6 +8,7 @@
 struct batch {
 	u64 since_ns;
 	u32 ptes;
+	u32 stack;
 	u8 order;
 	u8 size_index;
 };
@@ -152,6 +153,7 @@ finish(struct task_slot *slot, struct operation *op, u64 task, u8 restoring, u64
 		return;
 	r = report_of(op, restoring ? HVO_RESTORE_EXIT : HVO_OPTIMIZE_EXIT);
 	r.duration_ns = now - op->since_ns;
+	r.reuse = stack_of(op);
 	r.ret = op->ret;
 	if (restoring)
 		finish_restore(block, op, block->total[key], &r);

@@ -7,6 +7,8 @@
 #define HVO_EVENT_H
 
 #define HVO_EVENT_VERSION 1
+/* As version 1, but `reuse` of *_ENTER and *_EXIT is the number of the kernel stack; 0: none. */
+#define HVO_EVENT_STACKS 2
 /* -ret of a failure whose errno was not read: MAX_ERRNO (include/linux/err.h), used by no error. */
 #define HVO_ERRNO_UNKNOWN 4095
 

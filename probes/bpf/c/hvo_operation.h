@@ -46,6 +46,7 @@ struct operation {
 #if HVO_STREAM
 	u32 records;	/* in its record batch */
 	u32 cpu;	/* of its last record */
+	u32 stack;	/* number of the stack at its entry */
 	u64 lost;	/* lost records of that CPU, when last read */
 	u64 task;	/* bpf_get_current_pid_tgid() */
 	u64 comm[2];	/* read once for all of its records */

@@ -25,6 +25,14 @@ struct record_batch {
 };
 BPF_ARRAY(record_batches, struct record_batch, HVO_TASK_SLOTS);
 
+#if HVO_STACKS
+/* Innermost return addresses of kernel stacks. A stack keeps its entry for good. */
+struct hvo_stack {
+	u64 ip[64];
+};
+BPF_TABLE("stacktrace", int, struct hvo_stack, stacks, 16384);
+#endif
+
 static __always_inline u64 lost_by_cpu(void)
 {
 	struct hvo_block *block = block_of_cpu();
@@ -56,7 +64,7 @@ static __always_inline void fill(struct hvo_event *event, struct report *r, stru
 	event->kind = r->kind;
 	event->order = r->order;
 	event->reason = r->reason;
-	event->version = HVO_EVENT_VERSION;
+	event->version = HVO_STACKS ? HVO_EVENT_STACKS : HVO_EVENT_VERSION;
 	if (op) {
 		task = op->task;
 		if (op->cpu != cpu) {
@@ -113,11 +121,36 @@ static __always_inline void send_record_batch(struct operation *op)
 }
 #endif
 
+/*
+ * Number of the current kernel stack, from 1; 0 if there is none, because another
+ * stack has its entry or the kernel can't walk it. ctx: that of the program.
+ */
+static __always_inline u32 stack_number(void *ctx)
+{
+#if HVO_STREAM && HVO_STACKS
+	int id = stacks.get_stackid(ctx, 0);
+
+	return id < 0 ? 0 : id + 1;
+#else
+	return 0;
+#endif
+}
+
+static __always_inline u32 stack_of(struct operation *op)
+{
+#if HVO_STREAM
+	return op->stack;
+#else
+	return 0;
+#endif
+}
+
 /* Set what is the same for all records of an operation. */
-static __always_inline void init_records(struct operation *op, u64 task)
+static __always_inline void init_records(struct operation *op, u64 task, void *ctx)
 {
 #if HVO_STREAM
 	op->task = task;
+	op->stack = stack_number(ctx);
 	op->cpu = HVO_CPUS;
 	bpf_get_current_comm(&op->comm, sizeof(op->comm));
 #endif

@@ -20,6 +20,11 @@ OFF = Finding("switch", Verdict.WARNING, "HVO is off", "sysctl x=1 (boot: x=on)"
 HIDDEN = Finding("kptr_restrict", Verdict.WARNING, "hidden", "sysctl y=1")
 NO_BCC = Finding("bcc", Verdict.PROBLEM, "BCC is not installed", "apt install it")
 NOT_READ = Finding("lockdown", Verdict.UNKNOWN, "can't be read")
+LIMITED = "Ready: every command will work, with a limit:"
+NOT_READY = (
+    "Not ready: serve and top show the kernel's own state only, and trace, record and latency "
+    "will not start:"
+)
 
 
 def check(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -49,22 +54,39 @@ def test_each_finding_is_a_line_with_its_fix_below() -> None:
         "FAIL bcc           BCC is not installed",
         "     fix: apt install it",
         "?    lockdown      can't be read",
-        "Not ready: 1 problem. First: apt install it",
+        f"{NOT_READY} BCC is not installed. Next: apt install it",
     ]
 
 
 @pytest.mark.parametrize(
     ("findings", "line"),
     [
-        ((FINE, NOT_READ), "Ready. Next: hvoscope serve"),
-        ((FINE, OFF), "Ready, with 1 warning. First: sysctl x=1"),
-        ((HIDDEN, OFF), "Ready, with 2 warnings. First: sysctl y=1"),
-        ((OFF, NO_BCC), "Not ready: 1 problem. First: apt install it"),
-        ((OFF._replace(fix=""),), "Ready, with 1 warning."),
-        ((OFF._replace(fix=""), HIDDEN), "Ready, with 2 warnings. First: sysctl y=1"),
+        ((FINE,), "Ready: every command will work. Next: hvoscope serve"),
+        (
+            (FINE, NOT_READ),
+            "Ready (1 unknown): every command should work. Next: hvoscope serve",
+        ),
+        ((FINE, OFF), f"{LIMITED} HVO is off. Next: sysctl x=1"),
+        ((HIDDEN, OFF), f"{LIMITED} hidden (and 1 more warning). Next: sysctl y=1"),
+        (
+            (HIDDEN, NOT_READ),
+            "Ready (1 unknown): every command should work, with a limit: hidden. Next: sysctl y=1",
+        ),
+        ((OFF, NO_BCC), f"{NOT_READY} BCC is not installed. Next: apt install it"),
+        (
+            (NO_BCC._replace(fix=""), NO_BCC, NO_BCC),
+            f"{NOT_READY} BCC is not installed (and 2 more problems). Next: apt install it",
+        ),
+        ((OFF._replace(fix=""),), f"{LIMITED} HVO is off."),
+        (
+            (OFF._replace(fix=""), HIDDEN),
+            f"{LIMITED} hidden (and 1 more warning). Next: sysctl y=1",
+        ),
     ],
 )
-def test_the_last_line_has_the_first_fix(findings: tuple[Finding, ...], line: str) -> None:
+def test_the_last_sentence_tells_what_works_and_what_to_type(
+    findings: tuple[Finding, ...], line: str
+) -> None:
     assert plain(*findings)[-1] == line
 
 

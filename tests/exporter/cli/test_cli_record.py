@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """``hvoscope record``, and the commands that play its files, as processes."""
 
+import csv
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -258,3 +260,66 @@ def test_a_fifo_whose_reader_ends_is_one_line() -> None:
         assert recorder.wait(60) == 1
         (line,) = recorder.stderr.read().decode().splitlines()
         assert line == "hvoscope: error: /dev/stdout: Broken pipe: events before this are readable"
+
+
+def test_latencies_of_a_recording_are_those_of_its_counters(trace: Path) -> None:
+    events, _ = read(trace)
+    ran = hvoscope("latency", "--file", str(trace), "--json")
+    assert ran.returncode == 0
+    found = json.loads(ran.stdout)
+    counters = reduce(events)
+    counted = {
+        (one["operation"], one["size"]): (one["count"], one["sum_ns"]) for one in found["latencies"]
+    }
+    assert counted == {
+        (name, {9: "2MB", 18: "1GB"}[order]): (sum(histogram.counts), histogram.sum_ns)
+        for (name, order), histogram in counters.durations.items()
+        if sum(histogram.counts)
+    }
+    optimized = sum(one["optimized"] for one in found["processes"])
+    assert optimized == counters.total("hugepages_optimized")
+
+
+def test_latency_prints_each_interval() -> None:
+    ran = hvoscope(
+        *("latency", "--backend", "sim", "--sim.time-scale", "100", "-i", "0.5", "-d", "1.8")
+    )
+    assert ran.returncode == 0
+    times = [line for line in ran.stdout.splitlines() if re.fullmatch(r"\d\d:\d\d:\d\d", line)]
+    assert len(times) in (3, 4)  # the machine may be busy
+
+
+@pytest.mark.parametrize("output", ["--chrome", "--csv"])
+def test_a_recording_is_exported(trace: Path, output: str) -> None:
+    ran = hvoscope("trace", "--file", str(trace), output)
+    assert ran.returncode == 0
+    events, _ = read(trace)
+    exits = [event for event in events if event.kind == Kind.OPTIMIZE_EXIT]
+    if output == "--csv":
+        rows = list(csv.DictReader(ran.stdout.splitlines()))
+        found = [int(row["ptes"]) for row in rows if row["kind"] == "optimize_exit"]
+    else:
+        entries = json.loads(ran.stdout)["traceEvents"]
+        tasks = [one for one in entries if one["ph"] == "X" and one["pid"] < 1 << 30]
+        found = [one["args"]["ptes"] for one in tasks if one["name"].startswith("optimize")]
+        assert {"C"} <= {one["ph"] for one in entries}
+    assert found == [event.ptes for event in exits]
+
+
+def test_stacks_of_a_recording(tmp_path: Path) -> None:
+    path = tmp_path / "stacks.hvot"
+    recorded = hvoscope("record", str(path), "-K", "--backend", "sim", "--count", "4200")
+    assert (recorded.returncode, recorded.stderr) == (0, "")
+    folded = hvoscope("trace", "--file", str(path), "--folded")
+    calls = [line.rpartition(" ") for line in folded.stdout.splitlines()]
+    events, _ = read(path)
+    exits = [event for event in events if event.kind == Kind.OPTIMIZE_EXIT]
+    assert sum(int(count) for _, _, count in calls) == len(exits)
+    innermost = "__hugetlb_vmemmap_optimize_folio"
+    assert {stack.split(";")[-1] for stack, _, _ in calls} == {innermost}
+    lines = hvoscope("trace", "--file", str(path), "-K", "--json", "--step", "optimize")
+    records = [json.loads(line) for line in lines.stdout.splitlines()]
+    assert {record["stack"][0] for record in records} == {innermost}
+    assert {record["reuse"] for record in records} == {"0x0"}
+    without = hvoscope("trace", "--file", str(path), "--json")
+    assert "stack" not in without.stdout

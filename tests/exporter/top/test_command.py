@@ -4,6 +4,7 @@
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -13,6 +14,7 @@ import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,7 @@ def terminal(*arguments: str) -> Iterator[Terminal]:
         stderr=theirs,
         cwd=REPOSITORY,
         env=environment,
+        process_group=0,  # Ctrl-Z stops all of it
     ) as process:
         try:
             yield Terminal(ours, process)
@@ -118,6 +121,21 @@ def test_keys_on_a_terminal() -> None:
         assert "Traceback" not in screen.output
 
 
+def test_ctrl_z_gives_the_terminal_back_until_fg() -> None:
+    with terminal("--backend", "sim", "--interval", "5") as screen:
+        screen.read_until("help")
+        screen.press("\x1a")
+        _, status = os.waitpid(screen.process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        assert screen.has_echo()
+        screen.read_until("\x1b[?1049l")
+        screen.process.send_signal(signal.SIGCONT)
+        screen.read_until("\x1b[?1049h", "help")
+        assert not screen.has_echo()
+        screen.press("q")
+        assert screen.end() == 0
+
+
 def test_a_larger_window_is_filled() -> None:
     with terminal("--backend", "sim", "--interval", "5") as screen:
         assert "vmemmap_remap_range" not in screen.read_until("quit")
@@ -140,7 +158,9 @@ def test_a_pipe_gets_lines() -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
     mark, header, *lines = ran.stdout.splitlines()
     assert mark == "# SIMULATED kernel 7.3"
-    assert header.split()[0] == "SECONDS"
+    assert header.split()[:2] == ["TIME", "SECONDS"]
+    times = [datetime.strptime(line.split()[0], "%H:%M:%S") for line in lines]
+    assert times == sorted(times) or times[0].hour == 23  # midnight
     assert len(lines) == 3
     assert "\x1b" not in ran.stdout
 
@@ -161,7 +181,8 @@ def test_without_probes_the_kernels_state_is_shown(tmp_path: Path) -> None:
     assert line.startswith("hvoscope: no probes attached, showing only the kernel's state: ")
     assert "lockdown" in line
     last = ran.stdout.splitlines()[-1].split()
-    assert last[1:] == [*["-"] * 10, "2MB:0=23/5"]
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", last[0])
+    assert last[2:] == [*["-"] * 10, "2MB:0=23/5"]
 
 
 def test_a_closed_pipe_is_not_an_error() -> None:

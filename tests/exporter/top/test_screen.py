@@ -143,6 +143,9 @@ def test_any_terminal_size_works(size: tuple[int, int]) -> None:
         (View(sort="saved", reverse=True), "sort: saved down"),
         (View(minute=True), "latency: 1 min"),
         (View(interval=0.5), "every 0.5 s"),
+        (View(paused=True, sort="failed", reverse=True, minute=True), " ?  help"),
+        (View(help=True), "Ctrl-Z"),
+        (View(help=True), "a value that can't be observed"),
     ],
 )
 def test_the_view_is_on_the_screen(view: View, reported: str) -> None:

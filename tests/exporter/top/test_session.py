@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from rich.console import Console
 
-from exporter.top.keyboard import Keyboard
+from exporter.top.keyboard import SUSPEND, Keyboard
 from exporter.top.screen import View
 from exporter.top.session import press, run_plain, run_screen
 from probes.observation import Observation
@@ -91,6 +91,23 @@ def test_a_key_takes_effect_before_the_next_sample() -> None:
     assert "latency: 1 min" in shown
 
 
+def test_the_help_page_replaces_the_numbers_and_returns() -> None:
+    shown, _ = screen(Scripted(["?", "h", "q"]))
+    first, page, again = shown.split("hvoscope top")[1:]
+    assert "PER SECOND" in first and "PER SECOND" in again
+    assert "PER SECOND" not in page
+    assert "Ctrl-Z" in page
+
+
+def test_sampling_does_not_catch_up_after_a_suspension() -> None:
+    class Suspended(Scripted):
+        def suspend(self) -> None:
+            self.now += 3600
+
+    _, samples = screen(Suspended([*[""] * 5, SUSPEND, *[""] * 4, "q"]))
+    assert samples == 4  # at 0 s, 1 s, then at the return and a second later
+
+
 def test_keys() -> None:
     view = View()
     assert press(view, "") == press(view, "xyz\n") == view
@@ -109,9 +126,9 @@ def test_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     source = Source(keys)
     run_plain(source, INFO, 2.0, keys=keys, clock=keys.clock, count=3)
     header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split()[:3] == ["SECONDS", "SAVED", "OPT/s"]
-    assert [line.split()[0] for line in lines] == ["0.0", "2.0", "4.0"]
-    assert [line.split()[2] for line in lines] == ["-", "11.5", "11.5"]
+    assert header.split()[:4] == ["TIME", "SECONDS", "SAVED", "OPT/s"]
+    assert [line.split()[1] for line in lines] == ["0.0", "2.0", "4.0"]
+    assert [line.split()[3] for line in lines] == ["-", "11.5", "11.5"]
     assert source.samples == 3
     assert keys.now == 104.0
 

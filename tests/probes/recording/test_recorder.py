@@ -115,7 +115,7 @@ def test_the_header_has_no_host_identifiers(tmp_path: Path) -> None:
     live = LiveBackend(host, mode="range", stream=True)
     header = asdict(make_header(live, host))
     assert header.pop("wall_ns") > 10**18
-    assert header.pop("monotonic_ns") > 0
+    assert header.pop("monotonic_ns") == header.pop("events_ns") > 0
     assert header == {
         "backend": "bcc",
         "kernel": "6.1.0-test",
@@ -137,6 +137,7 @@ def test_the_header_of_a_simulation_has_its_generation(tmp_path: Path) -> None:
     backend.start()
     header = make_header(backend, Host())
     backend.stop()
+    assert header.events_ns == 60 * 10**9  # since the simulated boot
     assert (header.kernel, header.generation, header.mode) == ("6.7", "6.7", "simulated")
     assert (header.machine, header.cpus) == ("", 0)
     assert "batch" in {probe.step for probe in header.probes}
@@ -218,3 +219,42 @@ def test_no_progress_is_shown_without_a_terminal() -> None:
     with progress_display(Limits(), Console(file=elsewhere)) as show:
         show(REPORT)
     assert elsewhere.getvalue() == ""
+
+
+def test_a_recording_keeps_the_stacks_of_its_events(tmp_path: Path) -> None:
+    path = tmp_path / "t.hvot"
+    backend = SimBackend(SimKernel("7.3"), stream=True, stacks=True)
+    backend.start()
+    stop = threading.Event()
+    with path.open("wb", buffering=0) as file:
+        recorder = Recorder(backend, file, make_header(backend, Host()))
+        backend.operate(parse_operation("grow 2MB 23"))
+        stop.set()
+        recorder.run(Limits(), stop, lambda _report: None)
+    replay = ReplayBackend(path, speed=AT_ONCE, stream=True)
+    replay.start()
+    assert replay.info.stacks
+    events = [event for block in replay.records() for event in unpack_all(block)]
+    numbers = {event.stack for event in events} - {0}
+    assert len(numbers) == 2  # of the batch and of its pages
+    for number in numbers:
+        assert replay.stack(number) == backend.stack(number) != ()
+    assert replay.stack(509) == ()
+    replay.stop()
+    with path.open("rb") as recorded:
+        assert TraceReader(recorded, "t").header.event_version == 2
+
+
+def test_a_stack_is_written_once(tmp_path: Path) -> None:
+    path = tmp_path / "t.hvot"
+    backend = SimBackend(
+        default_kernel(), default_scenario(), stream=True, stacks=True, time_scale=1e3
+    )
+    backend.start()
+    with path.open("wb", buffering=0) as file:
+        recorder = Recorder(backend, file, make_header(backend, Host()))
+        recorder.run(Limits(events=50_000), threading.Event(), lambda _report: None)
+    reader = TraceReader.open(path)
+    written = [number for block in reader.blocks() for number in block.stacks]
+    reader.close()
+    assert len(written) == len(set(written)) > 1

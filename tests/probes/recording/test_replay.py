@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from probes.backend import BackendError, Info
+from probes.backend import BackendError, Info, Start
 from probes.counters import Counters, PageKey, Slot
 from probes.events import Event, Kind
 from probes.observation import (
@@ -147,7 +147,9 @@ def test_time_is_that_of_the_recording_at_any_speed(
 def test_info_describes_the_recording(trace: Path) -> None:
     backend, _ = streaming(trace)
     assert backend.info == Info(
-        "replay", "6.1.0-test", "range", 4096, f"replay of {trace}: {backend.header.about()}"
+        *("replay", "6.1.0-test", "range", 4096),
+        f"replay of {trace}: {backend.header.about()}",
+        start=Start(1_764_000_000 * 10**9, 0, 0),
     )
     assert backend.header.about() == ("6.1.0-test (bcc, range), recorded 2025-11-24 16:00:00 UTC")
     backend.stop()

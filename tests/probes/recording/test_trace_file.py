@@ -47,6 +47,7 @@ HEADER = Header(
     nodes=(0, 1),
     probes=PROBES,
     notes={"command": "hvoscope record x"},
+    events_ns=7,
 )
 KEY = PageKey(9, 1)
 FULL = Observation(
@@ -271,3 +272,14 @@ def test_writing_and_reading_take_at_most_four_times_as_long_as_zlib_alone() -> 
     write, compress, read, decompress = (min(seconds(job) for _ in range(3)) for job in jobs)
     assert write < 4 * compress
     assert read < 4 * decompress
+
+
+def test_the_events_clock_of_older_recordings(tmp_path: Path) -> None:
+    """They do not tell it: a real kernel's is CLOCK_MONOTONIC, a simulated one's is unknown."""
+    for mode, clock in (("full", HEADER.monotonic_ns), ("simulated", None)):
+        path = tmp_path / mode
+        with path.open("wb", buffering=0) as file:
+            TraceWriter(file, replace(HEADER, mode=mode, events_ns=None))
+        reader = TraceReader.open(path)
+        reader.close()
+        assert reader.header.events_ns == clock

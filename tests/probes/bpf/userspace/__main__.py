@@ -24,6 +24,7 @@ _TO_AN_OBJECT = (
     ("5.14", Variant(FULL, stream=True, fentry=False)),
     ("6.7", Variant(RANGE, stream=False, fentry=True)),
     ("7.2", Variant(RANGE, stream=True, fentry=False)),
+    ("6.7", Variant(FULL, stream=True, fentry=True, stacks=True)),
 )
 """Compiled to object code, which detects a stack of more than 512 bytes and unsupported calls.
 For all others only the syntax is checked, which takes a twentieth of the time."""

@@ -34,15 +34,16 @@ _PTES = frozenset({Kind.REMAP_PTE, Kind.RESTORE_PTE})
 
 
 class Variant(NamedTuple):
-    """Probe mode, stream and attach type."""
+    """Probe mode, stream and attach type, and whether the stream has stacks."""
 
     mode: str
     stream: bool
     fentry: bool
+    stacks: bool = False
 
     def __str__(self) -> str:
         """Used in test ids."""
-        stream = "stream" if self.stream else "counters"
+        stream = "stacks" if self.stacks else "stream" if self.stream else "counters"
         return f"{self.mode}-{stream}-{'fentry' if self.fentry else 'kprobe'}"
 
 
@@ -85,7 +86,7 @@ class Seen:
 
 def program_for(kernel: Kernel, variant: Variant) -> Program:
     """Select hooks and generate the source, as ``probes.bpf.compose`` does."""
-    mode, stream, fentry = variant
+    mode, stream, fentry, stacks = variant
     btf = kernel.btf
     selected = select_hooks(kernel.functions, mode, stream=stream, btf=btf)
     assert all(step.hooks for step in selected)
@@ -103,6 +104,7 @@ def program_for(kernel: Kernel, variant: Variant) -> Program:
         all_points,
         mode=mode,
         stream=stream,
+        stacks=stacks,
         ranges=ranges,
         steps=points.keys(),
     )
@@ -160,7 +162,7 @@ def attached(program: Program) -> list[Point]:
 
 def seen(program: Program, library: Library) -> Seen:
     """Decode the program's maps and ring, as the live backend does."""
-    mode, stream, _ = program.variant
+    mode, stream, *_ = program.variant
     block = LAYOUT.sum_blocks(library.memory("counters"))
     counters = LAYOUT.counters(
         block,

@@ -8,7 +8,7 @@ import pytest
 
 from probes.backend import FULL, RANGE
 from probes.counters import ENOTSUPP
-from probes.events import Event, Reason
+from probes.events import WITH_STACKS, Event, Kind, Reason
 from tests.probes.bpf.userspace.kernels import KERNELS, Kernel
 from tests.probes.bpf.userspace.library import encode
 from tests.probes.bpf.userspace.recorder import Call, wandering
@@ -17,6 +17,7 @@ from tests.probes.bpf.userspace.script import Page, Script, interleaved
 
 COUNTS = Variant(FULL, stream=False, fentry=False)
 RECORDS = Variant(FULL, stream=True, fentry=False)
+STACKS = RECORDS._replace(stacks=True)
 WALKS = Variant(RANGE, stream=False, fentry=False)
 
 
@@ -48,6 +49,11 @@ MUTATIONS = (
         "6.2",
         WALKS,
     ),
+    Mutation("no stack at an exit", "r.reuse = stack_of(op);\n\tr.ret", "r.ret", variant=STACKS),
+    Mutation("stack of a batch forgotten", "r.reuse = batch->stack;", "", variant=STACKS),
+    Mutation("stacks numbered from 0", "0 : id + 1", "0 : id", variant=STACKS),
+    Mutation("stack that is missing", "id < 0 ? 0 : id + 1", "id + 1", variant=STACKS),
+    Mutation("stack of PTEs", "\tr.start = address;", "\tr.reuse = stack_of(op);", variant=STACKS),
     Mutation("ENOMEM as other", "if (r->ret == -12)", "if (r->ret == -13)"),
     Mutation("ENOTSUPP as EOPNOTSUPP", "r->ret == -524", "r->ret == -95"),
     Mutation(
@@ -168,7 +174,7 @@ def scenario(kernel: Kernel, lab: Lab) -> tuple[list[Call], list[Script]]:
             errnos=(12, 12, ENOTSUPP, 12, 22, 12, 5),
             cpus=wandering(part, LAYOUT.cpus),
         )
-        for part, pid in enumerate((3000, 3000 + 1024, 3001))
+        for part, pid in enumerate((23 * 130, 23 * 130 + 1024, 3001))
     ]
     one, two, three = scripts
     one.optimize(first, each_ns=100).optimize(second, fails_after=3)
@@ -186,7 +192,15 @@ def scenario(kernel: Kernel, lab: Lab) -> tuple[list[Call], list[Script]]:
 
 
 def expected_records(scripts: Sequence[Script], variant: Variant) -> list[Event]:
-    return [event for script in scripts for event in script.recorder.events[variant.mode]]
+    events = [event for script in scripts for event in script.recorder.events[variant.mode]]
+    return [with_stack(event) for event in events] if variant.stacks else events
+
+
+def with_stack(event: Event) -> Event:
+    """Add what the stub gives: a stack per thread, but none to those of multiples of 23."""
+    stack = event.pid + 1 if event.pid % 23 else 0
+    own = event.kind not in (Kind.REMAP_RANGE, Kind.REMAP_PTE, Kind.RESTORE_PTE)
+    return event._replace(version=WITH_STACKS, reuse=stack if own else event.reuse)
 
 
 @pytest.mark.parametrize(
