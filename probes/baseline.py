@@ -35,7 +35,7 @@ def optimized_now(baseline: Baseline | Absent, probes: Probes) -> Census | Absen
     counters = probes.counters
     if counters.total(*OPTIMIZED) is None or counters.total(*RESTORED) is None:
         return _NO_PAGES
-    if lost := _lost(probes.status):
+    if lost := lost_hits(probes.status):
         return Absent(f"{lost}, so the count of the census is no longer kept")
     keys = {key for slot, key in counters.totals if slot == OPTIMIZED} | baseline.optimized.keys()
     optimized = {key: baseline.optimized.get(key, 0) + net_optimized(counters, key) for key in keys}
@@ -47,7 +47,7 @@ def net_optimized(counters: Counters, key: PageKey) -> int:
     return counters.totals.get((OPTIMIZED, key), 0) - counters.totals.get((RESTORED, key), 0)
 
 
-def _lost(status: Status) -> str:
+def lost_hits(status: Status) -> str:
     """Why the counters lack an operation; empty if they do not."""
     missed = {step: n for step, n in status.missed.items() if n and step not in _NOT_COUNTING}
     if missed:

@@ -21,6 +21,9 @@ from probes.preflight import trial
 from probes.preflight.command_line import is_new_bool, parse_bool, values_of
 from probes.preflight.trial import Trial
 
+RESTORE_LEAK = "restore-leak"
+"""A bug of HVO, by name: restored struct pages keep copies of the huge page's head."""
+
 BOOT_PARAMETER = "hugetlb_free_vmemmap"
 """The boot parameter; its name is the same in all versions, unlike those of sysctl and option."""
 
@@ -297,6 +300,11 @@ class Facts:
             return False
         given = btf.has("vmemmap_remap_walk", "vmemmap_head")
         return given and not btf.has("zone", "vmemmap_tails")
+
+    @property
+    def kernel_bugs(self) -> tuple[str, ...]:
+        """Names of the bugs of HVO that the kernel is recognized to have."""
+        return (RESTORE_LEAK,) if self.may_leave_stale_heads else ()
 
     @property
     def can_optimize(self) -> bool:
