@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every simulated kernel is verified: the right ones pass, the broken ones fail where they must."""
+
+import pytest
+
+from exporter.verify.cases import cases_of
+from exporter.verify.points import EXIT_FAILED, EXIT_OK, Outcome, Point, exit_code
+from exporter.verify.run import ACCOUNTS, MEMORY, Options, number_of_points, run
+from exporter.verify.simulated import SimulatedMachine
+from sim_backend.kernel.generation import GENERATIONS, HeadFrame
+
+BROKEN = [n for n, g in GENERATIONS.items() if g.head is HeadFrame.REQUIRED_SHARED]
+RIGHT = [n for n, g in GENERATIONS.items() if g.feature and n not in BROKEN]
+EVERYTHING = Options(known_bug=True, keep_going=True)
+
+
+def verify(machine: SimulatedMachine, options: Options = EVERYTHING) -> list[Point]:
+    cases = cases_of(machine, machine.free_bytes() // 4)
+    points = list(run(machine, cases, options, sleep=lambda _seconds: None))
+    assert len(points) == number_of_points(cases)
+    return points
+
+
+def failed(points: list[Point]) -> dict[str, tuple[str, ...]]:
+    return {point.name: point.details for point in points if point.outcome is Outcome.NOT_OK}
+
+
+@pytest.mark.parametrize("generation", RIGHT)
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_right_kernel_passes_every_case(generation: str, nodes: int) -> None:
+    points = verify(SimulatedMachine(generation, nodes=nodes))
+    assert failed(points) == {}
+    assert exit_code(points) == EXIT_OK
+    judged = {point.account for point in points if point.outcome is Outcome.OK}
+    absent = {"kernel log", "page flags"}
+    if not GENERATIONS[generation].memmap_counters:
+        absent |= {"memmap counters"}
+    assert judged & set(ACCOUNTS) == set(ACCOUNTS) - absent
+
+
+@pytest.mark.parametrize("generation", BROKEN)
+def test_a_kernel_that_keeps_copies_of_the_head_does_not_give_memory_back(generation: str) -> None:
+    points = verify(SimulatedMachine(generation))
+    found = failed(points)
+    assert exit_code(points) == EXIT_FAILED
+    assert "restore-leak" in found["kernel: known bugs"][0]
+    assert found[f"grow-2MB: {MEMORY}"][0].startswith("46 MiB are not given back, of 46 MiB")
+    assert found["demote-1GB: probes"][0] == ("demote 1GB 1: 2MB pages optimized: 1 (expected 512)")
+    # Pages that were never optimized are given back.
+    assert f"off-2MB: {MEMORY}" not in found
+    assert "kernel: put back" not in found
+
+
+@pytest.mark.parametrize("generation", BROKEN)
+def test_without_init_on_alloc_memory_comes_back(generation: str) -> None:
+    found = failed(verify(SimulatedMachine(generation, init_on_alloc=False)))
+    assert set(found) == {
+        "kernel: known bugs",
+        "demote-1GB: probes",
+        "demote-1GB: memmap counters",
+    }
+
+
+@pytest.mark.parametrize("generation", BROKEN)
+def test_a_known_bug_is_reported_and_not_run(generation: str) -> None:
+    machine = SimulatedMachine(generation)
+    free = machine.free_bytes()
+    points = verify(machine, Options())
+    assert set(failed(points)) == {"kernel: known bugs"}
+    assert {point.outcome for point in points[1:-1]} == {Outcome.SKIP}
+    assert machine.free_bytes() == free
+
+
+@pytest.mark.parametrize("generation", BROKEN)
+def test_the_first_case_that_loses_memory_is_the_last(generation: str) -> None:
+    machine = SimulatedMachine(generation)
+    points = verify(machine, Options(known_bug=True))
+    losing = [point for point in points if point.account == MEMORY]
+    assert [point.outcome for point in losing].count(Outcome.NOT_OK) == 1
+    after = losing[[point.outcome for point in losing].index(Outcome.NOT_OK) + 1 :]
+    assert after
+    assert {point.outcome for point in after} == {Outcome.SKIP}
+    assert machine.read().memory > machine.free_bytes() - (64 << 20)
+
+
+def test_patch_v17_frees_nothing_so_there_is_no_case() -> None:
+    machine = SimulatedMachine("v17")
+    assert cases_of(machine, machine.free_bytes()) == []
+
+
+@pytest.mark.parametrize("generation", ["5.18", "7.3"])
+def test_the_switch_is_flipped_only_where_there_is_one(generation: str) -> None:
+    points = verify(SimulatedMachine(generation))
+    outcomes = {p.outcome for p in points if p.case == "flip-2MB"} - {Outcome.SKIP}
+    assert bool(outcomes) == GENERATIONS[generation].sysctl
