@@ -248,6 +248,14 @@ ACCOUNTING_DRIFT = Metric(
     "nr_memmap_boot_pages, since the probes were attached; 0 means that they agree.",
     "6.11",
 )
+KERNEL_BUG = Metric(
+    "hvo_kernel_bug",
+    GAUGE,
+    ("bug",),
+    "1 for each bug of HVO that the kernel is recognized to have, by its BTF; absent for others. "
+    "restore-leak: optimized huge pages that are given back are lost, or leave flags on free "
+    "memory (stable 6.12.114 and later).",
+)
 BACKEND_INFO = Metric(
     "hvo_backend_info",
     GAUGE,
@@ -302,5 +310,6 @@ ALL: tuple[Metric, ...] = (
     MEMMAP_PAGES,
     MEMMAP_SAVED,
     ACCOUNTING_DRIFT,
+    KERNEL_BUG,
     *OWN,
 )

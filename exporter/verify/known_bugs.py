@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bugs of HVO that a kernel is recognized to have without a run, and what they do."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from probes.preflight.facts import RESTORE_LEAK, Facts
-
-__all__ = ["RESTORE_LEAK", "RESTORE_LEAK_DOES", "recognized"]
+from probes.kernel.kernel_bugs import RESTORE_LEAK
 
 RESTORE_LEAK_DOES = (
     "with init_on_alloc=1, optimized huge pages that are given back are lost (BUG: Bad page "
@@ -15,6 +13,9 @@ RESTORE_LEAK_DOES = (
 """Seen on Debian's 6.12.115 to .118."""
 
 
-def recognized(facts: Facts) -> Mapping[str, str]:
-    """Bugs of the kernel, by name, each with what it does."""
-    return {RESTORE_LEAK: RESTORE_LEAK_DOES} if RESTORE_LEAK in facts.kernel_bugs else {}
+_DOES = {RESTORE_LEAK: RESTORE_LEAK_DOES}
+
+
+def described(bugs: Iterable[str]) -> Mapping[str, str]:
+    """What each bug does, by name."""
+    return {bug: _DOES[bug] for bug in bugs}

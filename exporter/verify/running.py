@@ -9,7 +9,7 @@ from mmap import PAGESIZE
 from exporter.verify.accounts import NOT_READ, Accounts, Counted
 from exporter.verify.hugetlb_files import HugetlbFiles
 from exporter.verify.kernel_log import KernelLog
-from exporter.verify.known_bugs import recognized
+from exporter.verify.known_bugs import described
 from exporter.verify.machine import HugePageSize
 from exporter.verify.meminfo import accounted_bytes, read_meminfo
 from exporter.verify.saved_state import Settings, put_back
@@ -69,7 +69,7 @@ class RunningMachine:
     @property
     def known_bugs(self) -> Mapping[str, str]:
         """By BTF."""
-        return recognized(self._facts)
+        return described(self._facts.kernel_bugs)
 
     @cached_property
     def sizes(self) -> tuple[HugePageSize, ...]:

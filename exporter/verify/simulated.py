@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from exporter.verify.accounts import NOT_READ, Accounts, Counted
-from exporter.verify.known_bugs import RESTORE_LEAK, RESTORE_LEAK_DOES
+from exporter.verify.known_bugs import described
 from exporter.verify.machine import END_USE, HugePageSize, ImpossibleError
 from probes.geometry import GIB
 from probes.observation import PROBES, Absent
@@ -14,7 +14,6 @@ from probes.operations import Operation
 from sim_backend.backend import SimBackend
 from sim_backend.kernel.errors import OperationError
 from sim_backend.kernel.frames import Node
-from sim_backend.kernel.generation import HeadFrame
 from sim_backend.kernel.hstate import Hstate
 from sim_backend.kernel.hugetlb_vmemmap import free_vmemmap_pages_per_hpage
 from sim_backend.kernel.sim_kernel import SimKernel
@@ -83,10 +82,8 @@ class SimulatedMachine:
 
     @property
     def known_bugs(self) -> Mapping[str, str]:
-        """By what the generation does to the head's frame."""
-        if self._kernel.generation.head is HeadFrame.REQUIRED_SHARED:
-            return {RESTORE_LEAK: RESTORE_LEAK_DOES}
-        return {}
+        """Those of the generation."""
+        return described(self._kernel.kernel_bugs())
 
     def free_bytes(self) -> int:
         """Free memory of all nodes."""

@@ -41,6 +41,9 @@ _BUILD = re.compile(r'^(hvo_build_info\{python)="[^"]*"(,version)="[^"]*"', re.M
 ONLY_LIVE = frozenset({"hvo_map_errors"})
 """Families that a simulation does not have: it has no BPF maps."""
 
+ONLY_OF_BROKEN_KERNELS = frozenset({"hvo_kernel_bug"})
+"""Families that the golden scrape's kernel, the newest, has no reason to have."""
+
 ONLY_STREAMING = frozenset({"hvo_events_lost"})
 """Families of backends with an event stream, which ``hvoscope serve`` does not use."""
 
