@@ -11,8 +11,8 @@ import click
 
 from exporter import units
 from exporter.cli.options import path_options
-from probes.census.census import PoolCensus, take_census
-from probes.census.facts import CensusError, facts_of
+from probes.census.census import PoolCensus
+from probes.census.facts import CensusError
 from probes.geometry import size_label
 from probes.kernel.host import Host
 from probes.preflight.facts import Facts
@@ -41,13 +41,9 @@ def census_command(*, as_json: bool, proc: Path, sys_: Path) -> None:
       hvoscope census --json
     """
     facts = Facts(Host(proc=proc, sys=sys_))
-    if isinstance(facts.symbols, OSError):
-        raise click.ClickException(f"no census: {facts.symbols.filename}: {facts.symbols.strerror}")
-    try:
-        census = take_census(facts_of(facts.known_btf, facts.symbols), PAGESIZE)
-    except CensusError as error:
-        raise click.ClickException(f"no census: {error}") from error
-    rows = rows_of(census, PAGESIZE)
+    if isinstance(facts.census, CensusError):
+        raise click.ClickException(f"no census: {facts.census}")
+    rows = rows_of(facts.census, PAGESIZE)
     click.echo(to_json(rows) if as_json else to_table(rows))
 
 

@@ -8,7 +8,7 @@ times is an error: a census is exact or absent.
 
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -39,6 +39,17 @@ class PoolCensus(NamedTuple):
     """Frames that an optimized page saves, net; None if the kernel does not say."""
     nodes: tuple[NodeCensus, ...]
     """Nodes that have pages, in order."""
+
+
+def saved_frames(census: Sequence[PoolCensus]) -> int | None:
+    """Frames that all optimized pages save, net; None if the kernel does not say."""
+    saved = 0
+    for pool in census:
+        optimized = sum(row.optimized for row in pool.nodes)
+        if optimized and pool.net_frames is None:
+            return None
+        saved += optimized * (pool.net_frames or 0)
+    return saved
 
 
 class Memory(Protocol):
