@@ -10,8 +10,8 @@ from probes.geometry import KIB
 from probes.kernel.host import Host
 from probes.operations import Operation
 
-_TRIES = 3
-_MAP_HUGETLB, _MAP_HUGE_SHIFT = 0x40000, 26
+_TRIES, _TRIES_WITHOUT_CACHES = 3, 10
+MAP_HUGETLB, _MAP_HUGE_SHIFT = 0x40000, 26
 """include/uapi/asm-generic/mman-common.h and hugetlb_encode.h; Python has no names for them."""
 
 
@@ -65,7 +65,7 @@ class HugetlbFiles:
 
     def _resize(self, size: int, pages: int) -> None:
         count = self.pool(size) / "nr_hugepages"
-        for _ in range(_TRIES):
+        for _ in range(_TRIES_WITHOUT_CACHES if self._drop_caches else _TRIES):
             count.write_text(str(pages))
             found = _number(count)
             if found == pages:
@@ -90,7 +90,7 @@ class HugetlbFiles:
         limit = self.pool(size) / "nr_overcommit_hugepages"
         limit.write_text(str(_number(self.pool(size) / "surplus_hugepages") + pages))
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-        flags |= _MAP_HUGETLB | (size.bit_length() - 1) << _MAP_HUGE_SHIFT
+        flags |= MAP_HUGETLB | (size.bit_length() - 1) << _MAP_HUGE_SHIFT
         try:
             memory = mmap.mmap(-1, pages * size, flags=flags)
         except OSError as error:
