@@ -28,6 +28,7 @@ from exporter.verify.saved_state import (
     read_settings,
 )
 from exporter.verify.simulated import SimulatedMachine
+from exporter.verify.summary import to_come
 from probes.bpf.program_cache import DEFAULT_FOLDER
 from probes.kernel.host import Host
 from probes.preflight.facts import Facts
@@ -165,7 +166,10 @@ def _verify(choices: _Choices, shown: Output) -> int:
         cases = _cases(choices, machine)
         if reason := nothing_to_do(cases):
             raise _SkipError(reason)
-        shown.begin(machine, cases, number_of_points(cases), _budget(choices, machine))
+        about = to_come(
+            cases, _budget(choices, machine), probes=choices.probes and choices.backend == "bcc"
+        )
+        shown.begin(machine, number_of_points(cases), [*about])
         points = []
         for point in run(machine, cases, choices.options, stopped=stop.is_set):
             points.append(point)

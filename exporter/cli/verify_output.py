@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from exporter.verify import summary, tap
-from exporter.verify.cases import Case
 from exporter.verify.machine import Machine
 from exporter.verify.points import Point
 from exporter.verify.run import ACCOUNTS
@@ -19,8 +18,8 @@ from exporter.verify.run import ACCOUNTS
 class Output(Protocol):
     """What a run tells."""
 
-    def begin(self, machine: Machine, cases: Sequence[Case], points: int, budget: int) -> None:
-        """Say what will be done."""
+    def begin(self, machine: Machine, points: int, about: Sequence[str]) -> None:
+        """Say what will be done, in the lines ``about``."""
 
     def point(self, point: Point) -> None:
         """Show one point."""
@@ -48,8 +47,7 @@ class _Tap:
     def __init__(self) -> None:
         self._number = 0
 
-    def begin(self, machine: Machine, cases: Sequence[Case], points: int, budget: int) -> None:
-        about = summary.to_come(cases, budget, probes=True)
+    def begin(self, machine: Machine, points: int, about: Sequence[str]) -> None:
         _echo(*tap.header(points, (f"hvoscope verify, kernel {machine.name}", *about)))
 
     def point(self, point: Point) -> None:
@@ -72,7 +70,7 @@ class _Json:
     def __init__(self) -> None:
         self._kernel = ""
 
-    def begin(self, machine: Machine, cases: Sequence[Case], points: int, budget: int) -> None:
+    def begin(self, machine: Machine, points: int, about: Sequence[str]) -> None:
         self._kernel = machine.name
 
     def point(self, point: Point) -> None:
@@ -95,9 +93,9 @@ class _Lines:
         self._case: list[Point] = []
         self._bar: Progress | None = None
 
-    def begin(self, machine: Machine, cases: Sequence[Case], points: int, budget: int) -> None:
+    def begin(self, machine: Machine, points: int, about: Sequence[str]) -> None:
         click.echo(f"Kernel {machine.name}")
-        for line in summary.to_come(cases, budget, probes=True):
+        for line in about:
             click.echo(f"  {line}")
         console = Console(stderr=True)
         if console.is_terminal:

@@ -22,7 +22,8 @@ class HugetlbFiles:
         """``drop_caches``: to find memory for a pool, also drop what the kernel has cached."""
         self._host = host
         self._drop_caches = drop_caches
-        self._mapped: dict[int, list[mmap.mmap]] = {}
+        self._mapped: dict[int, tuple[mmap.mmap, int]] = {}
+        """By size, the mapped pages, and how many the pool had before."""
 
     @property
     def switch(self) -> Path:
@@ -54,11 +55,9 @@ class HugetlbFiles:
         (flush_free_hpage_work in set_max_huge_pages, Linux 5.14).
         """
         for one in [size] if size is not None else list(self._mapped):
-            for memory in self._mapped.pop(one, []):
-                memory.close()
-            count = self.pool(one) / "nr_hugepages"
-            surplus = _number(self.pool(one) / "surplus_hugepages")
-            count.write_text(str(max(0, _number(count) - surplus)))
+            memory, pages = self._mapped.pop(one)
+            memory.close()
+            (self.pool(one) / "nr_hugepages").write_text(str(pages))
 
     def _resize_by(self, size: int, change: int) -> None:
         self._resize(size, _number(self.pool(size) / "nr_hugepages") + change)
@@ -80,13 +79,14 @@ class HugetlbFiles:
         before = limit.read_text()
         try:
             self._use(size, pages)
-        finally:
             self.end_use(size)
+        finally:
             limit.write_text(before)
 
     def _use(self, size: int, pages: int) -> None:
         """Map pages that the pool does not have. The map allocates them: it reserves them, and the
         pool has none; a fault that finds none would be a SIGBUS, so no page is touched here."""
+        before = _number(self.pool(size) / "nr_hugepages")
         limit = self.pool(size) / "nr_overcommit_hugepages"
         limit.write_text(str(_number(self.pool(size) / "surplus_hugepages") + pages))
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
@@ -95,7 +95,7 @@ class HugetlbFiles:
             memory = mmap.mmap(-1, pages * size, flags=flags)
         except OSError as error:
             raise ImpossibleError(f"{pages} pages can't be mapped: {error.strerror}") from error
-        self._mapped.setdefault(size, []).append(memory)
+        self._mapped[size] = memory, before
 
 
 def _number(path: Path) -> int:

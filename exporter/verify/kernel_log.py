@@ -9,8 +9,10 @@ from probes.observation import Absent
 
 _FAULT = re.compile(
     r"\bBUG\b|Bad page|WARNING:|Oops|general protection|list_(add|del) corruption|"
-    r"(soft|hard) lockup|hung task|blocked for more than|stall"
+    r"(soft|hard) lockup|hung task|blocked for more than|detected stall"
 )
+_KERNEL = 0
+"""Facility of the kernel's own records; others are written by user space."""
 _RECORD_BYTES = 8192
 """Longest record (PRINTKRB_RECORD_MAX, kernel/printk/printk.c)."""
 
@@ -50,7 +52,9 @@ class KernelLog:
                 break
             if not record:
                 break
-            _, _, message = record.partition(b";")
+            prefix, _, message = record.partition(b";")
+            if int(prefix.split(b",")[0]) >> 3 != _KERNEL:
+                continue
             line = message.split(b"\n", 1)[0].decode("utf-8", "replace")
             if _FAULT.search(line):
                 self._lines.append(line)

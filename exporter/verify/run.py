@@ -11,9 +11,10 @@ from exporter.verify.accounts import Accounts
 from exporter.verify.cases import Case
 from exporter.verify.effect import Effect, Pools
 from exporter.verify.judge import Complaints, Moments
-from exporter.verify.machine import ImpossibleError, Machine
+from exporter.verify.machine import END_USE, ImpossibleError, Machine
 from exporter.verify.points import Outcome, Point
 from probes.observation import Absent
+from probes.operations import Operation
 
 KERNEL, KNOWN_BUGS, PUT_BACK = "kernel", "known bugs", "put back"
 MEMORY, FLAGS = "memory given back", "page flags"
@@ -22,6 +23,9 @@ ACCOUNTS = (*judge.STEP_ACCOUNTS, MEMORY, FLAGS)
 
 _READS, _PAUSE_SECONDS = 10, 0.3
 """How often memory is read at most until it is back: a CPU keeps some frames for a while."""
+
+_GIVES_BACK = ("shrink", "demote", END_USE)
+"""Operations for which there must be memory: it was enough a moment before."""
 
 Stopped = Callable[[], bool]
 
@@ -36,6 +40,14 @@ class Options(NamedTuple):
 
 
 CAREFUL = Options()
+
+
+class _StoppedError(Exception):
+    """The machine could not do an operation of a case; the message says which and why."""
+
+    def __init__(self, operation: Operation, reason: ImpossibleError) -> None:
+        super().__init__(f"{operation}: {reason}")
+        self.gives_back = operation.verb in _GIVES_BACK
 
 
 class _Done(NamedTuple):
@@ -105,9 +117,12 @@ def _judged(
         return [*_skipped(case, "the pool has pages, which the task would get first")]
     try:
         done = _perform(machine, case, before, stopped)
-    except ImpossibleError as error:
+    except _StoppedError as error:
         machine.put_back()
-        return [*_skipped(case, str(error))]
+        points = [*_skipped(case, str(error))]
+        if error.gives_back:
+            points[0] = _point(case, points[0].account, [str(error)])
+        return points
     if left := machine.put_back():
         return [*_skipped(case, f"the pools did not become what they were: {'; '.join(left)}")]
     if len(done.effects) < len(case.operations):
@@ -128,7 +143,10 @@ def _perform(machine: Machine, case: Case, before: Accounts, stopped: Stopped) -
         if stopped():
             break
         effects.append(pools.apply(operation))
-        machine.perform(operation)
+        try:
+            machine.perform(operation)
+        except ImpossibleError as error:
+            raise _StoppedError(operation, error) from error
         moments.append(machine.read())
     return _Done(tuple(moments), tuple(effects))
 

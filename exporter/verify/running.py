@@ -10,7 +10,7 @@ from exporter.verify.accounts import NOT_READ, Accounts, Counted
 from exporter.verify.hugetlb_files import HugetlbFiles
 from exporter.verify.kernel_log import KernelLog
 from exporter.verify.known_bugs import described
-from exporter.verify.machine import HugePageSize
+from exporter.verify.machine import HugePageSize, ImpossibleError
 from exporter.verify.meminfo import accounted_bytes, read_meminfo
 from exporter.verify.saved_state import Settings, put_back
 from probes.backend import BackendError
@@ -85,7 +85,10 @@ class RunningMachine:
 
     def perform(self, operation: Operation) -> None:
         """Do it. Raises ``ImpossibleError``."""
-        self._files.perform(operation)
+        try:
+            self._files.perform(operation)
+        except OSError as error:
+            raise ImpossibleError(f"{error.filename}: {error.strerror}") from error
 
     def read(self, *, flags: bool = False) -> Accounts:
         """Read every account now."""

@@ -21,7 +21,7 @@ def to_come(cases: Sequence[Case], budget: int, *, probes: bool) -> Iterator[str
     peak = max((case.peak for case in doable), default=0)
     yield (
         f"{len(doable)} of {len(cases)} cases, at most {peak // MIB} MiB of huge pages at once "
-        f"(limit: {budget // MIB} MiB), about {seconds} s"
+        f"(limit: {budget // MIB} MiB), at most about {seconds} s"
     )
     yield from (f"{case.name}: {case.skip or case.about}" for case in cases)
 

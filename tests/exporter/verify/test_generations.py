@@ -4,9 +4,11 @@
 import pytest
 
 from exporter.verify.cases import cases_of
+from exporter.verify.machine import ImpossibleError
 from exporter.verify.points import EXIT_FAILED, EXIT_OK, Outcome, Point, exit_code
 from exporter.verify.run import ACCOUNTS, MEMORY, Options, number_of_points, run
 from exporter.verify.simulated import SimulatedMachine
+from probes.operations import Operation
 from sim_backend.kernel.generation import GENERATIONS, HeadFrame
 
 BROKEN = [n for n, g in GENERATIONS.items() if g.head is HeadFrame.REQUIRED_SHARED]
@@ -87,6 +89,32 @@ def test_the_first_case_that_loses_memory_is_the_last(generation: str) -> None:
 def test_patch_v17_frees_nothing_so_there_is_no_case() -> None:
     machine = SimulatedMachine("v17")
     assert cases_of(machine, machine.free_bytes()) == []
+
+
+class Stuck(SimulatedMachine):
+    """Has no memory for one verb."""
+
+    def __init__(self, verb: str) -> None:
+        super().__init__("7.3")
+        self.verb = verb
+
+    def perform(self, operation: Operation) -> None:
+        if operation.verb == self.verb:
+            raise ImpossibleError("no memory")
+        super().perform(operation)
+
+
+@pytest.mark.parametrize(("verb", "outcome"), [("grow", Outcome.SKIP), ("shrink", Outcome.NOT_OK)])
+def test_memory_may_be_missing_for_growth_and_never_for_giving_back(
+    verb: str, outcome: Outcome
+) -> None:
+    machine = Stuck(verb)
+    (case,) = (case for case in cases_of(machine, machine.free_bytes()) if case.name == "grow-2MB")
+    _, first, *others, last = run(machine, [case], EVERYTHING)
+    assert (first.outcome, first.details) == (outcome, (f"{verb} 2MB 23: no memory",))
+    assert {point.outcome for point in others} == {Outcome.SKIP}
+    assert last.outcome is Outcome.OK
+    assert machine.read().pages == {2 << 20: 0, 1 << 30: 0}
 
 
 @pytest.mark.parametrize("generation", ["5.18", "7.3"])

@@ -55,6 +55,7 @@ def test_only_new_faults_are_read_and_kept(log: Path) -> None:
     kernel_log = KernelLog(log)
     assert kernel_log.faults() == ()
     append(log, "6,2,6,-;a line about debugging\n")
+    append(log, "30,2,6,-;WARNING: a program says so\n")
     assert kernel_log.faults() == ()
     append(log, "1,3,7,-;BUG: Bad page state in process sh  pfn:1\n SUBSYSTEM=x\n")
     found = ("BUG: Bad page state in process sh  pfn:1",)
