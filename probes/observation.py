@@ -112,6 +112,9 @@ class Census:
     """Zero where there is none."""
     frames_each: Mapping[int, int]
     """Net vmemmap frames that one such page saves, by page order; absent if not known."""
+    taken: float | None = None
+    """Unix time of the census in seconds, from which the probes have kept the count; None for a
+    simulated kernel."""
 
     def possible_frames(self, order: int, pages: int) -> int | None:
         """Frames saved if all of these pages were optimized; None if not known."""

@@ -156,7 +156,8 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(BACKENDS),
             default="bcc",
             show_default=True,
-            help="bcc: this machine's kernel, needs root. sim: simulated. replay: a recording.",
+            help="bcc: this machine's kernel, needs root. state: the same kernel without probes. "
+            "sim: simulated. replay: a recording.",
         ),
     ):
         command = option(command)

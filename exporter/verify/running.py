@@ -14,7 +14,7 @@ from exporter.verify.machine import HugePageSize, ImpossibleError
 from exporter.verify.meminfo import accounted_bytes, read_meminfo
 from exporter.verify.saved_state import Settings, put_back
 from probes.backend import BackendError
-from probes.baseline import lost_hits
+from probes.baseline import dropped_hits
 from probes.census.census import PoolCensus, take_census
 from probes.census.facts import CensusError, facts_of
 from probes.counters import Counters
@@ -139,7 +139,8 @@ class RunningMachine:
         seen = self._backend.observe((PROBES,))
         if not seen.status.ready:
             return Absent(seen.status.problem), ""
-        return seen.counters, lost_hits(seen.status)
+        dropped = dropped_hits(seen.status)
+        return seen.counters, f"{dropped} probe hits were dropped" if dropped else ""
 
     def _take_census(self) -> list[PoolCensus] | Absent:
         facts = self._facts

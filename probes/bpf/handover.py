@@ -17,6 +17,9 @@ from probes.counters import PageKey
 from probes.kernel.host import Host
 from probes.observation import Absent, ProbeStatus
 
+NOTHING = "nothing"
+"""Attach type of a request for checks only."""
+
 AUTO, KPROBE, FENTRY = ATTACHES = ("auto", "kprobe", "fentry")
 """Attach types: ``auto`` is fentry if kernel, BTF and BCC support it, else kprobe."""
 
@@ -49,6 +52,11 @@ class Request:
         roots = (str(host.proc), str(host.sys), str(host.modules))
         return cls(mode, attach, stream, str(cache or ""), *roots, host.release)
 
+    @classmethod
+    def of_checks(cls, host: Host) -> "Request":
+        """Create a request to attach nothing."""
+        return cls.of(host, mode="", attach=NOTHING, stream=False, cache=None)
+
     @property
     def host(self) -> Host:
         """The machine as a ``Host``."""
@@ -67,6 +75,9 @@ class Handover:
     problem: str = ""
     origin: str = ""
     """Whether the program was compiled now or taken from the cache."""
+    supported: bool | None = None
+    checks: dict[str, bool] = field(default_factory=dict)
+    """As in ``probes.backend.Info``."""
     probes: list[ProbeStatus] = field(default_factory=list)
     orders: tuple[int, ...] = ()
     nodes: int = 0
@@ -92,6 +103,7 @@ def send_baseline(sock: socket.socket, baseline: Baseline | Absent) -> None:
         message = {
             "optimized": [[*key, pages] for key, pages in baseline.optimized.items()],
             "frames_each": list(baseline.frames_each.items()),
+            "taken": baseline.taken,
         }
     sock.send(json.dumps(message).encode())
 
@@ -105,7 +117,7 @@ def receive_baseline(sock: socket.socket) -> Baseline | Absent:
     if "reason" in message:
         return Absent(message["reason"])
     optimized = {PageKey(order, node): pages for order, node, pages in message["optimized"]}
-    return Baseline(optimized, dict(message["frames_each"]))
+    return Baseline(optimized, dict(message["frames_each"]), message["taken"])
 
 
 def send_request(sock: socket.socket, request: Request) -> None:

@@ -14,7 +14,7 @@ import platform
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from probes import preflight
 from probes.bpf.attach import Attacher, AttachError
@@ -25,6 +25,7 @@ from probes.bpf.handover import (
     AUTO,
     FENTRY,
     KPROBE,
+    NOTHING,
     Handover,
     Request,
     receive_request,
@@ -38,16 +39,28 @@ from probes.kernel.hooks import find_switch
 from probes.kernel.kallsyms import find_return_trampoline, has_trampolines
 from probes.live.census import hand_over_baseline
 from probes.preflight.facts import Facts
+from probes.preflight.finding import Finding
 
 
 class LoadError(Exception):
     """The probes could not be attached; the message is one line with the fix."""
 
 
-def load(request: Request, facts: Facts) -> Handover:
+def handover_of(request: Request, facts: Facts) -> Handover:
+    """Check, attach if asked to, and return what came of it."""
+    findings = preflight.at_start(facts)
+    try:
+        handover = Handover() if request.attach == NOTHING else load(request, facts, findings)
+    except LoadError as error:
+        handover = Handover(problem=str(error))
+    handover.supported = preflight.supported(findings)
+    handover.checks = preflight.results(findings)
+    return handover
+
+
+def load(request: Request, facts: Facts, findings: Iterable[Finding]) -> Handover:
     """Compile, attach, and return the handover. Raises ``LoadError``."""
-    problems = preflight.attach_problems(facts)
-    if problems:
+    if problems := preflight.problems(findings):
         raise LoadError("; ".join(map(str, problems)))
     fentry = (
         request.attach != KPROBE
@@ -158,12 +171,9 @@ def main() -> None:
         if request is None:  # the daemon ended without a request
             return
         facts = Facts(request.host, cache=request.cache_folder)
-        try:
-            handover = load(request, facts)
-        except LoadError as error:
-            handover = Handover(problem=str(error))
+        handover = handover_of(request, facts)
         send_handover(sock, handover)
-        if not handover.problem:
+        if handover.descriptors:
             hand_over_baseline(sock, handover, facts)
     # Skip BCC's exit handlers: there is nothing for them to clean up.
     sys.stderr.flush()

@@ -7,6 +7,7 @@ beside what the probes have kept since a census of their own.
 
 import json
 import mmap
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,8 @@ from probes.operations import parse_operation
 from tests.kernel.workload import (
     HVOSCOPE,
     Notes,
+    exporter,
+    get,
     kernels_own,
     perform,
     pool_of,
@@ -112,6 +115,21 @@ def churned() -> Notes:
         task.join()
 
 
+def reloaded(out: Path) -> Notes:
+    """A later census, between two SIGHUPs, while nothing happens; as the unit's ExecReload does."""
+    later, log = out / "later.json", out / "serve.log"
+    with exporter(log, options=("--census.file", str(later))) as process:
+        wait_for(lambda: "hvo_census_timestamp_seconds" in get("/metrics")[1])
+        perform(parse_operation("grow 2MB 23"))
+        before = get("/metrics")[1]
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "SIGHUP" in log.read_text())
+        subprocess.run([HVOSCOPE, "census", "--output", later], check=True)
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "the count differs" in log.read_text())
+        return {"before": before, "after": get("/metrics")[1], "log": log.read_text()}
+
+
 def main() -> None:
     """Do it all and write the notes."""
     out, operations = Path(sys.argv[1]), sys.argv[2:]
@@ -128,6 +146,7 @@ def main() -> None:
             wait_for_census(restarted)
             again = kept(restarted)
         notes = {"steps": steps, "restarted": again, "churned": churned()}
+        notes["reloaded"] = reloaded(out)
         notes["at_end"] = observe("end", backend)
     (out / "census.json").write_text(json.dumps(notes))
 

@@ -67,6 +67,15 @@ def test_a_simulation_is_marked_everywhere() -> None:
         )
 
 
+def test_the_state_is_served_without_probes_and_ready_by_design() -> None:
+    with daemon("--backend", "state") as (_, url, _log):
+        assert get(f"{url}/-/ready") == "ready\n"
+        metrics = get(f"{url}/metrics")
+        assert 'hvo_backend_info{backend="state"' in metrics
+        assert 'hvo_check_result{check="' in metrics
+        assert "hvo_probe_attached" not in metrics
+
+
 def test_a_recording_is_served_like_a_live_kernel(tmp_path: Path) -> None:
     path = tmp_path / "t.hvot"
     backend = SimBackend(SimKernel("6.7"), stream=True)

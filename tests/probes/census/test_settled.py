@@ -31,13 +31,15 @@ def pools(optimized: int) -> list[PoolCensus]:
 
 def attempt(censuses: list[list[PoolCensus]], counters: list[Counters]) -> Baseline:
     taken, copied = iter(censuses), iter(counters)
-    return settled_baseline(lambda: next(taken), lambda: next(copied), sleep=lambda _: None)
+    return settled_baseline(
+        lambda: next(taken), lambda: next(copied), sleep=lambda _: None, clock=lambda: 509.0
+    )
 
 
 def test_the_baseline_is_what_was_optimized_when_nothing_was_counted() -> None:
     seen = counted(23, 5)
     assert attempt([pools(55), pools(55)], [seen, seen]) == Baseline(
-        {KEY: 37, PageKey(9, 1): 0}, {9: 7}
+        {KEY: 37, PageKey(9, 1): 0}, {9: 7}, 509.0
     )
 
 

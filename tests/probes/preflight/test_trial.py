@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from probes.kernel.btf import Btf
-from probes.preflight import Finding, Verdict, attach_problems, examine, is_ready, trial
+from probes.preflight import Finding, Verdict, at_start, examine, is_ready, problems, trial
 from probes.preflight.facts import Facts
 from probes.preflight.trial import Trial, can_load, load
 from tests.probes.kernel.test_btf import Blob
@@ -98,7 +98,7 @@ def test_a_kernel_without_kprobes_is_ready_with_fentry(tmp_path: Path) -> None:
     assert {finding.verdict for finding in findings} == {OK}
     kprobes = next(finding for finding in findings if finding.name == "kprobes")
     assert kprobes.what == "not in this kernel; fentry does not need them"
-    assert attach_problems(Facts(machine(tmp_path, NO_KPROBES), tmp_path / "dist")) == []
+    assert problems(at_start(Facts(machine(tmp_path, NO_KPROBES), tmp_path / "dist"))) == []
 
 
 @pytest.mark.parametrize(
