@@ -13,13 +13,14 @@ from probes.counters import Counters, PageKey
 
 T = TypeVar("T")
 
-PROBES, POOLS, SWITCH, CENSUS, MEMMAP, DRIFT = PARTS = (
+PROBES, POOLS, SWITCH, CENSUS, MEMMAP, DRIFT, BUGS = PARTS = (
     "probes",
     "pools",
     "switch",
     "census",
     "memmap",
     "drift",
+    "bugs",
 )
 """Names of the parts of an observation."""
 
@@ -154,6 +155,8 @@ class Observation:
     memmap: Memmap | Absent | Failed = NOT_ASKED
     drift: int | Absent | Failed = NOT_ASKED
     """Accounting drift in frames; see ``probes.drift``."""
+    bugs: tuple[str, ...] | Absent | Failed = NOT_ASKED
+    """Bugs of HVO that the kernel is recognized to have (``probes.kernel.kernel_bugs``)."""
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
     """Time it took to read each requested part."""
 

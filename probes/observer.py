@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from probes.baseline import Baseline, optimized_now
 from probes.drift import COUNTERS_CHANGING, Drift
 from probes.observation import (
+    BUGS,
     CENSUS,
     DRIFT,
     MEMMAP,
@@ -51,6 +52,9 @@ class HugetlbState(Protocol):
 
     def saved_bytes(self, memmap_pages: MemmapPages) -> int | Absent:
         """Bytes that HVO saves on the whole machine, given its frames of struct pages."""
+
+    def kernel_bugs(self) -> tuple[str, ...] | Absent:
+        """Bugs of HVO that the kernel is recognized to have."""
 
 
 class _Reading(NamedTuple):
@@ -103,6 +107,7 @@ class Observer(Generic[Raw]):
             CENSUS: lambda: optimized_now(self._baseline(), _checked(probes())),
             MEMMAP: lambda: self._memmap(_checked(reading().pages)),
             DRIFT: lambda: self._drift_frames(_checked(probes()), reading()),
+            BUGS: self._state.kernel_bugs,
         }
         found, seconds = {}, {}
         for part in PARTS:

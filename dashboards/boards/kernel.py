@@ -235,6 +235,17 @@ def _wrong() -> Iterator[Panel]:
         Query(_per_second("hvo_map_errors_total", "instance, map", HOSTS), "{{instance}} {{map}}"),
         expects_zero=True,
     )
+    yield graph(
+        Text(
+            "Known kernel bugs",
+            "Machines whose kernel is recognized to have a bug of HVO; expected: none. "
+            "restore-leak: huge pages that are given back are lost.",
+            "short",
+            FLEET,
+        ),
+        Query(f"sum by (instance, bug) (hvo_kernel_bug{{{HOSTS}}})", "{{instance}} {{bug}}"),
+        expects_zero=True,
+    )
 
 
 def _cost() -> Iterator[Panel]:

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TextIO
@@ -15,13 +15,14 @@ import click
 EXIT_OUTPUT_FAILED = 1
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS_AND_HANGUP = (*SIGNALS, signal.SIGHUP)
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
+def stop_on_signals(signals: Sequence[signal.Signals] = SIGNALS) -> Iterator[threading.Event]:
     """Yield an event that the first signal sets; a second signal has its previous handler."""
     stop = threading.Event()
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in signals}
 
     def restore() -> None:
         for number, handler in before.items():
@@ -31,7 +32,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
         restore()
         stop.set()
 
-    for number in SIGNALS:
+    for number in signals:
         signal.signal(number, on_signal)
     try:
         yield stop

@@ -278,6 +278,14 @@ CHECK_RESULT = Metric(
     "",
     _LIVE,
 )
+KERNEL_BUG = Metric(
+    "hvo_kernel_bug",
+    GAUGE,
+    ("bug",),
+    "1 for each bug of HVO that the kernel is recognized to have, by its BTF; absent for others. "
+    "restore-leak: optimized huge pages that are given back are lost, or leave flags on free "
+    "memory (stable 6.12.114 and later).",
+)
 BACKEND_INFO = Metric(
     "hvo_backend_info",
     GAUGE,
@@ -335,5 +343,6 @@ ALL: tuple[Metric, ...] = (
     ACCOUNTING_DRIFT,
     SUPPORTED,
     CHECK_RESULT,
+    KERNEL_BUG,
     *OWN,
 )

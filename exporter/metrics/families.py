@@ -73,6 +73,8 @@ def from_observation(observation: Observation, info: Info) -> Iterator[Metric]:
         yield from family(catalogue.MEMMAP_PAGES, [((kind,), float(n)) for kind, n in pages])
         yield from single(catalogue.MEMMAP_SAVED, observation.memmap.saved_bytes)
     yield from single(catalogue.ACCOUNTING_DRIFT, observation.drift)
+    bugs = known(observation.bugs) or ()
+    yield from family(catalogue.KERNEL_BUG, [((bug,), 1.0) for bug in bugs])
 
 
 def info_metrics(info: Info) -> Iterator[Metric]:

@@ -97,8 +97,8 @@ def _warnings(target: Target, largest: Saving) -> Iterator[str]:
     yield "overcommitted huge pages (nr_overcommit_hugepages) take longer to fault in"
     if target.facts and target.facts.may_leave_stale_heads:
         yield (
-            "this kernel may hang after huge pages are freed, as Debian's 6.12.118 does: see "
-            "hvoscope check"
+            "this kernel loses optimized huge pages when they are freed, or hangs later, as "
+            "Debian's 6.12.118 does (restore-leak): use another kernel, or leave HVO off"
         )
     if not _memmap_on_memory_is_off(target.facts):
         yield ("memory hot-added while memory_hotplug.memmap_on_memory is on can't be optimized")

@@ -225,8 +225,26 @@ class Btf:
             yield _Member(name_offset, type_id, (bits & mask) // 8)
 
 
+class Struct(NamedTuple):
+    """A struct as ``read_structs`` sees it."""
+
+    size: int
+    """sizeof, bytes."""
+    members: frozenset[str]
+    """Names, without those within anonymous structs."""
+
+
 def struct_sizes(path: Path, names: Collection[str]) -> Mapping[str, int]:
     """sizeof in bytes of the named structs that exist; empty if the file can't be read.
+
+    Raises ``ValueError`` if the file is not BTF.
+    """
+    structs = read_structs(path, names) or {}
+    return {name: found.size for name, found in structs.items()}
+
+
+def read_structs(path: Path, names: Collection[str]) -> Mapping[str, Struct] | None:
+    """Those of the named structs that exist; None if the file can't be read.
 
     Uses little memory: unlike ``Btf`` it builds no index, and it stops at the last struct found.
     Raises ``ValueError`` if the file is not BTF.
@@ -234,14 +252,14 @@ def struct_sizes(path: Path, names: Collection[str]) -> Mapping[str, int]:
     try:
         blob = path.read_bytes()
     except OSError:
-        return {}
+        return None
     try:
-        return _scan_for_sizes(blob, names)
-    except (struct.error, KeyError) as error:
+        return _scan(blob, names)
+    except (struct.error, KeyError, ValueError) as error:
         raise ValueError(f"{path}: broken BTF: {error!r}") from error
 
 
-def _scan_for_sizes(blob: bytes, names: Collection[str]) -> Mapping[str, int]:
+def _scan(blob: bytes, names: Collection[str]) -> Mapping[str, Struct]:
     magic, _, _, header, type_at, type_size, string_at, string_size = _HEADER.unpack_from(blob)
     if magic != _MAGIC:
         raise KeyError("magic")
@@ -251,13 +269,22 @@ def _scan_for_sizes(blob: bytes, names: Collection[str]) -> Mapping[str, int]:
         at = blob.find(b"\0%b\0" % name.encode(), strings, strings + string_size)
         if at >= 0:
             wanted[at + 1 - strings] = name
-    found: dict[str, int] = {}
+    found: dict[str, Struct] = {}
     at, end = header + type_at, header + type_at + type_size
     while at < end and len(found) < len(wanted):
         name_offset, info, size = _COMMON.unpack_from(blob, at)
         kind = info >> 24 & 0x1F
         if kind == _STRUCT and name_offset in wanted:
-            found.setdefault(wanted[name_offset], size)
+            members = (
+                struct.unpack_from("<I", blob, at + 4 * (_COMMON_WORDS + 3 * number))[0]
+                for number in range(info & 0xFFFF)
+            )
+            texts = frozenset(_text(blob, strings + offset) for offset in members)
+            found.setdefault(wanted[name_offset], Struct(size, texts))
         fixed, each = _TAIL[kind]
         at += 4 * (_COMMON_WORDS + fixed + each * (info & 0xFFFF))
     return found
+
+
+def _text(blob: bytes, at: int) -> str:
+    return blob[at : blob.index(b"\0", at)].decode("ascii", "replace")

@@ -9,10 +9,12 @@
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from mmap import PAGESIZE
 from pathlib import Path
 
 from probes.geometry import KIB
+from probes.kernel.btf import Struct, read_structs
 from probes.kernel.host import (
     Host,
     has_numa,
@@ -23,6 +25,9 @@ from probes.kernel.host import (
     read_number,
     read_text,
 )
+from probes.kernel.kernel_bugs import STRUCTS as BUG_STRUCTS
+from probes.kernel.kernel_bugs import kernel_bugs
+from probes.kernel.memmap import STRUCTS as MEMMAP_STRUCTS
 from probes.kernel.memmap import MemmapSavings
 from probes.observation import Absent, Pool, Pools
 
@@ -56,7 +61,7 @@ class KernelState:
     def __init__(self, host: Host, page_size: int = PAGESIZE) -> None:
         """Read nothing yet; ``page_size`` is the base page size of ``host`` in bytes."""
         self._host = host
-        self._savings = MemmapSavings(host, page_size)
+        self._savings = MemmapSavings(host, page_size, self._struct_sizes)
 
     def pools(self) -> Pools:
         """Counts of each node that has a pool, and counts that exist only for the machine.
@@ -102,6 +107,25 @@ class KernelState:
     def saved_bytes(self, memmap_pages: Mapping[str, int]) -> int | Absent:
         """Bytes that HVO saves; see ``probes.kernel.memmap``."""
         return self._savings.saved_bytes(memmap_pages)
+
+    def kernel_bugs(self) -> tuple[str, ...] | Absent:
+        """Bugs that the kernel's BTF shows."""
+        structs = self._structs
+        if structs is None:
+            return Absent(f"{self._btf} can't be read")
+        return kernel_bugs(lambda name, member: name in structs and member in structs[name].members)
+
+    def _struct_sizes(self) -> Mapping[str, int]:
+        return {name: found.size for name, found in (self._structs or {}).items()}
+
+    @cached_property
+    def _structs(self) -> Mapping[str, Struct] | None:
+        """BTF does not change while the kernel runs, so it is read once."""
+        return read_structs(self._btf, (*MEMMAP_STRUCTS, *BUG_STRUCTS))
+
+    @property
+    def _btf(self) -> Path:
+        return self._host.sys / "kernel/btf/vmlinux"
 
     @property
     def _machine(self) -> Path:

@@ -15,7 +15,7 @@ _RETURN_TRAMPOLINES = (
     "kretprobe_trampoline",
 )
 """Functions that a return probe puts in place of a return address, newest name first."""
-_POOLS = ("hstates", "hugetlb_max_hstate")  # mm/hugetlb.c
+_POOLS = ("hstates", "hugetlb_max_hstate", "hpage_freelist")  # mm/hugetlb.c
 _NAMES = (_TRAMPOLINE, *_RETURN_TRAMPOLINES, *_POOLS)
 _WANTED = re.compile(rf"vmemmap| (?:{'|'.join(_NAMES)})$")
 _TEXT_AND_DATA = frozenset("tTdDbBrR")

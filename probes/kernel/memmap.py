@@ -25,11 +25,9 @@ The saving is absent, with the reason, in these cases:
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping
 
 from probes.geometry import MIB
-from probes.kernel.btf import struct_sizes
 from probes.kernel.host import Host, parse_count, read_number, read_text
 from probes.observation import Absent
 
@@ -53,7 +51,7 @@ _ZONE_LINE = re.compile(r"^Node \d+, zone +(\w+)$|^ +(spanned|present) +(\d+)$",
 
 
 STRUCTS = ("page", "page_ext")
-"""Structs whose sizes ``MemmapSavings`` reads from BTF."""
+"""Structs whose sizes ``MemmapSavings`` needs."""
 
 
 class _NotKnownError(Exception):
@@ -63,10 +61,13 @@ class _NotKnownError(Exception):
 class MemmapSavings:
     """Computes how much memmap HVO saves on ``host``, whose base pages have ``page_size`` bytes."""
 
-    def __init__(self, host: Host, page_size: int) -> None:
-        """Read nothing yet."""
+    def __init__(
+        self, host: Host, page_size: int, struct_sizes: Callable[[], Mapping[str, int]]
+    ) -> None:
+        """Read nothing yet. ``struct_sizes`` returns bytes of those ``STRUCTS`` that BTF has."""
         self._host = host
         self._page_size = page_size
+        self._struct_sizes = struct_sizes
 
     def saved_bytes(self, accounted: Mapping[str, int]) -> int | Absent:
         """Bytes saved, given the counters ``accounted`` (``KernelState.memmap_pages``).
@@ -102,9 +103,9 @@ class MemmapSavings:
             )
         return saved * self._page_size
 
-    @cached_property
+    @property
     def _sizes(self) -> Mapping[str, int]:
-        return struct_sizes(self._host.sys / "kernel/btf/vmlinux", STRUCTS)
+        return self._struct_sizes()
 
     def _may_have_page_ext(self, runtime: int, present: int) -> bool:
         """False if the counter is too small to include page_ext, or the struct does not exist."""

@@ -21,6 +21,7 @@ from probes.kernel import hooks
 from probes.kernel.btf import Btf
 from probes.kernel.host import Host, is_missing, read_or_error, read_text
 from probes.kernel.kallsyms import has_trampolines, read_symbols
+from probes.kernel.kernel_bugs import RESTORE_LEAK, kernel_bugs
 from probes.preflight import trial
 from probes.preflight.command_line import is_new_bool, parse_bool, values_of
 from probes.preflight.trial import Trial
@@ -314,17 +315,13 @@ class Facts:
 
     @property
     def may_leave_stale_heads(self) -> bool:
-        """Whether restored struct pages may keep the contents of the huge page's head.
+        """Whether restored struct pages may keep the contents of the huge page's head."""
+        return RESTORE_LEAK in self.kernel_bugs
 
-        This happens if the walk copies the shared page without a reset (vmemmap_head, Linux 7.1)
-        while that page still has a head in it (no vmemmap_tails in struct zone, 7.1), as in
-        Debian's 6.12.118.
-        """
-        btf = self.btf
-        if not isinstance(btf, Btf):
-            return False
-        given = btf.has("vmemmap_remap_walk", "vmemmap_head")
-        return given and not btf.has("zone", "vmemmap_tails")
+    @property
+    def kernel_bugs(self) -> tuple[str, ...]:
+        """Names of the bugs of HVO that the kernel is recognized to have; empty without BTF."""
+        return () if self.known_btf is None else kernel_bugs(self.known_btf.has)
 
     @property
     def can_optimize(self) -> bool:

@@ -7,9 +7,11 @@ Since 7.1 the shared frame contains no head, so no reset is needed. Debian's 6.1
 with a head but does not reset the copies: its disassembled vmemmap_restore_pte is that of
 "mm/hugetlb_vmemmap: fix incorrect vmemmap restore in rollback" (May 2026), made for 7.1.
 
-As a result one of 64 free frames keeps the flag until its struct page is rewritten. The kernel
-allocates no 1 GB page from such memory, because it seems to contain huge pages. If a transparent
-huge page on such memory is split, its parts are freed as huge pages, and free_huge_folio hangs.
+What follows depends on init_on_alloc (docs/kernel-bugs). With 1, Debian's default, the kernel
+checks each page that is freed, finds it bad ("Bad page state") and loses the whole huge page. With
+0, one of 64 free frames keeps the flag until its struct page is rewritten. The kernel allocates no
+1 GB page from such memory, because it seems to contain huge pages. If a transparent huge page on
+such memory is split, its parts are freed as huge pages, and free_huge_folio hangs.
 """
 
 import os
@@ -25,7 +27,7 @@ from probes.preflight.finding import Finding, Verdict
 Pread = Callable[[int, int, int], bytes]
 """os.pread, or a replacement in tests."""
 
-_BUG = "the restore bug of Debian's 6.12.115 to .118"
+_BUG = "restore-leak, the bug of Debian's 6.12.115 to .118"
 
 _BUDDY = 1 << 10
 _STALE = _BUDDY | 1 << 17
@@ -56,8 +58,9 @@ def free_memory(facts: Facts) -> Finding | None:
         )
     if facts.may_leave_stale_heads:
         return _warning(
-            "freed huge pages may leave their flag on free frames, on which this kernel then hangs,"
-            " as Debian's 6.12.118 does"
+            "this kernel loses optimized huge pages when they are freed (init_on_alloc=1), or"
+            " leaves their flag on free frames, on which it then hangs (restore-leak, as in"
+            " Debian's 6.12.118)"
         )
     if not counts:
         return None

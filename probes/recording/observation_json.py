@@ -10,6 +10,7 @@ from typing import Any
 
 from probes.counters import Counters, Histogram, PageKey, Slot
 from probes.observation import (
+    BUGS,
     CENSUS,
     DRIFT,
     MEMMAP,
@@ -33,7 +34,7 @@ from probes.observation import (
 _SAVED = "saved"
 _ABSENT, _FAILED = "absent", "failed"
 _NOT_RECORDED = Absent("not in the recording")
-"""For older recordings, which have neither reasons nor drift nor census."""
+"""For older recordings, which have neither reasons nor drift nor census nor bugs."""
 
 Json = Mapping[str, Any]
 Unknown = Absent | Failed
@@ -58,6 +59,7 @@ def to_json(seen: Observation) -> dict[str, Any]:
         "memmap_pages": dict(memmap.pages),
         "saved_bytes": known(memmap.saved_bytes),
         "drift": known(seen.drift),
+        "bugs": known(seen.bugs),
         "unknown": dict(_reasons(seen, memmap)),
     }
 
@@ -78,6 +80,7 @@ def from_json(data: Json) -> Observation:
         memmap=unknown.get(MEMMAP)
         or Memmap(data["memmap_pages"], or_unknown(_SAVED, data["saved_bytes"])),
         drift=or_unknown(DRIFT, data.get("drift")),
+        bugs=or_unknown(BUGS, _bugs(data.get("bugs"))),
     )
 
 
@@ -101,6 +104,10 @@ def _census(data: Json | None) -> Census | None:
         return None
     optimized = {PageKey(order, node): pages for order, node, pages in data["optimized"]}
     return Census(optimized, dict(data["frames_each"]), data["taken"])
+
+
+def _bugs(names: Any) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
 
 
 def _reasons(seen: Observation, memmap: Memmap) -> Iterator[tuple[str, tuple[str, str]]]:

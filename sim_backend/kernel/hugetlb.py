@@ -127,8 +127,9 @@ def __update_and_free_page(m: Machine, h: Hstate, page: HugePage) -> None:
         add_hugetlb_page(h, page, adjust_surplus=True)
         return
     m.clock.spend(FREE_HUGE)
-    if page.head_copies and m.init_on_alloc and not h.gigantic:
-        # free_tail_page_prepare: "corrupted mapping in tail page". The whole page stays away.
+    if page.head_copies and m.init_on_alloc:
+        # free_tail_page_prepare: "corrupted mapping in tail page". The whole page stays away, a
+        # gigantic one too (hugetlb_free_folio; seen on Debian 6.12.118).
         m.lost_huge_frames += h.pages_per_huge_page
     else:
         m.memory.free_pages(page.pfn, h.order)

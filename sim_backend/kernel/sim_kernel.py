@@ -8,6 +8,7 @@ from random import Random
 from probes.baseline import Baseline
 from probes.counters import PageKey
 from probes.geometry import GIB, MIB, Geometry, size_label
+from probes.kernel.kernel_bugs import RESTORE_LEAK
 from probes.observation import Pool, Pools
 from probes.operations import Operation
 from sim_backend.kernel.conservation import Accounts, accounts_of, check_conservation, seen_memmap
@@ -15,7 +16,7 @@ from sim_backend.kernel.durations import Clock
 from sim_backend.kernel.errors import OperationError
 from sim_backend.kernel.faulty_tracer import FaultyTracer
 from sim_backend.kernel.frames import Memory
-from sim_backend.kernel.generation import NEWEST, Generation, SelfHosted
+from sim_backend.kernel.generation import NEWEST, Generation, HeadFrame, SelfHosted
 from sim_backend.kernel.hstate import Hstate
 from sim_backend.kernel.hugetlb import free_hpage_workfn
 from sim_backend.kernel.hugetlb_boot import boot
@@ -208,6 +209,11 @@ class SimKernel:
         """Frames with struct pages: ``boot`` and ``runtime``, also for kernels before 6.11."""
         m = self._machine
         return {"boot": m.nr_memmap_boot_pages, "runtime": m.nr_memmap_pages}
+
+    def kernel_bugs(self) -> tuple[str, ...]:
+        """Bugs of the generation, by the names that they have on a real kernel."""
+        leaves_heads = self.generation.head is HeadFrame.REQUIRED_SHARED
+        return (RESTORE_LEAK,) if leaves_heads else ()
 
     def saved_bytes(self, memmap_pages: Mapping[str, int]) -> int:
         """What the struct pages of all memory would take, less what they do."""

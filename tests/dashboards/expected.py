@@ -194,6 +194,7 @@ PANELS: Mapping[Key, Expectation] = {
     ("hvo-kernel", "Batch latency quantiles", "B"): _quantile(0.99, "batch", "size"),
     ("hvo-kernel", "Failures by errno", "A"): _rate("optimize_failures", "size", "error"),
     ("hvo-kernel", "Failures by errno", "B"): _rate("restore_failures", "size", "error"),
+    ("hvo-kernel", "Known kernel bugs", "A"): _now("kernel_bug", "instance", "bug"),
     ("hvo-kernel", "Missed hits, lost events, map errors", "A"): _rate(
         "missed", "instance", "step"
     ),

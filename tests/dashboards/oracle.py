@@ -204,6 +204,8 @@ def _state_of(truth: Truth, page_size: int) -> Iterator[tuple[tuple[str, Labels]
     yield ("enabled", labelled()), bool(known(truth.seen.switch))
     yield ("saved", labelled()), known(memmap.saved_bytes) or 0
     yield ("drift", labelled()), known(truth.seen.drift) or 0
+    for bug in known(truth.seen.bugs) or ():
+        yield ("kernel_bug", labelled(bug=bug)), 1
     for (name, own), value in truth.exporter.items():
         yield (name, frozenset(own)), value
 

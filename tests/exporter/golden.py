@@ -43,6 +43,9 @@ ONLY_LIVE = frozenset(
 )
 """Families that a simulation does not have: it has no BPF maps, no time, and nothing to check."""
 
+ONLY_OF_BROKEN_KERNELS = frozenset({"hvo_kernel_bug"})
+"""Families that the golden scrape's kernel, the newest, has no reason to have."""
+
 ONLY_STREAMING = frozenset({"hvo_events_lost"})
 """Families of backends with an event stream, which ``hvoscope serve`` does not use."""
 

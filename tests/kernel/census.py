@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from exporter.verify.hugetlb_files import MAP_HUGETLB
 from probes.geometry import MIB
 from probes.live.backend import LiveBackend
 from probes.observation import CENSUS, Census, known
 from probes.operations import parse_operation
 from tests.kernel.workload import (
     HVOSCOPE,
-    MAP_HUGETLB,
     Notes,
     exporter,
     get,

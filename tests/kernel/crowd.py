@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from exporter.verify.hugetlb_files import MAP_HUGETLB
 from probes.geometry import MIB
 from probes.live.backend import LiveBackend
 from probes.observation import Observation, known
 from probes.operations import parse_operation
 from tests.guests.progress import say
 from tests.kernel.modes import WAYS
-from tests.kernel.workload import MAP_HUGETLB, Notes, hooks_left, kernels_own, perform, plain
+from tests.kernel.workload import Notes, hooks_left, kernels_own, perform, plain
 
 TASKS, PAGES, ROUNDS = 96, 8, 4
 POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")

@@ -11,9 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+from exporter.verify.hugetlb_files import MAP_HUGETLB
 from probes.geometry import MIB
 from probes.operations import parse_operation
-from tests.kernel.workload import HVOSCOPE, MAP_HUGETLB, perform, pool_of, wait_for
+from tests.kernel.workload import HVOSCOPE, perform, pool_of, wait_for
 
 PAGES, FAULTED = 23, 5
 

@@ -7,7 +7,6 @@ It judges nothing; the host's tests read its notes.
 
 import contextlib
 import json
-import mmap
 import os
 import signal
 import subprocess
@@ -21,8 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from exporter.verify.hugetlb_files import HugetlbFiles
+from exporter.verify.meminfo import read_meminfo
 from probes.counters import Counters
 from probes.geometry import KIB, MIB
+from probes.kernel.host import Host
 from probes.live.backend import LiveBackend
 from probes.operations import Operation, parse_operation
 from tests.kernel.drain import Drain
@@ -41,67 +43,18 @@ OPERATIONS = (
     "shrink 1GB 1",
 )
 
-MAP_HUGETLB = 0x40000
-"""include/uapi/asm-generic/mman-common.h; Python's mmap has no name for it."""
-
 ADDRESS = "127.0.0.1:10917"
 HVOSCOPE = str(Path(sys.executable).with_name("hvoscope"))
-SWITCH = Path("/proc/sys/vm/hugetlb_optimize_vmemmap")
 READY_TIMEOUT_S = 300
 
 Notes = dict[str, Any]
 
 
-def perform(operation: Operation) -> None:
-    """Do one operation on the running kernel."""
-    pool = pool_of(operation.size)
-    match operation.verb:
-        case "hvo":
-            SWITCH.write_text("1" if operation.on else "0")
-        case "grow":
-            _resize(pool, operation.pages)
-        case "shrink":
-            _resize(pool, -operation.pages)
-        case "demote":
-            (pool / "demote").write_text(str(operation.pages))
-        case "overcommit":
-            _overcommit(pool, operation)
-
-
-def pool_of(size: int) -> Path:
-    """The folder of the pool of huge pages of ``size`` bytes."""
-    return Path(f"/sys/kernel/mm/hugepages/hugepages-{size // KIB}kB")
-
-
-def _resize(pool: Path, change: int) -> None:
-    _resize_to(pool, int((pool / "nr_hugepages").read_text()) + change)
-
-
-def _resize_to(pool: Path, pages: int) -> None:
-    """Change the pool; a 1 GB page may want what is cached there to be dropped first."""
-    count, wanted = pool / "nr_hugepages", str(pages)
-    for _ in range(10):
-        count.write_text(wanted)
-        if count.read_text().strip() == wanted:
-            return
-        Path("/proc/sys/vm/drop_caches").write_text("1")
-    raise RuntimeError(f"{count} stays at {count.read_text().strip()} instead of {wanted}")
-
-
-def _overcommit(pool: Path, operation: Operation) -> None:
-    """Fault pages in beyond an empty pool; a kworker frees them after the last unmap.
-
-    A write to nr_hugepages waits for it (flush_free_hpage_work in set_max_huge_pages, Linux 5.14).
-    """
-    limit = pool / "nr_overcommit_hugepages"
-    before = limit.read_text()
-    limit.write_text(str(operation.pages))
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_HUGETLB
-    with mmap.mmap(-1, operation.pages * operation.size, flags=flags) as memory:
-        for page in range(operation.pages):
-            memory[page * operation.size] = 1
-    _resize_to(pool, 0)
-    limit.write_text(before)
+_FILES = HugetlbFiles(Host(), drop_caches=True)
+perform = _FILES.perform
+"""Do one operation on the running kernel; a 1 GB page may want what is cached to be dropped."""
+pool_of = _FILES.pool
+SWITCH = _FILES.switch
 
 
 def memmap_pages() -> int | None:
@@ -118,8 +71,7 @@ def vmstat() -> dict[str, int]:
 
 def meminfo_kib(name: str) -> int:
     """A line of /proc/meminfo, in KiB."""
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(lines[name].split()[0])
+    return read_meminfo(Host())[name] // KIB
 
 
 def kernels_own() -> Notes:

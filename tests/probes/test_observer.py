@@ -77,6 +77,9 @@ class Kernel:
     def saved_bytes(self, memmap_pages: Mapping[str, int]) -> int | Absent:
         return (110 - sum(memmap_pages.values())) * 4096
 
+    def kernel_bugs(self) -> tuple[str, ...]:
+        return ("restore-leak",)
+
     def grow(self) -> None:
         self.freed += 7
         self.memmap -= 7
@@ -102,7 +105,14 @@ def test_observe_returns_all_parts_with_their_read_times() -> None:
     seen = watcher.observe()
     census = Census({PageKey(9, 0): 38}, {9: 7})
     assert seen == Observation(
-        509, freed(7), Pools(), True, census, Memmap({"boot": 100, "runtime": 3}, 7 * 4096), 0
+        509,
+        freed(7),
+        Pools(),
+        True,
+        census,
+        Memmap({"boot": 100, "runtime": 3}, 7 * 4096),
+        0,
+        ("restore-leak",),
     )
     assert seen.seconds == dict.fromkeys(PARTS, 1.0)
 

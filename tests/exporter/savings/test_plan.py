@@ -243,8 +243,8 @@ def test_a_kernel_that_may_hang_is_a_warning(tmp_path: Path) -> None:
         for walk in (FROM_7_1, UNTIL_7_0)
     )
     assert [line for line in mixed if line not in in_order] == [
-        "this kernel may hang after huge pages are freed, as Debian's 6.12.118 does: "
-        "see hvoscope check"
+        "this kernel loses optimized huge pages when they are freed, or hangs later, as "
+        "Debian's 6.12.118 does (restore-leak): use another kernel, or leave HVO off"
     ]
 
 

@@ -98,7 +98,7 @@ def test_other_parameters_are_ignored(exporter: RunningExporter) -> None:
     [
         (
             "collect[]=cpu",
-            "unknown collector 'cpu' (expected probes, pools, switch, census, memmap, drift)",
+            "unknown collector 'cpu' (expected probes, pools, switch, census, memmap, drift, bugs)",
         ),
         ("exclude[]=", "unknown collector ''"),
         ("collect[]=%0aevil%ff", "unknown collector '\\nevil\\ufffd'"),

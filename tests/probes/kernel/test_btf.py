@@ -2,12 +2,13 @@
 """Tests of the BTF reader, with blobs built as described in Documentation/bpf/btf.rst."""
 
 import struct
+from pathlib import Path
 
 import pytest
 
 from probes.backend import FULL, RANGE
 from probes.bpf.kernel_facts import FactsError, KernelFacts, from_btf
-from probes.kernel.btf import Btf, Prototype
+from probes.kernel.btf import Btf, Prototype, Struct, read_structs
 
 INT, PTR, ARRAY, STRUCT, UNION = 1, 2, 3, 4, 5
 TYPEDEF, CONST, FUNC, FUNC_PROTO, ENUM64 = 8, 10, 12, 13, 19
@@ -177,3 +178,14 @@ def test_truncated_types_are_rejected() -> None:
 def test_a_file_that_is_not_btf_is_rejected() -> None:
     with pytest.raises(ValueError, match="not BTF"):
         Btf(b"\x7fELF" + bytes(100))
+
+
+def test_structs_are_read_without_an_index(tmp_path: Path) -> None:
+    path = tmp_path / "vmlinux"
+    path.write_bytes(kernel(FROM_7_1, (("lock", 1, 0),)))
+    found = read_structs(path, ("vmemmap_remap_walk", "zone", "absent"))
+    assert found == {
+        "vmemmap_remap_walk": Struct(40, frozenset({"remap_pte", "nr_walked", "vmemmap_head"})),
+        "zone": Struct(1700, frozenset({"lock"})),
+    }
+    assert read_structs(tmp_path / "missing", ("zone",)) is None

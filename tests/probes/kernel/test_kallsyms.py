@@ -10,6 +10,8 @@ KALLSYMS = """\
 ffffffff81000000 T _stext
 ffffffff81210da0 t vmemmap_remap_pte
 ffffffff82733064 b vmemmap_optimize_enabled
+ffffffff82733070 d hpage_freelist
+ffffffff82733078 b other_hpage_freelist
 ffffffff81c2bf70 ? not_a_vmemmap_symbol
 zzzz t broken_vmemmap_address
 -ffff t negative_vmemmap_address
@@ -27,6 +29,7 @@ def test_read_symbols_returns_only_hvo_symbols_of_the_kernel(tmp_path: Path) -> 
     assert read_symbols(tmp_path / "kallsyms") == {
         "vmemmap_remap_pte": 0xFFFFFFFF81210DA0,  # the first of two
         "vmemmap_optimize_enabled": 0xFFFFFFFF82733064,
+        "hpage_freelist": 0xFFFFFFFF82733070,
     }
 
 

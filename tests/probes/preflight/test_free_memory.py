@@ -71,7 +71,9 @@ def found(root: Path, changes: Mapping[str, str | bytes | None]) -> Finding | No
 
 
 def test_check_reports_the_number_of_sampled_frames(tmp_path: Path) -> None:
-    what = "no trace of the restore bug of Debian's 6.12.115 to .118 on 15 sampled free frames"
+    what = (
+        "no trace of restore-leak, the bug of Debian's 6.12.115 to .118 on 15 sampled free frames"
+    )
     assert found(tmp_path, {FILE: flags(BLOCK)}) == Finding("free memory", Verdict.OK, what)
 
 
@@ -92,7 +94,7 @@ def test_check_warns_about_a_kernel_that_may_leave_stale_flags(tmp_path: Path) -
         assert finding is not None
         assert finding.verdict is Verdict.WARNING
         assert finding.what.startswith(
-            "freed huge pages may leave their flag on free frames, on which "
+            "this kernel loses optimized huge pages when they are freed (init_on_alloc=1), or "
         )
 
 

@@ -65,6 +65,7 @@ FULL = Observation(
     Census({KEY: 37, PageKey(18, 0): 0}, {9: 7}),
     Memmap({"boot": 100, "runtime": 7}, 138 * 4096),
     -7,
+    ("restore-leak",),
 )
 UNKNOWN = Observation(
     19,
@@ -74,6 +75,7 @@ UNKNOWN = Observation(
     Absent("the kernel has no BTF"),
     Memmap({}, Absent("not counted")),
     Absent("moving"),
+    Absent("no BTF"),
 )
 EMPTY = Observation(18)
 
@@ -121,12 +123,12 @@ def test_absent_and_failed_parts_are_read_with_their_reasons() -> None:
 
 def test_an_old_recording_without_reasons_and_drift_is_read() -> None:
     content = observation_json.to_json(FULL)
-    for key in ("unknown", "drift"):
+    for key in ("unknown", "drift", "bugs"):
         del content[key]
     content["enabled"] = None
     seen = observation_json.from_json(content)
     unknown = Absent("not in the recording")
-    assert seen == replace(FULL, switch=unknown, drift=unknown)
+    assert seen == replace(FULL, switch=unknown, drift=unknown, bugs=unknown)
 
 
 ANY = st.tuples(
