@@ -25,13 +25,13 @@ def test_no_panel_needs_twice_its_budget() -> None:
 def test_a_panel_over_its_budget_is_named() -> None:
     fast = Timing("fast", 1, 0.9, 900_000)
     slow, large = Timing("slow", 1, 1.1, 10), Timing("large", 1, 0.1, 1_100_000)
-    assert over_budget(Timings(1000, 9, [fast, slow, large], 0), 1.0) == [
+    assert over_budget(Timings(1000, 9, [fast, slow, large], {}), 1.0) == [
         "slow: 1.10 s, 0.00 MB",
         "large: 0.10 s, 1.10 MB",
     ]
-    assert over_budget(Timings(1000, 9, [fast] * 5, 0), 1.0) == ["all: 4.50 s"]
-    assert over_budget(Timings(1000, 9, [fast, slow, large], 0), 2.0) == []
-    assert over_budget(Timings(500, 9, [slow], 0), 2.0) == ["slow: 1.10 s, 0.00 MB"]
+    assert over_budget(Timings(1000, 9, [fast] * 5, {}), 1.0) == ["all: 4.50 s"]
+    assert over_budget(Timings(1000, 9, [fast, slow, large], {}), 2.0) == []
+    assert over_budget(Timings(500, 9, [slow], {}), 2.0) == ["slow: 1.10 s, 0.00 MB"]
 
 
 def test_fleet_asks_for_series_of_hosts_at_one_moment_only() -> None:
