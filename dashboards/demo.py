@@ -13,6 +13,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -20,11 +21,13 @@ import yaml
 from dashboards.prove.history import MACHINES
 from dashboards.prove.ports import free_port
 from dashboards.prove.prometheus import PrometheusError, end, running, wait_until
-from dashboards.render.packages import RenderError, build, installed
+from dashboards.render.packages import PACKAGES_MB, RenderError, build, installed
 from dashboards.render.site import Settings, serving
 from dashboards.rules import FILES
 
-FLEET = ("vm-host-1", "database-1", "build-1", "edge-1")
+FLEET = ("vm-host-1", "database-1", "build-1", "trouble-1")
+JOB = "hvoscope-demo"
+"""A name that says that the targets are simulated: see the alert HvoSimulated."""
 TIME_SCALE = 96
 """A day of the fleet in a quarter of an hour."""
 SCRAPE_SECONDS = 5
@@ -39,7 +42,7 @@ def main() -> int:
         choices=("auto", "yes", "no"),
         default="auto",
         help="show the dashboards; auto: if the npm packages are installed; yes: install them "
-        "(650 MB, in the cache folder)",
+        f"({PACKAGES_MB} MB, in the cache folder)",
     )
     chosen = parser.parse_args()
     stop = threading.Event()
@@ -70,11 +73,12 @@ def show(work: Path, stop: threading.Event, *, render: bool) -> None:
             print(f"  {name:<11} http://127.0.0.1:{port}/")
         print(f"  Prometheus  {prometheus.url}/alerts and {prometheus.url}/graph")
         if render:
-            build(work / "site")
+            build(work / "site", progress=partial(print, "  Dashboards ", flush=True))
             settings = Settings(prometheus.url, None, SHOWN_SECONDS, SCRAPE_SECONDS)
             print(f"  Dashboards  {stack.enter_context(serving(work / 'site', settings))}")
         else:
             print("  Dashboards  dashboards/pictures/, or live: make demo RENDER=yes")
+        print("  trouble-1 fails within two minutes; its first alert fires within five.")
         print(f"A day takes {24 * 60 // TIME_SCALE} minutes; Ctrl-C ends it.", flush=True)
         stop.wait()
         print("Stopping ...", flush=True)
@@ -86,7 +90,7 @@ def exporter(name: str, work: Path, stop: threading.Event) -> Iterator[int]:
     port = free_port()
     command = [
         *(str(Path(sys.executable).with_name("hvoscope")), "serve", "--backend", "sim"),
-        *("--sim.scenario", str(MACHINES / f"{name}.toml"), "--sim.time-scale", str(TIME_SCALE)),
+        *("--sim.scenario", str(_scenario(name)), "--sim.time-scale", str(TIME_SCALE)),
         *("--web.listen-address", f"127.0.0.1:{port}"),
     ]
     with (work / f"{name}.log").open("w") as log:
@@ -96,6 +100,11 @@ def exporter(name: str, work: Path, stop: threading.Event) -> Iterator[int]:
         yield port
     finally:
         end(process)
+
+
+def _scenario(name: str) -> Path:
+    own = MACHINES / "demo" / f"{name}.toml"
+    return own if own.exists() else MACHINES / f"{name}.toml"
 
 
 def _is_ready(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
@@ -120,7 +129,7 @@ def _config(ports: Mapping[str, int]) -> str:
                 "evaluation_interval": f"{SCRAPE_SECONDS}s",
             },
             "rule_files": [str(path) for path in FILES],
-            "scrape_configs": [{"job_name": "hvoscope", "static_configs": targets}],
+            "scrape_configs": [{"job_name": JOB, "static_configs": targets}],
         }
     )
 

@@ -2,7 +2,7 @@
 """Assemble all dashboards as JSON that Grafana imports."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,9 +65,17 @@ def _model(module: ModuleType) -> dict[str, Any]:
         )
         .with_variable(datasource())
     )
-    for variable in common(*module.VARIABLES):
+    for variable in common(*module.VARIABLES, one=module.ONE):
         board.with_variable(variable)
+    for note in module.annotations():
+        board.annotation(note)
     for title, panels in module.sections():
+        if title in module.DETAILS:
+            row = Row(title).collapsed(True)
+            for panel in panels:
+                row.with_panel(panel)
+            board.with_row(row)
+            continue
         board.with_row(Row(title))
         for panel in panels:
             board.with_panel(panel)
@@ -75,10 +83,17 @@ def _model(module: ModuleType) -> dict[str, Any]:
 
 
 def _finished(model: dict[str, Any]) -> dict[str, Any]:
-    for number, panel in enumerate(model["panels"], start=1):
+    for number, panel in enumerate(_every(model["panels"]), start=1):
         panel["id"] = number
         panel.get("options", {}).pop("footer", None)  # the SDK's; newer schemas have none
     for variable in model["templating"]["list"]:
         for name in _INTERVAL_ONLY:
             variable.pop(name, None)
     return model
+
+
+def _every(panels: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield panels and rows, and the panels within collapsed rows."""
+    for panel in panels:
+        yield panel
+        yield from panel.get("panels", [])

@@ -1,35 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Fleet dashboard: all machines at once, with those that need attention."""
+"""The Fleet dashboard: all hosts at once, from recorded series, those with alerts first."""
 
 from collections.abc import Iterator
 
 from dashboards.boards import columns
+from dashboards.boards.annotations import of_jobs
 from dashboards.boards.panels import (
     FLEET,
     HOST,
     KERNEL,
+    PAGES_S,
     Panel,
     Query,
     Text,
     bad_from,
     bars,
+    good_from,
     graph,
     number,
     rows,
 )
-from dashboards.boards.variables import HOSTS, PAGES, SIZES
+from dashboards.boards.variables import JOBS
 
 TITLE = "HVO / Fleet"
 UID = FLEET
 DESCRIPTION = (
-    "HugeTLB Vmemmap Optimization of all machines: memory saved, machines with HVO off or with "
-    "failures, kernels, and the slowest machines."
+    "HugeTLB Vmemmap Optimization of all hosts: memory saved of what is possible, hosts with "
+    "alerts, kernels, and the slowest hosts. Needs the recording rules."
 )
-VARIABLES = ("job", "instance", "size", "numa_node")
+VARIABLES = ("job", "cluster")
+ONE = ""
+DETAILS = ()
+annotations = of_jobs
 
-_RATE = "$__rate_interval"
+LISTED = 30
+"""Hosts in the table."""
+
+_HOST = "cluster, job, instance"
+_WORST = f"topk({LISTED}, instance:hvo_alerts:weight{{{JOBS}}})"
 _TO_HOST = (
-    f"/d/{HOST}/{HOST}?${{datasource:queryparam}}&var-instance=${{__data.fields.instance}}"
+    f"/d/{HOST}/{HOST}?${{datasource:queryparam}}&var-job=${{__data.fields.job}}"
+    "&var-cluster=${__data.fields.cluster}&var-instance=${__data.fields.instance}"
     "&${__url_time_range}"
 )
 
@@ -37,80 +48,145 @@ _TO_HOST = (
 def sections() -> Iterator[tuple[str, list[Panel]]]:
     """Rows of panels, top to bottom."""
     yield "Overview", list(_now())
+    yield "Hosts with alerts first", list(_hosts())
     yield "Memory", list(_saved())
-    yield "Machine status", list(_machines())
     yield "Kernels and latency", list(_mix())
+
+
+def _sum(series: str) -> str:
+    return f"sum({series}{{{JOBS}}})"
 
 
 def _now() -> Iterator[Panel]:
     yield number(
-        Text(
-            "Memory saved",
-            "Memory saved by HVO on all machines, from the kernels' own accounting (Linux 6.11 and "
-            "later; machines with older kernels are not included).",
-            "bytes",
-            HOST,
-        ),
-        Query(f"sum(hvo_memmap_saved_bytes{{{HOSTS}}})", "saved"),
-        absent="no kernel >= 6.11",
-    )
-    yield number(
-        Text("Exporters up", "Exporters that Prometheus can scrape.", "short", HOST),
-        Query(f"count(hvo_build_info{{{HOSTS}}})", "machines"),
-        sparkline=False,
-    )
-    yield number(
-        Text(
-            "Machines with HVO off",
-            "Machines with HVO switched off. Huge pages allocated while it is off save no memory "
-            "until they are freed and allocated again.",
-            "short",
-            HOST,
-        ),
-        Query(f"count(hvo_enabled{{{HOSTS}}}) - sum(hvo_enabled{{{HOSTS}}})", "off"),
+        Text("Hosts with alerts", "Hosts with at least one firing alert.", "none", HOST),
+        Query(f"{_sum('job:hvo_alerts:count')} or 0 * {_sum('job:hvo_up:count')}", "hosts"),
         thresholds=bad_from(1, "orange"),
         sparkline=False,
     )
     yield number(
         Text(
-            "Machines with failures",
-            "Machines on which an optimization or a restore failed in the selected time range.",
-            "short",
+            "Memory saved",
+            "Memory saved by HVO on all hosts: from the census, or else from the kernel's own "
+            "accounting (Linux 6.11 and later).",
+            "bytes",
+            HOST,
+        ),
+        Query(_sum("job:hvo_saved_bytes:sum"), "saved"),
+        absent="not known",
+    )
+    yield number(
+        Text(
+            "Saved of possible",
+            "Share of the memory that the huge pages of all hosts with a census could save.",
+            "percentunit",
             HOST,
         ),
         Query(
-            "sum((sum by (job, instance) "
-            f"(increase(hvo_optimize_failures_total{{{PAGES}}}[$__range]))"
-            " + sum by (job, instance) "
-            f"(increase(hvo_restore_failures_total{{{PAGES}}}[$__range]))) > bool 0)",
-            "failing",
+            f"sum(job:hvo_saved:ratio{{{JOBS}}} * job:hvo_possible_bytes:sum{{{JOBS}}})"
+            f" / {_sum('job:hvo_possible_bytes:sum')}",
+            "saved",
         ),
-        thresholds=bad_from(1),
+        thresholds=good_from(0.9),
+        absent="not known",
+        sparkline=False,
+    )
+    yield number(
+        Text("Exporters up", "Exporters that Prometheus can scrape.", "none", HOST),
+        Query(_sum("job:hvo_up:sum"), "up"),
+        sparkline=False,
+    )
+    yield number(
+        Text("Exporters down", "hvoscope's targets that Prometheus can't scrape.", "none", HOST),
+        Query(f"{_sum('job:hvo_up:count')} - {_sum('job:hvo_up:sum')}", "down"),
+        thresholds=bad_from(1, "orange"),
         sparkline=False,
     )
     yield number(
         Text(
-            "Machines with detached probes",
-            "Machines with at least one detached probe: their counts are incomplete.",
-            "short",
+            "Hosts with HVO off",
+            "Huge pages allocated while it is off save no memory until they are allocated again.",
+            "none",
             HOST,
         ),
-        Query(
-            f"sum(min by (job, instance) (hvo_probe_attached{{{HOSTS}}}) == bool 0)",
-            "detached",
+        Query(f"{_sum('job:hvo_enabled:count')} - {_sum('job:hvo_enabled:sum')}", "off"),
+        thresholds=bad_from(1, "orange"),
+        sparkline=False,
+    )
+
+
+def _of_worst(how: str, series: str, *, ignoring: str = "", more: str = "") -> Query:
+    """Return a column of the table: ``series`` of the listed hosts."""
+    match = f" ignoring ({ignoring})" if ignoring else ""
+    return Query(f"{how} by ({_HOST}{more}) ({series}{{{JOBS}}} and{match} {_WORST})", "")
+
+
+def _hosts() -> Iterator[Panel]:
+    yield rows(
+        Text(
+            "Hosts",
+            f"The {LISTED} hosts with the most and gravest firing alerts: 100 for each critical "
+            "one, 10 for a warning, 1 for information. Failures are those of the last hour. Empty "
+            "cells: not known. The instance links to the Host dashboard.",
+            "string",
+            HOST,
         ),
-        thresholds=bad_from(1),
+        Query(f"max by ({_HOST}) ({_WORST})", ""),
+        _of_worst("max", "instance:hvo_up:max"),
+        _of_worst("max", "hvo_enabled"),
+        _of_worst("max", "instance:hvo_saved_bytes:sum"),
+        _of_worst("max", "instance:hvo_possible_bytes:sum"),
+        _of_worst("max", "instance:hvo_optimize_failures:increase1h"),
+        _of_worst("max", "instance:hvo_restore_failures:increase1h"),
+        _of_worst("max", "hvo_backend_info", ignoring="backend, kernel, mode", more=", kernel"),
+        height=12,
+        transformations=columns.only(
+            "cluster",
+            "job",
+            "instance",
+            Value_A="alerts",
+            Value_B="exporter",
+            Value_C="HVO",
+            Value_D="saved",
+            Value_E="possible",
+            Value_F="opt. failed",
+            Value_G="rest. failed",
+            kernel="kernel",
+        ),
+        worst="alerts",
+        most=True,
+        overrides={
+            "cluster": columns.wide(60),
+            "job": columns.wide(80),
+            "instance": [*columns.linked("Host dashboard", _TO_HOST), *columns.wide(130)],
+            "alerts": [*columns.bad_above_zero("orange"), *columns.wide(60)],
+            "exporter": [*columns.yes_or_no("up", "DOWN", bad="red"), *columns.wide(72)],
+            "HVO": [*columns.yes_or_no("on", "off", bad="orange"), *columns.wide(50)],
+            "saved": [*columns.plain("bytes", decimals=0), *columns.wide(75)],
+            "possible": [*columns.plain("bytes", decimals=0), *columns.wide(75)],
+            "opt. failed": [*columns.bad_above_zero("orange"), *columns.wide(85)],
+            "rest. failed": [*columns.bad_above_zero("red"), *columns.wide(85)],
+        },
+    )
+    yield graph(
+        Text("Firing alerts", "Firing alerts by name.", "none", HOST),
+        Query(f"sum by (alertname) (job_alertname:hvo_alerts:count{{{JOBS}}})", "{{alertname}}"),
+        width=16,
+        none="none",
+    )
+    yield number(
+        Text("Hosts not listed", "Hosts that the table leaves out.", "none", HOST),
+        Query(f"clamp_min({_sum('job:hvo_up:count')} - {LISTED}, 0)", "hosts"),
         sparkline=False,
     )
     yield number(
-        Text(
-            "Exporters down",
-            "Targets of the selected jobs that Prometheus can't scrape.",
-            "short",
-            HOST,
+        Text("Not listed, with alerts", "Of these, hosts with alerts.", "none", HOST),
+        Query(
+            f"clamp_min({_sum('job:hvo_alerts:count')} - {LISTED}, 0)"
+            f" or 0 * {_sum('job:hvo_up:count')}",
+            "hosts",
         ),
-        Query(f"sum(up{{{HOSTS}}} == bool 0)", "down"),
-        thresholds=bad_from(1),
+        thresholds=bad_from(1, "orange"),
         sparkline=False,
     )
 
@@ -118,137 +194,88 @@ def _now() -> Iterator[Panel]:
 def _saved() -> Iterator[Panel]:
     yield graph(
         Text(
-            "Memory saved over time",
-            "Memory saved by machine, stacked; the top edge is the fleet's total.",
+            "Memory saved and possible",
+            "Memory saved, and what all huge pages of hosts with a census could save.",
             "bytes",
             HOST,
         ),
-        Query(f"sum by (instance) (hvo_memmap_saved_bytes{{{HOSTS}}})", "{{instance}}"),
-        width=16,
-        stacked=True,
+        Query(_sum("job:hvo_saved_bytes:sum"), "saved"),
+        Query(_sum("job:hvo_possible_bytes:sum"), "possible"),
+        width=8,
+    )
+    yield bars(
+        Text("Top 10 by memory saved", "The hosts that save most memory.", "bytes", HOST),
+        Query(
+            f"sort_desc(topk(10, instance:hvo_saved_bytes:sum{{{JOBS}}}))",
+            "{{cluster}} {{instance}}",
+        ),
     )
     yield bars(
         Text(
-            "Top 10 by memory saved",
-            "The ten machines that currently save most memory.",
+            "Top 10 by memory not saved",
+            "The hosts whose huge pages could save most beyond what they save.",
             "bytes",
             HOST,
         ),
         Query(
-            f"topk(10, sum by (instance) (hvo_memmap_saved_bytes{{{HOSTS}}}))",
-            "{{instance}}",
+            f"sort_desc(topk(10, instance:hvo_possible_bytes:sum{{{JOBS}}}"
+            f" - instance:hvo_saved_bytes:sum{{{JOBS}}} > 0))",
+            "{{cluster}} {{instance}}",
         ),
-    )
-
-
-def _machines() -> Iterator[Panel]:
-    yield rows(
-        Text(
-            "Machines",
-            "Kernel, exporter, HVO switch and memory saved by machine, with failures in the "
-            "selected time range. Empty cells: not provided by the kernel. The instance links to "
-            "the Host dashboard.",
-            "string",
-            HOST,
-        ),
-        Query(f"max by (instance, kernel) (hvo_backend_info{{{HOSTS}}})", ""),
-        Query(f"max by (instance) (hvo_enabled{{{HOSTS}}})", ""),
-        Query(f"sum by (instance) (hvo_memmap_saved_bytes{{{HOSTS}}})", ""),
-        Query(
-            f"sum by (instance) (increase(hvo_optimize_failures_total{{{PAGES}}}[$__range]))", ""
-        ),
-        Query(f"sum by (instance) (increase(hvo_restore_failures_total{{{PAGES}}}[$__range]))", ""),
-        Query(f"min by (instance) (hvo_probe_attached{{{HOSTS}}})", ""),
-        Query(f"max by (instance) (abs(hvo_accounting_drift_frames{{{HOSTS}}}))", ""),
-        Query(f"max by (instance) (up{{{HOSTS}}})", ""),
-        transformations=columns.only(
-            "instance",
-            "kernel",
-            Value_H="exporter",
-            Value_B="HVO",
-            Value_C="saved",
-            Value_D="optimize failures",
-            Value_E="restore failures",
-            Value_F="probes",
-            Value_G="drift",
-        ),
-        worst="exporter",
-        overrides={
-            "instance": columns.linked("Host dashboard", _TO_HOST),
-            "exporter": columns.yes_or_no("up", "DOWN", bad="red"),
-            "HVO": columns.yes_or_no("on", "off", bad="orange"),
-            "saved": columns.plain("bytes"),
-            "optimize failures": columns.bad_above_zero("orange"),
-            "restore failures": columns.bad_above_zero("red"),
-            "probes": columns.yes_or_no("all attached", "DETACHED", bad="red"),
-            "drift": columns.bad_above_zero("red"),
-        },
     )
 
 
 def _mix() -> Iterator[Panel]:
     yield bars(
-        Text(
-            "Machines by kernel",
-            "Machines by kernel release, or by simulated generation.",
-            "short",
-            HOST,
+        Text("Hosts by kernel", "Hosts by kernel release, the ten commonest.", "none", HOST),
+        Query(
+            f"sort_desc(topk(10, sum by (kernel) (job_kernel:hvo_backend_info:count{{{JOBS}}})))",
+            "{{kernel}}",
         ),
-        Query(f"count by (kernel) (hvo_backend_info{{{HOSTS}}})", "{{kernel}}"),
     )
     yield bars(
         Text(
-            "Machines by probed function",
-            "Machines by the function that optimizes a huge page, which tells the generation of "
-            "HVO whatever the release.",
-            "short",
+            "Hosts by probed function",
+            "Hosts by the function that optimizes a huge page, which tells the generation of HVO "
+            "whatever the release.",
+            "none",
             KERNEL,
         ),
         Query(
-            f'count by (symbol) (hvo_probe_attached{{{HOSTS}, step="optimize"}})',
+            f"sort_desc(sum by (symbol) (job_symbol:hvo_probe_attached:sum{{{JOBS}}}))",
             "{{symbol}}",
         ),
     )
     yield bars(
         Text(
             "Top 10 by optimize latency",
-            "The ten machines with the highest 99th percentile of the time to optimize a huge "
-            "page, over the selected time range.",
+            "The highest mean times to optimize a huge page, of the last 15 minutes.",
             "s",
             KERNEL,
         ),
         Query(
-            "topk(10, histogram_quantile(0.99, sum by (instance, le) "
-            f"(increase(hvo_optimize_duration_seconds_bucket{{{SIZES}}}[$__range]))))",
-            "{{instance}}",
+            f"sort_desc(topk(10, instance_size:hvo_optimize_duration_seconds:mean15m{{{JOBS}}}))",
+            "{{cluster}} {{instance}} {{size}}",
         ),
     )
     yield graph(
         Text(
-            "Huge pages optimized by machine",
-            "Huge pages per second whose vmemmap was remapped.",
-            "ops",
+            "Huge pages optimized and restored",
+            "Huge pages per second of all hosts whose vmemmap was remapped, or restored.",
+            PAGES_S,
             KERNEL,
         ),
-        Query(
-            f"sum by (instance) (rate(hvo_hugepages_optimized_total{{{PAGES}}}[{_RATE}]))",
-            "{{instance}}",
-        ),
+        Query(_sum("job:hvo_hugepages_optimized:rate5m"), "optimized"),
+        Query(_sum("job:hvo_hugepages_restored:rate5m"), "restored"),
     )
     yield graph(
         Text(
-            "Failures by machine",
-            "Huge pages per second that failed to be optimized or restored.",
-            "ops",
+            "Failures in the last hour",
+            "Huge pages of all hosts that failed to be optimized or restored within an hour.",
+            "none",
             KERNEL,
         ),
-        Query(
-            f"sum by (instance) (rate(hvo_optimize_failures_total{{{PAGES}}}[{_RATE}]))",
-            "{{instance}}: optimize",
-        ),
-        Query(
-            f"sum by (instance) (rate(hvo_restore_failures_total{{{PAGES}}}[{_RATE}]))",
-            "{{instance}}: restore",
-        ),
-        expects_zero=True,
+        Query(f"{_sum('job:hvo_optimize_failures:increase1h')} > 0", "optimize"),
+        Query(f"{_sum('job:hvo_restore_failures:increase1h')} > 0", "restore"),
+        none="none",
     )

@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from grafana_foundation_sdk.models.dashboard import ValueMappingResult
 
 from dashboards.boards import columns
+from dashboards.boards.annotations import of_hosts
 from dashboards.boards.panels import (
     FLEET,
+    FRAMES_S,
     GOOD_AT_ZERO,
     HOST,
     KERNEL,
+    PAGES_S,
+    PTES_S,
+    RECORDS_S,
     Panel,
     Query,
     Text,
@@ -26,10 +31,13 @@ from dashboards.boards.variables import HOSTS, PAGES, SIZES
 TITLE = "HVO / Host"
 UID = HOST
 DESCRIPTION = (
-    "HugeTLB Vmemmap Optimization of selected machines: memory saved, kernel activity, latency, "
+    "HugeTLB Vmemmap Optimization of one host: memory saved, kernel activity, latency, "
     "pools and data quality."
 )
-VARIABLES = ("job", "instance", "size", "numa_node")
+VARIABLES = ("job", "cluster", "instance", "size", "numa_node")
+ONE = "instance"
+DETAILS = ("Latency", "Pools", "Data quality")
+annotations = of_hosts
 
 _RATE = "$__rate_interval"
 
@@ -47,14 +55,48 @@ def sections() -> Iterator[tuple[str, list[Panel]]]:
 def _now() -> Iterator[Panel]:
     yield number(
         Text(
+            "Firing alerts",
+            "Alerts of this host that fire now; the row below has their names.",
+            "none",
+            FLEET,
+        ),
+        Query(
+            f'count(ALERTS{{{HOSTS}, alertname=~"Hvo.+", alertstate="firing"}})'
+            f" or 0 * count(instance:hvo_up:max{{{HOSTS}}})",
+            "alerts",
+        ),
+        thresholds=bad_from(1, "orange"),
+        sparkline=False,
+        width=6,
+    )
+    yield number(
+        Text(
             "Memory saved",
-            "Memory saved by HVO, including huge pages optimized at boot; from the kernel's own "
-            "accounting (Linux 6.11 and later).",
+            "Memory saved by HVO, including huge pages optimized at boot: from the census, or else "
+            "from the kernel's own accounting (Linux 6.11 and later).",
             "bytes",
             FLEET,
         ),
-        Query(f"sum(hvo_memmap_saved_bytes{{{HOSTS}}})", "saved"),
-        absent="kernel before 6.11",
+        Query(f"sum(instance:hvo_saved_bytes:sum{{{HOSTS}}})", "saved"),
+        absent="not known",
+        sparkline=False,
+        width=6,
+    )
+    yield number(
+        Text(
+            "Saved of possible",
+            "Share of the memory that the huge pages of the pools could save. Below 90 % for an "
+            "hour raises an alert.",
+            "percentunit",
+            FLEET,
+        ),
+        Query(
+            f"sum(hvo_saved_bytes{{{PAGES}}}) / (sum(hvo_possible_bytes{{{PAGES}}}) > 0)", "saved"
+        ),
+        thresholds=good_from(0.9),
+        absent="no huge pages",
+        sparkline=False,
+        width=6,
     )
     yield number(
         Text(
@@ -72,6 +114,7 @@ def _now() -> Iterator[Panel]:
         },
         absent="no switch",
         sparkline=False,
+        width=6,
     )
     yield number(
         Text(
@@ -84,6 +127,7 @@ def _now() -> Iterator[Panel]:
         Query(f"sum(increase(hvo_optimize_failures_total{{{PAGES}}}[$__range]))", "failures"),
         thresholds=bad_from(0.5, "orange"),
         sparkline=False,
+        width=6,
     )
     yield number(
         Text(
@@ -96,6 +140,7 @@ def _now() -> Iterator[Panel]:
         Query(f"sum(increase(hvo_restore_failures_total{{{PAGES}}}[$__range]))", "failures"),
         thresholds=bad_from(0.5),
         sparkline=False,
+        width=6,
     )
     yield number(
         Text(
@@ -110,23 +155,38 @@ def _now() -> Iterator[Panel]:
         ),
         thresholds=bad_from(1),
         sparkline=False,
+        width=6,
     )
     yield number(
         Text(
             "Accounting drift",
-            "Difference between the frames counted by the probes and by the kernel, largest of the "
-            "selected machines; 0 means that they agree. Linux 6.11 and later.",
+            "Frames counted by the probes less those by the kernel's own accounting; 0 means that "
+            "they agree.",
             "short",
             KERNEL,
         ),
-        Query(f"max(abs(hvo_accounting_drift_frames{{{HOSTS}}}))", "drift"),
+        Query(f"sum(hvo_accounting_drift_frames{{{HOSTS}}})", "drift"),
         thresholds=GOOD_AT_ZERO,
-        absent="kernel before 6.11",
+        absent="not known",
         sparkline=False,
+        width=6,
     )
 
 
 def _memory() -> Iterator[Panel]:
+    yield graph(
+        Text(
+            "Alerts",
+            "Alerts of this host, 1 while one fires.",
+            "none",
+            FLEET,
+        ),
+        Query(
+            f'max by (alertname) (ALERTS{{{HOSTS}, alertname=~"Hvo.+", alertstate="firing"}})',
+            "{{alertname}}",
+        ),
+        none="none",
+    )
     yield graph(
         Text(
             "Memory saved over time",
@@ -156,6 +216,7 @@ def _memory() -> Iterator[Panel]:
             KERNEL,
         ),
         Query(f"hvo_optimized_hugepages{{{PAGES}}}", "{{size}} on {{numa_node}}"),
+        sizes=True,
     )
     yield graph(
         Text(
@@ -179,7 +240,7 @@ def _activity() -> Iterator[Panel]:
         Text(
             "Huge pages optimized and restored",
             "Huge pages per second whose vmemmap was remapped to a shared frame, or restored.",
-            "ops",
+            PAGES_S,
             KERNEL,
         ),
         Query(
@@ -190,34 +251,35 @@ def _activity() -> Iterator[Panel]:
             f"sum by (size) (rate(hvo_hugepages_restored_total{{{PAGES}}}[{_RATE}]))",
             "restored {{size}}",
         ),
+        sizes=True,
     )
     yield graph(
         Text(
             "Skips and failures",
             "Huge pages per second that were not changed: skipped, by reason (HVO is off, "
             "unsupported size, nothing to do), or failed, by errno.",
-            "ops",
+            PAGES_S,
             KERNEL,
         ),
         Query(
-            f"sum by (reason) (rate(hvo_hugepages_skipped_total{{{PAGES}}}[{_RATE}]))",
+            f"sum by (reason) (rate(hvo_hugepages_skipped_total{{{PAGES}}}[{_RATE}])) > 0",
             "skipped: {{reason}}",
         ),
         Query(
-            f"sum by (error) (rate(hvo_optimize_failures_total{{{PAGES}}}[{_RATE}]))",
+            f"sum by (error) (rate(hvo_optimize_failures_total{{{PAGES}}}[{_RATE}])) > 0",
             "optimize: {{error}}",
         ),
         Query(
-            f"sum by (error) (rate(hvo_restore_failures_total{{{PAGES}}}[{_RATE}]))",
+            f"sum by (error) (rate(hvo_restore_failures_total{{{PAGES}}}[{_RATE}])) > 0",
             "restore: {{error}}",
         ),
-        expects_zero=True,
+        none="none",
     )
     yield graph(
         Text(
             "PTEs remapped and restored",
             "Vmemmap PTEs per second remapped to a shared frame, or restored.",
-            "cps",
+            PTES_S,
             KERNEL,
         ),
         Query(
@@ -228,13 +290,14 @@ def _activity() -> Iterator[Panel]:
             f"sum by (size) (rate(hvo_ptes_restored_total{{{PAGES}}}[{_RATE}]))",
             "restored {{size}}",
         ),
+        sizes=True,
     )
     yield graph(
         Text(
             "Frames freed and allocated",
             "Page frames per second freed, and allocated by cause: a new head page (Linux 6.2 and "
             "later), or restore.",
-            "cps",
+            FRAMES_S,
             KERNEL,
         ),
         Query(
@@ -244,6 +307,7 @@ def _activity() -> Iterator[Panel]:
             f"sum by (size, cause) (rate(hvo_frames_allocated_total{{{PAGES}}}[{_RATE}]))",
             "allocated {{size}}, {{cause}}",
         ),
+        sizes=True,
     )
 
 
@@ -292,6 +356,7 @@ def _pools() -> Iterator[Panel]:
         Query(f"sum by (size) (hvo_pool_free_hugepages{{{PAGES}}})", "{{size}} free"),
         Query(f"sum by (size) (hvo_pool_surplus_hugepages{{{PAGES}}})", "{{size}} surplus"),
         Query(f"sum by (size) (hvo_pool_reserved_hugepages{{{SIZES}}})", "{{size}} reserved"),
+        sizes=True,
     )
     yield graph(
         Text(
@@ -306,6 +371,7 @@ def _pools() -> Iterator[Panel]:
             f"sum by (size) (hvo_pool_overcommit_hugepages{{{SIZES}}})",
             "limit {{size}}",
         ),
+        sizes=True,
     )
 
 
@@ -319,7 +385,6 @@ def _health() -> Iterator[Panel]:
             KERNEL,
         ),
         Query(f"hvo_accounting_drift_frames{{{HOSTS}}}", "{{instance}}"),
-        expects_zero=True,
     )
     yield graph(
         Text(
@@ -380,15 +445,19 @@ def _health() -> Iterator[Panel]:
             "Missed hits, lost events, map errors",
             "Per second: probe hits that the kernel dropped, event records lost, operations not "
             "counted because a BPF map was full. Above 0, counts are too low.",
-            "ops",
+            RECORDS_S,
             KERNEL,
         ),
         Query(
-            f"sum by (step) (rate(hvo_probe_missed_total{{{HOSTS}}}[{_RATE}]))", "missed: {{step}}"
+            f"sum by (step) (rate(hvo_probe_missed_total{{{HOSTS}}}[{_RATE}])) > 0",
+            "missed: {{step}}",
         ),
         Query(
-            f"sum by (where) (rate(hvo_events_lost_total{{{HOSTS}}}[{_RATE}]))", "lost: {{where}}"
+            f"sum by (where) (rate(hvo_events_lost_total{{{HOSTS}}}[{_RATE}])) > 0",
+            "lost: {{where}}",
         ),
-        Query(f"sum by (map) (rate(hvo_map_errors_total{{{HOSTS}}}[{_RATE}]))", "full: {{map}}"),
-        expects_zero=True,
+        Query(
+            f"sum by (map) (rate(hvo_map_errors_total{{{HOSTS}}}[{_RATE}])) > 0", "full: {{map}}"
+        ),
+        none="none",
     )

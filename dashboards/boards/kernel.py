@@ -3,7 +3,20 @@
 
 from collections.abc import Iterator
 
-from dashboards.boards.panels import FLEET, HOST, KERNEL, Panel, Query, Text, graph
+from dashboards.boards.annotations import of_hosts
+from dashboards.boards.panels import (
+    FLEET,
+    FRAMES_S,
+    HOST,
+    KERNEL,
+    PAGES_S,
+    PTES_S,
+    RECORDS_S,
+    Panel,
+    Query,
+    Text,
+    graph,
+)
 from dashboards.boards.variables import HOSTS, PAGES, SIZES
 
 TITLE = "HVO / Kernel developer"
@@ -12,13 +25,20 @@ DESCRIPTION = (
     "HugeTLB Vmemmap Optimization in detail: calls, PTEs, frames and time per huge page, batches, "
     "failures by errno, data quality, and exporter cost."
 )
-VARIABLES = ("job", "instance", "size", "numa_node")
+VARIABLES = ("job", "cluster", "instance", "size", "numa_node")
+ONE = ""
+DETAILS = ()
+annotations = of_hosts
 
 _RATE = "$__rate_interval"
 
 
 def _per_second(metric: str, by: str, selector: str = PAGES) -> str:
     return f"sum by ({by}) (rate({metric}{{{selector}}}[{_RATE}]))"
+
+
+def _above_zero(metric: str, by: str, selector: str = PAGES) -> str:
+    return f"{_per_second(metric, by, selector)} > 0"
 
 
 def _ratio(above: str, below: str) -> str:
@@ -40,30 +60,32 @@ def _steps() -> Iterator[Panel]:
         Text(
             "Optimize calls",
             "Calls of free_huge_page_vmemmap or its successor per second: all, and by outcome.",
-            "ops",
+            PAGES_S,
             HOST,
         ),
         Query(_per_second("hvo_optimize_calls_total", "size"), "calls {{size}}"),
         Query(_per_second("hvo_hugepages_optimized_total", "size"), "optimized {{size}}"),
         Query(_per_second("hvo_hugepages_skipped_total", "size"), "skipped {{size}}"),
         Query(_per_second("hvo_optimize_failures_total", "size"), "failed {{size}}"),
+        sizes=True,
     )
     yield graph(
         Text(
             "Restore calls",
             "Calls of alloc_huge_page_vmemmap or its successor per second, by outcome.",
-            "ops",
+            PAGES_S,
             HOST,
         ),
         Query(_per_second("hvo_hugepages_restored_total", "size"), "restored {{size}}"),
         Query(_per_second("hvo_restore_failures_total", "size"), "failed {{size}}"),
+        sizes=True,
     )
     yield graph(
         Text(
             "PTEs",
             "Calls of vmemmap_remap_pte and vmemmap_restore_pte per second, of huge pages that "
             "succeeded.",
-            "cps",
+            PTES_S,
             HOST,
         ),
         Query(
@@ -74,12 +96,13 @@ def _steps() -> Iterator[Panel]:
             _per_second("hvo_ptes_restored_total", "size, numa_node"),
             "restored {{size}} on {{numa_node}}",
         ),
+        sizes=True,
     )
     yield graph(
         Text(
             "Frames",
             "Page frames per second: freed, and allocated by cause.",
-            "cps",
+            FRAMES_S,
             HOST,
         ),
         Query(
@@ -90,6 +113,7 @@ def _steps() -> Iterator[Panel]:
             _per_second("hvo_frames_allocated_total", "cause, numa_node"),
             "{{cause}} on {{numa_node}}",
         ),
+        sizes=True,
     )
 
 
@@ -207,33 +231,33 @@ def _wrong() -> Iterator[Panel]:
         Text(
             "Failures by errno",
             "Huge pages per second that failed to be optimized or restored.",
-            "ops",
+            PAGES_S,
             HOST,
         ),
         Query(
-            _per_second("hvo_optimize_failures_total", "size, error"), "optimize {{size}} {{error}}"
+            _above_zero("hvo_optimize_failures_total", "size, error"), "optimize {{size}} {{error}}"
         ),
         Query(
-            _per_second("hvo_restore_failures_total", "size, error"), "restore {{size}} {{error}}"
+            _above_zero("hvo_restore_failures_total", "size, error"), "restore {{size}} {{error}}"
         ),
-        expects_zero=True,
+        none="none",
     )
     yield graph(
         Text(
             "Missed hits, lost events, map errors",
             "Per second: probe hits that the kernel dropped, event records lost, operations not "
             "counted because a BPF map was full. Above 0, counts are too low.",
-            "ops",
+            RECORDS_S,
             HOST,
         ),
         Query(
-            _per_second("hvo_probe_missed_total", "instance, step", HOSTS), "{{instance}} {{step}}"
+            _above_zero("hvo_probe_missed_total", "instance, step", HOSTS), "{{instance}} {{step}}"
         ),
         Query(
-            _per_second("hvo_events_lost_total", "instance, where", HOSTS), "{{instance}} {{where}}"
+            _above_zero("hvo_events_lost_total", "instance, where", HOSTS), "{{instance}} {{where}}"
         ),
-        Query(_per_second("hvo_map_errors_total", "instance, map", HOSTS), "{{instance}} {{map}}"),
-        expects_zero=True,
+        Query(_above_zero("hvo_map_errors_total", "instance, map", HOSTS), "{{instance}} {{map}}"),
+        none="none",
     )
     yield graph(
         Text(
@@ -244,7 +268,7 @@ def _wrong() -> Iterator[Panel]:
             FLEET,
         ),
         Query(f"sum by (instance, bug) (hvo_kernel_bug{{{HOSTS}}})", "{{instance}} {{bug}}"),
-        expects_zero=True,
+        none="none",
     )
 
 
@@ -271,18 +295,23 @@ def _cost() -> Iterator[Panel]:
             FLEET,
         ),
         Query(
-            f"count by (collector) (hvo_scrape_collector_success{{{HOSTS}}})"
-            f" - sum by (collector) (hvo_scrape_collector_success{{{HOSTS}}})",
+            f"(count by (collector) (hvo_scrape_collector_success{{{HOSTS}}})"
+            f" - sum by (collector) (hvo_scrape_collector_success{{{HOSTS}}})) > 0",
             "{{collector}}",
         ),
-        expects_zero=True,
+        none="none",
     )
     yield graph(
         Text(
             "Exporter memory",
-            "Resident memory of each exporter.",
+            "Resident memory of each exporter. In a simulated or replayed fleet this is the "
+            "process that simulates, not the daemon of a host (27 MiB).",
             "bytes",
             FLEET,
         ),
-        Query(f"max by (instance) (process_resident_memory_bytes{{{HOSTS}}})", "{{instance}}"),
+        Query(
+            f"max by (instance) (process_resident_memory_bytes{{{HOSTS}}}"
+            f" and ignoring (version, python) hvo_build_info{{{HOSTS}}})",
+            "{{instance}}",
+        ),
     )

@@ -43,8 +43,18 @@ from dashboards.boards.variables import DATASOURCE
 HOST, FLEET, KERNEL = "hvo-host", "hvo-fleet", "hvo-kernel"
 """UIDs of the dashboards, for links."""
 
+COUNTS = ("short", "none")
+"""Units of whole numbers."""
+PAGES_S, PTES_S, FRAMES_S, RECORDS_S = (
+    "suffix: pages/s",
+    "suffix: PTEs/s",
+    "suffix: frames/s",
+    "suffix: /s",
+)
+"""Units of rates."""
+
 _NAMES = {HOST: "Host", FLEET: "Fleet", KERNEL: "Kernel developer"}
-_HERE = "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}"
+_HERE = "${datasource:queryparam}&${job:queryparam}&${cluster:queryparam}&${__url_time_range}"
 
 Panel = timeseries.Panel | stat.Panel | bargauge.Panel | table.Panel | heatmap.Panel
 _P = TypeVar("_P", timeseries.Panel, stat.Panel, bargauge.Panel, table.Panel, heatmap.Panel)
@@ -90,22 +100,25 @@ def graph(
     text: Text,
     *queries: Query,
     width: int = 12,
+    height: int = 8,
     stacked: bool = False,
-    expects_zero: bool = False,
+    none: str = "",
+    sizes: bool = False,
 ) -> timeseries.Panel:
-    """Make a time series panel with last and maximum values in the legend.
+    """Make a time series panel with last and maximum values in the legend below.
 
     Durations have a logarithmic axis: a 1 GB page takes hundreds of times as long as a 2 MB page.
+    So have numbers of ``sizes``, but with a zero. ``none`` is shown if there is no series.
     """
     panel = (
-        _common(timeseries.Panel(), text, NEUTRAL, width, height=8)
+        _common(timeseries.Panel(), text, NEUTRAL, width, height)
         .line_width(1)
         .fill_opacity(25 if stacked else 0)
         .show_points(VisibilityMode.NEVER)
         .legend(
             common.VizLegendOptions()
-            .display_mode(LegendDisplayMode.TABLE)
-            .placement(LegendPlacement.RIGHT)
+            .display_mode(LegendDisplayMode.LIST)
+            .placement(LegendPlacement.BOTTOM)
             .show_legend(True)
             .calcs(["lastNotNull", "max"])
             .sort_by("Max")
@@ -120,11 +133,15 @@ def graph(
     if text.unit == "s":
         log = common.ScaleDistributionConfig().type(ScaleDistribution.LOG).log(10)
         panel = panel.scale_distribution(log)
+    elif sizes:
+        symlog = common.ScaleDistributionConfig().type(ScaleDistribution.SYMLOG)
+        panel = panel.scale_distribution(symlog.log(10).linear_threshold(1)).axis_soft_min(0)
     else:
         panel = panel.axis_soft_min(0)
-    if expects_zero:
-        # If all values are 0, the axis would go to 100 and hide a rate of a few per minute.
-        panel = panel.axis_soft_max(1 if text.unit == "short" else 0.01)
+    if none:
+        panel = panel.no_value(none)
+    if text.unit in COUNTS:
+        panel = panel.decimals(0)
     return _with_queries(panel, queries)
 
 
@@ -153,6 +170,8 @@ def number(
         panel = panel.mappings([mapping])
     if absent:
         panel = panel.no_value(absent)
+    if text.unit in COUNTS:
+        panel = panel.decimals(0)
     return _with_queries(panel, (query,), instant=not sparkline)
 
 
@@ -205,12 +224,13 @@ def rows(
     transformations: Sequence[DataTransformerConfig] = (),
     overrides: dict[str, list[DynamicConfigValue]] | None = None,
     worst: str,
+    most: bool = False,
 ) -> table.Panel:
-    """Make a table of instant values, sorted by column ``worst``, ascending."""
+    """Make a table of instant values, sorted by column ``worst``; the largest first if ``most``."""
     panel = (
         _common(table.Panel(), text, thresholds, width, height)
         .show_header(True)
-        .sort_by([common.TableSortByFieldState().display_name(worst).desc(False)])
+        .sort_by([common.TableSortByFieldState().display_name(worst).desc(most)])
     )
     for ref, query in zip("ABCDEFGH", queries, strict=False):
         panel = panel.with_target(_target(query, ref).format(PromQueryFormat.TABLE).instant())

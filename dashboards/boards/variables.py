@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Variables of the dashboards, and the selectors that use them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from grafana_foundation_sdk.builders.dashboard import DatasourceVariable, QueryVariable
 from grafana_foundation_sdk.models.dashboard import DataSourceRef, VariableRefresh, VariableSort
@@ -9,12 +9,27 @@ from grafana_foundation_sdk.models.dashboard import DataSourceRef, VariableRefre
 DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 """The data source that the user selects; dashboards never name one."""
 
-HOSTS = 'job=~"$job", instance=~"$instance"'
+JOBS = 'job=~"$job", cluster=~"$cluster"'
+HOSTS = f'{JOBS}, instance=~"$instance"'
 PAGES = f'{HOSTS}, size=~"$size", numa_node=~"$numa_node"'
 SIZES = f'{HOSTS}, size=~"$size"'
-"""Selectors of all series, of those with size and node, and of those with size."""
+"""Selectors of all targets, of the chosen ones, of series with size and node, and with size."""
 
 _ANY = ".+"
+_ANY_OR_NONE = ".*"
+"""Value of All for a label that targets may not have."""
+_KNOWN: Mapping[str, tuple[str, str, str]] = {
+    # Only hvoscope's own targets, those that never came up included.
+    "job": ("Job", "label_values(instance:hvo_up:max, job)", _ANY),
+    "cluster": (
+        "Cluster",
+        'label_values(instance:hvo_up:max{job=~"$job"}, cluster)',
+        _ANY_OR_NONE,
+    ),
+    "instance": ("Instance", f"label_values(instance:hvo_up:max{{{JOBS}}}, instance)", _ANY),
+    "size": ("Size", f"label_values(hvo_pool_hugepages{{{HOSTS}}}, size)", _ANY),
+    "numa_node": ("NUMA node", f"label_values(hvo_pool_hugepages{{{HOSTS}}}, numa_node)", _ANY),
+}
 
 
 def datasource() -> DatasourceVariable:
@@ -22,38 +37,23 @@ def datasource() -> DatasourceVariable:
     return DatasourceVariable("datasource").label("Data source").type("prometheus")
 
 
-def common(*names: str) -> Sequence[QueryVariable]:
-    """Make the named variables, each filtered by the previous ones."""
-    known = {
-        "job": ("Job", "label_values(hvo_build_info, job)", _ANY),
-        "instance": (
-            "Instance",
-            'label_values(hvo_build_info{job=~"$job"}, instance)',
-            _ANY,
-        ),
-        "size": (
-            "Size",
-            f"label_values(hvo_pool_hugepages{{{HOSTS}}}, size)",
-            _ANY,
-        ),
-        "numa_node": (
-            "NUMA node",
-            f"label_values(hvo_pool_hugepages{{{HOSTS}}}, numa_node)",
-            _ANY,
-        ),
-    }
-    return [_query(name, *known[name]) for name in names]
+def common(*names: str, one: str = "") -> Sequence[QueryVariable]:
+    """Make the named variables, each filtered by the previous ones.
+
+    ``one`` is the variable of which exactly one value is selected, at first the first.
+    """
+    return [_query(name, *_KNOWN[name], several=name != one) for name in names]
 
 
-def _query(name: str, label: str, query: str, every: str) -> QueryVariable:
-    return (
+def _query(name: str, label: str, query: str, every: str, *, several: bool) -> QueryVariable:
+    variable = (
         QueryVariable(name)
         .label(label)
         .datasource(DATASOURCE)
         .query(query)
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(VariableSort.ALPHABETICAL_ASC)
-        .multi(True)
-        .include_all(True)
-        .all_value(every)
+        .multi(several)
+        .include_all(several)
     )
+    return variable.all_value(every) if several else variable

@@ -39,7 +39,7 @@ def unit(board: Board) -> Iterator[Fault]:
         found = _defaults(panel).get("unit")
         if not found:
             yield Fault(name_of(panel), "no unit")
-        elif found not in _UNITS:
+        elif found not in _UNITS and not found.startswith("suffix:"):
             yield Fault(name_of(panel), f"unknown unit {found!r}")
 
 

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A day of five simulated machines, with known exact values, in a real Prometheus."""
+"""A day of five simulated machines, with known exact values, in a real Prometheus.
+
+They are in two clusters, with labels as Kubernetes' targets have them; targets of another job have
+the same names and are down.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from dashboards.prove import openmetrics
+from dashboards.prove import layers, openmetrics
 from dashboards.prove.prometheus import Prometheus, load, record, running
 from dashboards.prove.queries import Window
 from dashboards.prove.watch import Watched, watch
-from dashboards.rules import FOLDER
 from sim_backend.scenario.file import load as load_scenario
 
 MACHINES = Path(__file__).parent / "machines"
@@ -54,7 +57,9 @@ def day(storage: Path) -> Iterator[Day]:
     """Run a Prometheus with the whole day in the folder ``storage`` during the block."""
     machines = simulate()
     store(machines, storage)
-    with running(storage, _CONFIG) as prometheus:
-        record(prometheus, FOLDER / "recording.yml", storage, START, END)
+    path = storage / "recorded.yml"
+    for _ in layers.write(path):
+        with running(storage, _CONFIG) as prometheus:
+            record(prometheus, path, storage, START, END + EVERY)
     with running(storage, _CONFIG) as prometheus:
         yield Day(machines, prometheus)

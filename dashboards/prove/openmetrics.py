@@ -7,7 +7,10 @@ from typing import TextIO
 
 from dashboards.prove.watch import History, Labels
 
-JOB = "hvoscope"
+JOB = "hvoscope-demo"
+"""A name that says that the targets are simulated: see the alert HvoSimulated."""
+FOREIGN = "node"
+"""Another job, whose targets have the names of ours."""
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
@@ -21,6 +24,9 @@ def write(histories: Sequence[History], start: float, out: TextIO) -> None:
         out.writelines(lines)
     out.write("# TYPE up gauge\n")
     out.writelines(_up(histories, start))
+    out.writelines(_foreign("up", 0, histories, start))
+    out.write("# TYPE node_memory_MemTotal_bytes gauge\n")
+    out.writelines(_foreign("node_memory_MemTotal_bytes", 1 << 34, histories, start))
     out.write("# EOF\n")
 
 
@@ -50,7 +56,22 @@ def _up(histories: Sequence[History], start: float) -> Iterator[str]:
             yield f"{head} {int(seconds in seen)} {start + seconds:.3f}\n"
 
 
-def _head(name: str, labels: Labels, instance: str) -> str:
-    every = (*labels, ("instance", instance), ("job", JOB))
+def _foreign(name: str, value: float, histories: Sequence[History], start: float) -> Iterator[str]:
+    """Yield a series of node_exporter on the same hosts."""
+    times = sorted({seconds for history in histories for seconds, _ in history.scrapes})
+    for history in histories:
+        head = _head(name, (), history.instance, FOREIGN)
+        yield from (f"{head} {value} {start + seconds:.3f}\n" for seconds in times)
+
+
+def of_target(instance: str) -> Labels:
+    """Return the labels that service discovery adds to a target, told from its name."""
+    host = instance.partition(":")[0]
+    cluster = "ams" if host.startswith(("edge", "lab")) else "fra"
+    return (("cluster", cluster), ("node", host), ("team", "vm"))
+
+
+def _head(name: str, labels: Labels, instance: str, job: str = JOB) -> str:
+    every = (*labels, ("instance", instance), ("job", job), *of_target(instance))
     pairs = (f'{label}="{value.translate(_ESCAPES)}"' for label, value in every)
     return name + "{" + ",".join(pairs) + "}"

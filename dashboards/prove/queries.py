@@ -30,6 +30,7 @@ class Query(NamedTuple):
 
 ALL: Mapping[str, str] = {
     "job": ".+",
+    "cluster": ".*",
     "instance": ".+",
     "size": ".+",
     "numa_node": ".+",

@@ -6,44 +6,53 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from dashboards.boards.build import dashboards
 from dashboards.prove.history import END, EVERY, WINDOW, day
 from dashboards.prove.prometheus import PrometheusError
 from dashboards.render.packages import RenderError, build
-from dashboards.render.pictures import height_of, picture
+from dashboards.render.pictures import NARROW, WIDTH, height_of, picture
 from dashboards.render.site import Settings, serving
 
 PICTURES = Path(__file__).parents[1] / "pictures"
+SHOWN = "edge-1:10917"
+"""The host of the Host dashboard's picture: the one with problems."""
 
 
 def main() -> int:
     """Return the exit code: 2 if a required program is missing."""
     parser = argparse.ArgumentParser(prog="python -m dashboards.render", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=PICTURES, help="output folder")
-    folder = parser.parse_args().folder
+    parser.add_argument(
+        "--narrow", type=Path, metavar="FOLDER", help="also draw pictures 1024 pixels wide"
+    )
+    chosen = parser.parse_args()
+    folders = {WIDTH: chosen.folder, **({NARROW: chosen.narrow} if chosen.narrow else {})}
     try:
         with tempfile.TemporaryDirectory(prefix="hvoscope-render-") as work:
-            draw(folder, Path(work))
+            draw(folders, Path(work))
     except (OSError, RenderError, PrometheusError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0
 
 
-def draw(folder: Path, work: Path) -> None:
-    """Render all dashboards into ``folder``; ``work`` is for temporary files."""
-    folder.mkdir(parents=True, exist_ok=True)
+def draw(folders: Mapping[int, Path], work: Path) -> None:
+    """Render all dashboards into folders by width; ``work`` is for temporary files."""
     build(work / "site")
     with day(work / "day") as history:
         settings = Settings(history.prometheus.url, END - 4 * EVERY, WINDOW.shown, EVERY)
         with serving(work / "site", settings) as url:
-            for model in dashboards().values():
-                path = folder / f"{model['uid']}.png"
-                picture(f"{url}?d={model['uid']}", height_of(model), path)
-                make_smaller(path)
-                print(path)
+            for width, folder in folders.items():
+                folder.mkdir(parents=True, exist_ok=True)
+                for model in dashboards().values():
+                    path = folder / f"{model['uid']}.png"
+                    address = f"{url}?d={model['uid']}&var-instance={SHOWN}"
+                    picture(address, height_of(model), path, width)
+                    make_smaller(path)
+                    print(path)
 
 
 def make_smaller(path: Path) -> None:

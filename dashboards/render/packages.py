@@ -5,6 +5,9 @@ import hashlib
 import os
 import shutil
 import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -13,6 +16,13 @@ _BUNDLE = (
     *("--loader:.svg=dataurl", "--loader:.png=dataurl", "--loader:.ttf=empty"),
     '--define:process.env.NODE_ENV="production"',
 )
+
+
+PACKAGES_MB = 650
+"""Disk space of the installed packages, in MiB; npm's own cache is not included."""
+_REPORT_SECONDS = 5.0
+
+Progress = Callable[[str], object]
 
 
 class RenderError(Exception):
@@ -31,21 +41,53 @@ def installed() -> bool:
     return (cache_folder() / ".complete").exists()
 
 
-def install() -> Path:
-    """Install packages once (a minute, 650 MB) and return their folder. Raises ``RenderError``."""
+def install(progress: Progress | None = None) -> Path:
+    """Install packages once (a minute) and return their folder. Raises ``RenderError``.
+
+    ``progress`` is called with a line of text every few seconds.
+    """
     folder = cache_folder()
     if not installed():
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, folder)
-        run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", folder=folder)
+        with _reporting(folder, progress):
+            run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", folder=folder)
         (folder / ".complete").touch()
     return folder
 
 
-def build(site: Path) -> None:
+@contextmanager
+def _reporting(folder: Path, progress: Progress | None) -> Iterator[None]:
+    """Report the size of ``folder`` while the block runs."""
+    ended = threading.Event()
+
+    def report() -> None:
+        while progress and not ended.wait(_REPORT_SECONDS):
+            progress(f"installing: {_megabytes(folder)} of {PACKAGES_MB} MB")
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _megabytes(folder: Path) -> int:
+    """Return the disk space of a folder that changes meanwhile."""
+    blocks = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                blocks += (Path(path) / name).lstat().st_blocks
+    return blocks * 512 >> 20
+
+
+def build(site: Path, progress: Progress | None = None) -> None:
     """Build the page in the folder ``site``. Raises ``RenderError``."""
-    folder = install()
+    folder = install(progress)
     with_sources(folder)
     site.mkdir(parents=True, exist_ok=True)
     shutil.copy(HERE / "page.html", site / "index.html")

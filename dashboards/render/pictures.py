@@ -8,22 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from dashboards.render.packages import RenderError
+from dashboards.render.rows import expanded
 
-WIDTH = 1500
+WIDTH, NARROW = 1500, 1024
+"""Widths of the pictures; in the narrow one, everything must be readable, too."""
 _CELL, _GAP, _HEADER = 30, 8, 84
 """Pixels, as in src/main.tsx."""
 _SECONDS = 120
 
 
 def height_of(model: dict[str, Any]) -> int:
-    """Return the height of a dashboard in pixels."""
-    rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in model["panels"])
+    """Return the height of a dashboard in pixels, with all rows expanded."""
+    rows = max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in expanded(model)["panels"])
     return _HEADER + int(rows) * (_CELL + _GAP)
 
 
-def picture(url: str, height: int, png: Path) -> None:
+def picture(url: str, height: int, png: Path, width: int = WIDTH) -> None:
     """Write a screenshot of ``url``. Raises ``RenderError``."""
-    _chromium(f"--screenshot={png}", f"--window-size={WIDTH},{height}", url)
+    _chromium(f"--screenshot={png}", f"--window-size={width},{height}", url)
 
 
 def document(url: str, height: int) -> str:

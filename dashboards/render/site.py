@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dashboards.boards.build import FOLDER
+from dashboards.render.rows import expanded
 
 NOTE = "rendered with Grafana's libraries"
-DASHBOARDS = ("hvo-host", "hvo-fleet", "hvo-kernel")
+DASHBOARDS = ("hvo-fleet", "hvo-host", "hvo-kernel")
+"""The first is opened if the address names none."""
 
 
 class Settings(NamedTuple):
@@ -52,7 +54,7 @@ class _Handler(SimpleHTTPRequestHandler):
         elif path.startswith("/dashboards/"):
             name = Path(path).name
             known = name in {f"{uid}.json" for uid in DASHBOARDS}
-            self._answer(200 if known else 404, (FOLDER / name).read_bytes() if known else b"{}")
+            self._answer(200 if known else 404, _board(name) if known else b"{}")
         elif path.startswith("/api/v1/query"):
             self._ask_prometheus()
         else:
@@ -76,6 +78,10 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def log_message(self, *args: Any) -> None:
         """Log nothing: the page queries every few seconds."""
+
+
+def _board(name: str) -> bytes:
+    return json.dumps(expanded(json.loads((FOLDER / name).read_text()))).encode()
 
 
 @contextmanager

@@ -9,9 +9,16 @@ import yaml
 
 FOLDER = Path(__file__).parent
 FILES = (FOLDER / "recording.yml", FOLDER / "alerts.yml")
+"""Recording rules first: alerts use them."""
 TESTS = FOLDER / "tests"
-RUNBOOKS = "dashboards/runbooks"
-"""Prefix of every ``runbook_url`` in the committed files."""
+PAGES = FOLDER.parent / "runbooks"
+"""The runbooks, one page with the name of each alert."""
+RUNBOOKS = "https://hvoscope.example/runbooks"
+"""Prefix of every ``runbook_url`` in the committed files; replace it with your own."""
+SELECTOR = 'job=~".*hvoscope.*"'
+"""Matcher of targets that are hvoscope's even if they never came up."""
+HOST_LABELS = ("instance", "node", "pod", "host")
+"""Labels that tell the targets of one job apart: series of the level ``job`` do not have them."""
 
 
 class Rule(NamedTuple):

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from dashboards.prove.openmetrics import JOB, of_target
 from dashboards.prove.queries import Window
 from dashboards.prove.watch import Truth, Watched
 from probes.counters import BUCKETS_NS
@@ -110,7 +111,9 @@ class Oracle:
         return [m for m in self.machines if m.truths[-1].seconds > self.at - _LOOKBACK]
 
     def _facts(self, machine: Watched, at: float, fact: str) -> Iterator[tuple[Labels, float]]:
-        own = frozenset({("instance", machine.instance), ("job", "hvoscope")})
+        own = frozenset(
+            {("instance", machine.instance), ("job", JOB), *of_target(machine.instance)}
+        )
         for (name, labels), value in _facts_of(machine.at(at), machine.page_size):
             if name == fact:
                 yield labels | own, value

@@ -37,9 +37,18 @@ def test_check_reports_stale_files() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_dashboard_has_the_same_variables(name: str) -> None:
+def test_variables_are_from_the_wide_to_the_narrow(name: str) -> None:
     variables = MODELS[name]["templating"]["list"]
-    assert [v["name"] for v in variables] == ["datasource", "job", "instance", "size", "numa_node"]
+    every = ["datasource", "job", "cluster", "instance", "size", "numa_node"]
+    assert [v["name"] for v in variables] == (every[:3] if name == "hvo-fleet.json" else every)
+
+
+def test_host_opens_on_one_host() -> None:
+    (instance,) = (
+        v for v in MODELS["hvo-host.json"]["templating"]["list"] if v["name"] == "instance"
+    )
+    assert (instance["multi"], instance["includeAll"]) == (False, False)
+    assert instance.get("allValue") is None
 
 
 @pytest.mark.parametrize("name", MODELS)

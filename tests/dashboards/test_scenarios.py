@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from dashboards.boards.promql import selectors
+from dashboards.prove.openmetrics import JOB
 from dashboards.prove.watch import Labels, Watched, watch
 from dashboards.rules import FILES, rules
 from sim_backend.scenario.file import load
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.dashboards
 OWN = Path(__file__).parent / "scenarios"
 EVERY = 15
 """Seconds between two scrapes."""
-AFTERWARDS = 20
+AFTERWARDS = 30
 """Minutes during which the exporter is down after the scenario."""
 
 
@@ -39,14 +40,14 @@ class AlertCase(NamedTuple):
 ALERT_CASES = (
     AlertCase("database", 1, {30: (), 59: ()}),
     AlertCase("leak", 1, {30: (), 59: ()}),
-    AlertCase("switched-on-late", 1, {15: (), 28: ["HvoNotSaving"], 39: ()}),
+    AlertCase("switched-on-late", 1, {10: (), 39: ["HvoSwitchedOnLate"]}),
     AlertCase(
         "memory-pressure",
         0.25,
         {
             10: (),
             20: ["HvoOptimizeFailures"],
-            60: ["HvoRestoreFailures", "HvoSurplusGrowth"],
+            60: ["HvoRestoreFailures"],
         },
     ),
     AlertCase(
@@ -61,7 +62,7 @@ ALERT_CASES = (
     ),
     AlertCase("slow-machine", 0.125, {70: (), 110: ["HvoOptimizeSlow"]}),
     AlertCase(str(OWN / "switched-off.toml"), 1, {9: (), 30: ["HvoSwitchedOff"]}),
-    AlertCase("boot-pool", 1, {9: (), 17: ["HvoExporterDown"]}),
+    AlertCase("boot-pool", 1, {9: (), 17: (), 29: ["HvoExporterDown"]}),
 )
 
 
@@ -74,9 +75,22 @@ def test_alerts_of_a_scenario(case: AlertCase, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+WITHOUT_SCENARIO = {
+    "HvoCensusMissing",
+    "HvoCollectorFailed",
+    "HvoKernelBug",
+    "HvoNoProbes",
+    "HvoNotSaving",
+    "HvoSimulated",
+    "HvoSurplusGrowth",
+}
+"""What the simulator can't show, or what takes an hour: promtool's situations have them."""
+
+
 def test_each_alert_fires_in_a_scenario() -> None:
     fired = {name for case in ALERT_CASES for names in case.firing.values() for name in names}
-    assert fired == {rule.name for rule in rules() if rule.kind == "alert"}
+    alerts = {rule.name for rule in rules() if rule.kind == "alert"}
+    assert fired == alerts - WITHOUT_SCENARIO
 
 
 def _promtool_test(seen: Watched, firing: Mapping[int, Iterable[str]]) -> dict[str, Any]:
@@ -115,7 +129,7 @@ def _input_series(seen: Watched) -> Iterable[dict[str, str]]:
 
 
 def _head(name: str, labels: Labels) -> str:
-    every = (*labels, ("instance", "simulated"), ("job", "hvoscope"))
+    every = (*labels, ("instance", "simulated"), ("job", JOB))
     return name + "{" + ", ".join(f'{label}="{value}"' for label, value in every) + "}"
 
 

@@ -8,7 +8,7 @@ import React, { useEffect, useState } from 'react';
 import { createRoot } from 'react-dom/client';
 import { initRegistries, prepared } from './fields';
 import { Dashboard, Panel } from './model';
-import { Clock, framesOf } from './prometheus';
+import { Clock, chosenValues, framesOf } from './prometheus';
 import { Settings, fetchJson, problems } from './settings';
 import { visualizations } from './visualizations';
 
@@ -28,10 +28,15 @@ function Page({ board, settings }: { board: Dashboard; settings: Settings }) {
   const theme = createTheme({ colors: { mode: 'dark' } });
   const [drawn, setDrawn] = useState<Drawn[]>([]);
   const [clock, setClock] = useState<Clock>(clockOf(settings));
+  const [chosen, setChosen] = useState<Record<string, string>>({});
   useEffect(() => {
     const load = async () => {
       const now = clockOf(settings);
-      const loaded = await Promise.all(board.panels.map((panel) => loadPanel(board, panel, now, theme)));
+      const values = await chosenValues(board, now);
+      const loaded = await Promise.all(
+        board.panels.map((panel) => loadPanel(board, panel, now, values, theme))
+      );
+      setChosen(values);
       setClock(now);
       setDrawn(loaded);
       setTimeout(finished, 500);
@@ -58,7 +63,7 @@ function Page({ board, settings }: { board: Dashboard; settings: Settings }) {
         <p>
           {board.templating.list.map((variable) => (
             <span key={variable.name} className="variable">
-              {variable.label} <b>{variable.type === 'datasource' ? 'Prometheus' : 'All'}</b>
+              {variable.label} <b>{variable.type === 'datasource' ? 'Prometheus' : (chosen[variable.name] ?? 'All')}</b>
             </span>
           ))}
           <span className="variable">
@@ -107,13 +112,13 @@ function Cell(props: Drawn & { width: number; clock: Clock; theme: GrafanaTheme2
 }
 
 async function loadPanel(
-  board: Dashboard, panel: Panel, clock: Clock, theme: GrafanaTheme2
+  board: Dashboard, panel: Panel, clock: Clock, chosen: Record<string, string>, theme: GrafanaTheme2
 ): Promise<Drawn> {
   if (panel.type === 'row') {
     return { panel, frames: [] };
   }
   try {
-    return { panel, frames: await prepared(panel, await framesOf(board, panel, clock), theme) };
+    return { panel, frames: await prepared(panel, await framesOf(board, panel, clock, chosen), theme) };
   } catch (error) {
     problems.push(`${panel.title}: ${error}`);
     return { panel, frames: [] };

@@ -29,6 +29,7 @@ export interface Variable {
   type: string;
   query: string;
   allValue?: string;
+  includeAll?: boolean;
 }
 
 export interface Dashboard {

@@ -19,10 +19,12 @@ interface Series {
   value?: [number, string];
 }
 
-export async function framesOf(board: Dashboard, panel: Panel, clock: Clock): Promise<DataFrame[]> {
+export async function framesOf(
+  board: Dashboard, panel: Panel, clock: Clock, chosen: Record<string, string>
+): Promise<DataFrame[]> {
   const several = panel.targets.length > 1;
   const answers = panel.targets.map(async (target) => {
-    const series = await ask(filledIn(target.expr, board, clock), target, clock);
+    const series = await ask(filledIn(target.expr, board, clock, chosen), target, clock);
     if (target.format === 'table') {
       return [tableFrame(series, target, several)];
     }
@@ -31,15 +33,35 @@ export async function framesOf(board: Dashboard, panel: Panel, clock: Clock): Pr
   return (await Promise.all(answers)).flat();
 }
 
-/** Replaces variables as Grafana does if All is selected everywhere. */
-function filledIn(expr: string, board: Dashboard, clock: Clock): string {
+/** Values of variables without All: from the address, or else the first that there is. */
+export async function chosenValues(board: Dashboard, clock: Clock): Promise<Record<string, string>> {
+  const chosen: Record<string, string> = {};
+  const asked = new URLSearchParams(location.search);
+  for (const variable of board.templating.list) {
+    if (variable.type !== 'query' || variable.includeAll) {
+      continue;
+    }
+    const found = /^label_values\((.+), (\w+)\)$/.exec(variable.query);
+    const query = found ? `group by (${found[2]}) (${filledIn(found[1], board, clock, chosen)})` : '';
+    const values = (await ask(query, { expr: query, instant: true, refId: 'A' }, clock))
+      .map((series) => series.metric[found?.[2] ?? ''] ?? '')
+      .sort();
+    chosen[variable.name] = asked.get(`var-${variable.name}`) ?? values[0] ?? '';
+  }
+  return chosen;
+}
+
+/** Replaces variables as Grafana does: chosen values, otherwise All. */
+function filledIn(
+  expr: string, board: Dashboard, clock: Clock, chosen: Record<string, string>
+): string {
   const rate = Math.max(clock.step + clock.scrapeInterval, 4 * clock.scrapeInterval);
   let text = expr
     .replaceAll('$__rate_interval', `${rate}s`)
     .replaceAll('$__range', `${clock.to - clock.from}s`)
     .replaceAll('$__interval', `${clock.step}s`);
   for (const variable of board.templating.list) {
-    text = text.replaceAll(`"$${variable.name}"`, `"${variable.allValue ?? '.*'}"`);
+    text = text.replaceAll(`"$${variable.name}"`, `"${chosen[variable.name] ?? variable.allValue ?? '.*'}"`);
   }
   return text;
 }

@@ -37,7 +37,7 @@ export const visualizations: Record<string, React.FC<PanelProps>> = {
 
 function Lines({ panel, frames, width, height, timeRange }: PanelProps) {
   if (frames.every((frame) => frame.length === 0)) {
-    return <Nothing />;
+    return <Nothing panel={panel} />;
   }
   return (
     <TimeSeries
@@ -82,7 +82,7 @@ function Numbers({ panel, frames, width, height, theme }: PanelProps) {
 
 function Bars({ panel, frames, width, height, theme }: PanelProps) {
   if (frames.length === 0) {
-    return <Nothing />;
+    return <Nothing panel={panel} />;
   }
   return (
     <VizRepeater
@@ -119,7 +119,7 @@ function Bars({ panel, frames, width, height, theme }: PanelProps) {
 function Rows({ panel, frames, width, height }: PanelProps) {
   const [frame] = frames;
   if (!frame || frame.length === 0) {
-    return <Nothing />;
+    return <Nothing panel={panel} />;
   }
   return (
     <TableNG
@@ -150,7 +150,7 @@ function displayValues(
   });
 }
 
-/** Grafana's own text, which a test expects. */
-function Nothing() {
-  return <div className="nothing">No data</div>;
+/** The panel's own text, or Grafana's, which a test rejects. */
+function Nothing({ panel }: { panel: Panel }) {
+  return <div className="nothing">{panel.fieldConfig.defaults.noValue ?? 'No data'}</div>;
 }
