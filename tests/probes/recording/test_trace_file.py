@@ -283,3 +283,19 @@ def test_the_events_clock_of_older_recordings(tmp_path: Path) -> None:
         reader = TraceReader.open(path)
         reader.close()
         assert reader.header.events_ns == clock
+
+
+@pytest.mark.parametrize("stacks", [["f"], {"x": ["f"]}, {"1": 2}, "f"])
+def test_invalid_stacks_are_rejected(stacks: object) -> None:
+    content = {**observation_json.to_json(EMPTY), "stacks": stacks}
+    trace = reader(written(done=False) + trace_block.pack(b"DATA", content))
+    with pytest.raises(TraceFileError, match=r"t\.hvot: offset \d+: "):
+        list(trace.blocks())
+
+
+def test_stacks_are_read_as_they_were_written() -> None:
+    stacks = {1: ("f+0x1", "g"), 23: ()}
+    file = io.BytesIO()
+    TraceWriter(file, HEADER).write(EMPTY, b"", stacks)
+    (block,) = TraceReader(io.BytesIO(file.getvalue()), "t").blocks()
+    assert block.stacks == stacks
