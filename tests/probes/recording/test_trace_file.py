@@ -299,3 +299,10 @@ def test_stacks_are_read_as_they_were_written() -> None:
     TraceWriter(file, HEADER).write(EMPTY, b"", stacks)
     (block,) = TraceReader(io.BytesIO(file.getvalue()), "t").blocks()
     assert block.stacks == stacks
+
+
+def test_an_older_recordings_census_has_no_time() -> None:
+    content = observation_json.to_json(FULL)
+    del content["census"]["taken"]
+    seen = observation_json.from_json(content)
+    assert seen.census == Census({KEY: 37, PageKey(18, 0): 0}, {9: 7}, None)
