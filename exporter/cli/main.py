@@ -13,8 +13,17 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 COMMANDS = (
-    *("census", "check", "latency", "metrics", "plan", "record"),
-    *("serve", "simulate", "top", "trace"),
+    "census",
+    "check",
+    "compile",
+    "latency",
+    "metrics",
+    "plan",
+    "record",
+    "serve",
+    "simulate",
+    "top",
+    "trace",
 )
 """Command names; each is also the name of its module in ``exporter.cli``."""
 

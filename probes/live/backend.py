@@ -14,7 +14,7 @@ from probes.baseline import Baseline
 from probes.bpf import misses
 from probes.bpf.handover import AUTO, Handover, Request
 from probes.bpf.layout import Layout
-from probes.bpf.program_cache import DEFAULT_FOLDER
+from probes.bpf.program_cache import DEFAULT_FOLDER, SHIPPED_FOLDER
 from probes.bpf.ring import POLL_MS, RingReader
 from probes.bpf.stacks import lookup_in
 from probes.counters import Counters
@@ -58,6 +58,7 @@ class LiveBackend:
         stream: bool = False,
         stacks: bool = False,
         cache: Path | None = DEFAULT_FOLDER,
+        programs: Path | None = SHIPPED_FOLDER,
         state: HugetlbState | None = None,
         later_census: Path | None = None,
     ) -> None:
@@ -65,9 +66,9 @@ class LiveBackend:
 
         ``mode`` is one of ``backend.MODES``, ``attach`` one of ``handover.ATTACHES``. ``stream``
         requests the event stream in addition to the counters, ``stacks`` also the kernel stacks of
-        its events. ``cache`` is the folder of compiled
-        programs, None for none. ``state`` reads the HugeTLB state, by default that of ``host``.
-        ``later_census`` is where ``hvoscope census --output`` leaves one for ``reload``.
+        its events. ``cache`` is the folder of compiled programs, ``programs`` that of programs
+        compiled elsewhere; None for none. ``state`` reads the HugeTLB state, by default that of
+        ``host``. ``later_census`` is where ``hvoscope census --output`` leaves one for ``reload``.
         """
         self._host = host or Host()
         self._mode = mode
@@ -76,6 +77,7 @@ class LiveBackend:
         self._stacks = stacks
         self._named: Stacks | None = None
         self._cache = cache
+        self._programs = programs
         self._loader: LoaderProcess | None = None
         self._handover = Handover()
         self._began: Start | None = None
@@ -170,6 +172,7 @@ class LiveBackend:
                     stream=self._stream,
                     stacks=self._stacks,
                     cache=self._cache,
+                    programs=self._programs,
                 )
             )
         except (BackendError, OSError) as error:
