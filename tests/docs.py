@@ -5,12 +5,14 @@ An HTML comment before a block directs the test:
 
 * ``<!-- not run: REASON -->`` before a ``console`` block: it can't be run here.
 * ``<!-- file: NAME -->`` before a block of another language: later examples of the page find it.
+* ``<!-- data: PATH -->`` before a ``console`` block: its examples find this file of the repository.
 """
 
 import difflib
 import doctest
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -89,6 +91,8 @@ def runs(page: str, folder: Path) -> Iterator[tuple[Example, str]]:
         if block.key == "file":
             (folder / block.value).write_text(block.text)
         elif block.language == "console" and block.key != "not run":
+            if block.key == "data":
+                shutil.copy(ROOT / block.value, folder)
             for example in examples(block):
                 yield example, _output(example.command, folder)
 

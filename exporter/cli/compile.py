@@ -21,9 +21,6 @@ from probes.kernel.host import Host
 from probes.kernel.kallsyms import has_trampolines
 from probes.preflight.facts import Facts
 
-_STREAMS = ((), ("event stream",), ("event stream", "stacks"))
-"""What goes to the stream, in words."""
-
 
 @click.command("compile")
 @click.argument(
@@ -73,6 +70,14 @@ def compile_command(*, folder: Path, modes: tuple[str, ...], proc: Path, sys_: P
     click.echo(f"compiled by BCC {version}. Next: copy to {SHIPPED_FOLDER} on hosts like this one")
 
 
+_STREAMS = {
+    "": (False, False),
+    "event stream": (True, False),
+    "event stream with stacks": (True, True),
+}
+"""Whether a program has a stream, and whether that has stacks; by name."""
+
+
 def _texts(facts: Facts, modes: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Name and source of each program that a host like this one may ask for.
 
@@ -80,19 +85,14 @@ def _texts(facts: Facts, modes: Sequence[str]) -> Iterator[tuple[str, str]]:
     """
     btf, symbols = facts.known_btf, facts.known_symbols
     trampolines = btf is not None and has_trampolines(symbols, platform.machine())
-    for mode, fentry, stream in product(modes or MODES, (True, False), _STREAMS):
+    for mode, fentry, sent in product(modes or MODES, (True, False), _STREAMS):
         if fentry and not trampolines:
             continue
-        what = ", ".join((mode, FENTRY if fentry else KPROBE, *stream))
+        what = ", ".join((mode, FENTRY if fentry else KPROBE, *([sent] if sent else [])))
+        stream, stacks = _STREAMS[sent]
         try:
             composed = compose(
-                facts.host,
-                symbols,
-                btf,
-                mode,
-                stream=bool(stream),
-                fentry=fentry,
-                stacks="stacks" in stream,
+                facts.host, symbols, btf, mode, stream=stream, fentry=fentry, stacks=stacks
             )
         except ComposeError as error:
             if modes:

@@ -37,7 +37,7 @@ class WithStacks(Output):
         yield from self._output.event(event)
         if event.kind in EXIT_KINDS:
             for frame in self._frames_of(event) or (MISSED,):
-                yield f"{_INDENT}{frame}"
+                yield f"{_INDENT}{printable(frame)}"
 
     def gap(self, gap: Gap) -> Iterator[str]:
         """Lines in place of lost events."""
@@ -78,8 +78,9 @@ class Folded(Output):
         """Count the end of an operation; yield nothing."""
         if event.kind in _PAGE_EXITS:
             functions = [frame.partition("+")[0] for frame in self._frames_of(event)] or [MISSED]
-            comm = printable(comm_of(event)).replace(";", ":")
-            self._weights[";".join((comm, *reversed(functions)))] += self._weight(event)
+            names = (comm_of(event), *reversed(functions))
+            stack = ";".join(printable(name).replace(";", ":") for name in names)
+            self._weights[stack] += self._weight(event)
         return iter(())
 
     def tail(self) -> Iterator[str]:

@@ -103,7 +103,7 @@ def _census(data: Json | None) -> Census | None:
     if data is None:
         return None
     optimized = {PageKey(order, node): pages for order, node, pages in data["optimized"]}
-    return Census(optimized, dict(data["frames_each"]), data["taken"])
+    return Census(optimized, dict(data["frames_each"]), data.get("taken"))
 
 
 def _bugs(names: Any) -> tuple[str, ...] | None:

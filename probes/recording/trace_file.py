@@ -236,7 +236,7 @@ class TraceReader:
         tag, content, records = read
         if tag == _DATA:
             _check_records(records, self.header.event_version)
-            stacks = {int(n): tuple(f) for n, f in content.get("stacks", {}).items()}
+            stacks = _stacks(content.get("stacks", {}))
             return Block(observation_json.from_json(content), records, stacks)
         if tag != _DONE:
             raise DamagedError(f"a block has the unknown tag {tag!r}")
@@ -281,6 +281,13 @@ class TraceReader:
 
     def _error(self, offset: int, what: str) -> TraceFileError:
         return TraceFileError(f"{self._name}: offset {offset}: {what}")
+
+
+def _stacks(found: Any) -> Stacks:
+    """Convert a block's stacks from JSON. Raises ``ValueError`` or ``TypeError``."""
+    if not isinstance(found, dict):
+        raise DamagedError("a block's stacks are not an object")
+    return {int(number): tuple(map(str, frames)) for number, frames in found.items()}
 
 
 def _check_records(records: bytes, version: int) -> None:

@@ -4,6 +4,7 @@
 ``python -m tests.kernel.stacks FOLDER`` writes stacks.hvot and latency.json. It judges nothing.
 """
 
+import contextlib
 import mmap
 import signal
 import subprocess
@@ -44,8 +45,12 @@ def watching(out: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def _has_maps(pid: int) -> bool:
-    descriptors = [path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir()]
-    return any("bpf-map" in str(target) for target in descriptors)
+    """Whether the process has received the descriptors of maps."""
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            if "bpf-map" in path.readlink().name:
+                return True
+    return False
 
 
 def main() -> None:

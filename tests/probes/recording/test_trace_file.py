@@ -285,3 +285,26 @@ def test_the_events_clock_of_older_recordings(tmp_path: Path) -> None:
         reader = TraceReader.open(path)
         reader.close()
         assert reader.header.events_ns == clock
+
+
+@pytest.mark.parametrize("stacks", [["f"], {"x": ["f"]}, {"1": 2}, "f"])
+def test_invalid_stacks_are_rejected(stacks: object) -> None:
+    content = {**observation_json.to_json(EMPTY), "stacks": stacks}
+    trace = reader(written(done=False) + trace_block.pack(b"DATA", content))
+    with pytest.raises(TraceFileError, match=r"t\.hvot: offset \d+: "):
+        list(trace.blocks())
+
+
+def test_stacks_are_read_as_they_were_written() -> None:
+    stacks = {1: ("f+0x1", "g"), 23: ()}
+    file = io.BytesIO()
+    TraceWriter(file, HEADER).write(EMPTY, b"", stacks)
+    (block,) = TraceReader(io.BytesIO(file.getvalue()), "t").blocks()
+    assert block.stacks == stacks
+
+
+def test_an_older_recordings_census_has_no_time() -> None:
+    content = observation_json.to_json(FULL)
+    del content["census"]["taken"]
+    seen = observation_json.from_json(content)
+    assert seen.census == Census({KEY: 37, PageKey(18, 0): 0}, {9: 7}, None)
