@@ -29,7 +29,7 @@ def hvoscope(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "reported"),
     [
-        ("serve --backend ebpf", "'ebpf' is not one of 'bcc', 'sim', 'replay'"),
+        ("serve --backend ebpf", "'ebpf' is not one of 'bcc', 'state', 'sim', 'replay'"),
         ("serve --web.listen-address here", "invalid address 'here'"),
         ("serve --web.listen-address 127.0.0.1:99999", "expected at most 65535"),
         ("serve --web.listen-address 192.0.2.1:0 --backend sim", "can't listen on 192.0.2.1"),
