@@ -13,7 +13,16 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 COMMANDS = (
-    *("census", "check", "metrics", "plan", "record", "serve", "simulate", "top", "trace"),
+    "census",
+    "check",
+    "compile",
+    "metrics",
+    "plan",
+    "record",
+    "serve",
+    "simulate",
+    "top",
+    "trace",
     "verify",
 )
 """Command names; each is also the name of its module in ``exporter.cli``."""

@@ -13,7 +13,7 @@ from exporter.cli.kernel_option import complete_kernel, generation_of
 from exporter.cli.sources import BACKENDS
 from probes.backend import FULL, MODES
 from probes.bpf.handover import ATTACHES, AUTO
-from probes.bpf.program_cache import DEFAULT_FOLDER
+from probes.bpf.program_cache import DEFAULT_FOLDER, SHIPPED_FOLDER
 from probes.recording.replay import parse_speed
 from sim_backend.kernel.generation import NEWEST
 from sim_backend.scenario.file import load
@@ -134,6 +134,14 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
             default=DEFAULT_FOLDER,
             show_default=True,
             help="Cache of compiled probes; a second start needs no compiler.",
+        ),
+        click.option(
+            "--probe.programs",
+            "programs",
+            type=click.Path(path_type=Path, file_okay=False),
+            default=SHIPPED_FOLDER,
+            show_default=True,
+            help="Programs that hvoscope compile made elsewhere: with them a host needs no BCC.",
         ),
         click.option(
             "--probe.attach",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from probes.backend import FULL, Backend, BackendError
 from probes.bpf.handover import AUTO
-from probes.bpf.program_cache import DEFAULT_FOLDER
+from probes.bpf.program_cache import DEFAULT_FOLDER, SHIPPED_FOLDER
 from probes.kernel.host import Host
 from probes.live.backend import LiveBackend
 from probes.live.state_backend import StateBackend
@@ -28,6 +28,7 @@ class SourceOptions:
     mode: str = FULL
     attach: str = AUTO
     cache: Path | None = DEFAULT_FOLDER
+    programs: Path | None = SHIPPED_FOLDER
     generation: str | None = None
     """None: the scenario's, or the newest."""
     seed: int | None = None
@@ -53,6 +54,7 @@ def make_backend(options: SourceOptions, host: Host, *, stream: bool = False) ->
             attach=options.attach,
             stream=stream,
             cache=options.cache,
+            programs=options.programs,
             later_census=options.later_census,
         )
     if options.backend == "state":

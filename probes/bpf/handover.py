@@ -39,6 +39,8 @@ class Request:
     stream: bool
     cache: str
     """Folder of the program cache; empty for none."""
+    programs: str
+    """Folder of shipped programs; empty for none."""
     proc: str
     sys: str
     modules: str
@@ -46,11 +48,19 @@ class Request:
 
     @classmethod
     def of(
-        cls, host: Host, *, mode: str, attach: str, stream: bool, cache: Path | None
+        cls,
+        host: Host,
+        *,
+        mode: str,
+        attach: str,
+        stream: bool,
+        cache: Path | None,
+        programs: Path | None = None,
     ) -> "Request":
         """Create a request; paths are converted to text for JSON."""
         roots = (str(host.proc), str(host.sys), str(host.modules))
-        return cls(mode, attach, stream, str(cache or ""), *roots, host.release)
+        folders = (str(cache or ""), str(programs or ""))
+        return cls(mode, attach, stream, *folders, *roots, host.release)
 
     @classmethod
     def of_checks(cls, host: Host) -> "Request":
@@ -66,6 +76,11 @@ class Request:
     def cache_folder(self) -> Path | None:
         """Folder of the program cache; None for none."""
         return Path(self.cache) if self.cache else None
+
+    @property
+    def programs_folder(self) -> Path | None:
+        """Folder of shipped programs; None for none."""
+        return Path(self.programs) if self.programs else None
 
 
 @dataclass

@@ -6,6 +6,7 @@ own count on every node, before and after. What does not add up is read again, a
 times is an error: a census is exact or absent.
 """
 
+import os
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -72,7 +73,7 @@ def take_census(facts: CensusFacts, page_size: int) -> list[PoolCensus]:
         with closing(KernelMemory(facts.page_bytes, facts.link)) as memory:
             return count_pools(memory, facts, page_size)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno or 0)
         raise CensusError(
             f"kernel memory can't be read ({reason}): it takes root, or CAP_BPF and CAP_PERFMON, "
             "and no lockdown of confidentiality"

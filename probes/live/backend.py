@@ -13,7 +13,7 @@ from probes.baseline import Baseline
 from probes.bpf import misses
 from probes.bpf.handover import AUTO, Handover, Request
 from probes.bpf.layout import Layout
-from probes.bpf.program_cache import DEFAULT_FOLDER
+from probes.bpf.program_cache import DEFAULT_FOLDER, SHIPPED_FOLDER
 from probes.bpf.ring import POLL_MS, RingReader
 from probes.counters import Counters
 from probes.kernel.host import Host
@@ -53,6 +53,7 @@ class LiveBackend:
         attach: str = AUTO,
         stream: bool = False,
         cache: Path | None = DEFAULT_FOLDER,
+        programs: Path | None = SHIPPED_FOLDER,
         state: HugetlbState | None = None,
         later_census: Path | None = None,
     ) -> None:
@@ -60,14 +61,16 @@ class LiveBackend:
 
         ``mode`` is one of ``backend.MODES``, ``attach`` one of ``handover.ATTACHES``. ``stream``
         requests the event stream in addition to the counters. ``cache`` is the folder of compiled
-        programs, None for none. ``state`` reads the HugeTLB state, by default that of ``host``.
-        ``later_census`` is where ``hvoscope census --output`` leaves one for ``reload``.
+        programs, ``programs`` that of programs compiled elsewhere; None for none. ``state`` reads
+        the HugeTLB state, by default that of ``host``. ``later_census`` is
+        where ``hvoscope census --output`` leaves one for ``reload``.
         """
         self._host = host or Host()
         self._mode = mode
         self._attach = attach
         self._stream = stream
         self._cache = cache
+        self._programs = programs
         self._loader: LoaderProcess | None = None
         self._handover = Handover()
         self._memory: mmap.mmap | None = None
@@ -145,6 +148,7 @@ class LiveBackend:
                     attach=self._attach,
                     stream=self._stream,
                     cache=self._cache,
+                    programs=self._programs,
                 )
             )
         except (BackendError, OSError) as error:

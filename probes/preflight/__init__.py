@@ -61,12 +61,15 @@ def examine(
     cache: Path | None = None,
     environ: Mapping[str, str] = os.environ,
     try_load: Trial | None = None,
+    *,
+    programs: Path | None = None,
 ) -> tuple[Finding, ...]:
     """Run every check; the findings are in reading order.
 
-    ``cache`` is the folder of compiled programs (``probes.bpf.program_cache``).
+    ``cache`` is the folder of compiled programs, ``programs`` that of those compiled elsewhere
+    (``probes.bpf.program_cache``).
     """
-    facts = Facts(host, distro_packages, cache, environ, try_load)
+    facts = Facts(host, distro_packages, cache, environ, try_load, programs)
     found = _run((*_BUILT, *_SAVING, *_ATTACHING, attach.addresses), facts)
     return (*found, *attach.steps(facts))
 

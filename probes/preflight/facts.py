@@ -13,6 +13,7 @@ from mmap import PAGESIZE
 from pathlib import Path
 from typing import NamedTuple
 
+from probes.bpf.program_cache import has_programs
 from probes.census.census import PoolCensus, take_census
 from probes.census.facts import CensusError, facts_of
 from probes.geometry import is_power_of_two
@@ -81,6 +82,8 @@ class Facts:
     """Environment of the process that will compile."""
     try_load: Trial | None = None
     """Loads a trial program; None: ``trial.load``, if ``host`` is the running kernel."""
+    programs: Path | None = None
+    """Folder of programs that were compiled elsewhere."""
     take: Callable[[], Sequence[PoolCensus]] | None = None
     """Takes a census; None: that of the running kernel, if ``host`` is it."""
 
@@ -272,6 +275,11 @@ class Facts:
     def _hooked(self) -> frozenset[str]:
         steps = hooks.select_hooks(self.known_symbols)
         return frozenset(hook.symbol for step in steps for hook in step.hooks)
+
+    @property
+    def has_shipped_programs(self) -> bool:
+        """Whether there are programs that were compiled elsewhere: for this kernel or another."""
+        return self.programs is not None and has_programs(self.programs)
 
     @cached_property
     def census(self) -> Sequence[PoolCensus] | CensusError:
