@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The interface of every source of events: live kernel, simulation, replay."""
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from probes.observation import PARTS, Observation
@@ -31,6 +31,10 @@ class Info:
     page_size: int
     about: str = ""
     """One line about a source that is not the running kernel; empty for a live one."""
+    supported: bool | None = None
+    """Whether the kernel can optimize huge pages; None: not known, or not a running kernel."""
+    checks: Mapping[str, bool] = field(default_factory=dict)
+    """What the checks found at the start, by name: whether there is no problem. Unknown: absent."""
 
 
 class BackendError(Exception):
@@ -58,6 +62,9 @@ class Backend(Protocol):
 
         Never raises, even before ``start``: a part that can't be read is ``Absent`` or ``Failed``.
         """
+
+    def reload(self) -> None:
+        """Take up what another process has left for this one; SIGHUP. Never raises."""
 
     def records(self) -> Iterator[bytes]:
         """Stream event records as they happen, in blocks of whole records, until ``stop``.

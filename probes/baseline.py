@@ -26,6 +26,12 @@ class Baseline:
     optimized: Mapping[PageKey, int]
     frames_each: Mapping[int, int]
     """Net vmemmap frames that an optimized page saves, by page order; absent if not known."""
+    taken: float | None = None
+    """Unix time of the census in seconds; None for a simulated kernel."""
+    drift: int | None = None
+    """Frames by which the count differed from the census; None if it is the first one."""
+    dropped: int = 0
+    """Dropped hits before the census, which counts what they should have."""
 
 
 def optimized_now(baseline: Baseline | Absent, probes: Probes) -> Census | Absent:
@@ -35,11 +41,11 @@ def optimized_now(baseline: Baseline | Absent, probes: Probes) -> Census | Absen
     counters = probes.counters
     if counters.total(*OPTIMIZED) is None or counters.total(*RESTORED) is None:
         return _NO_PAGES
-    if lost := _lost(probes.status):
-        return Absent(f"{lost}, so the count of the census is no longer kept")
+    if dropped := dropped_hits(probes.status) - baseline.dropped:
+        return Absent(f"{dropped} probe hits since the census were not counted")
     keys = {key for slot, key in counters.totals if slot == OPTIMIZED} | baseline.optimized.keys()
     optimized = {key: baseline.optimized.get(key, 0) + net_optimized(counters, key) for key in keys}
-    return Census(dict(sorted(optimized.items())), _frames_each(baseline, counters))
+    return Census(dict(sorted(optimized.items())), _frames_each(baseline, counters), baseline.taken)
 
 
 def net_optimized(counters: Counters, key: PageKey) -> int:
@@ -47,13 +53,10 @@ def net_optimized(counters: Counters, key: PageKey) -> int:
     return counters.totals.get((OPTIMIZED, key), 0) - counters.totals.get((RESTORED, key), 0)
 
 
-def _lost(status: Status) -> str:
-    """Why the counters lack an operation; empty if they do not."""
-    missed = {step: n for step, n in status.missed.items() if n and step not in _NOT_COUNTING}
-    if missed:
-        return f"the kernel dropped {sum(missed.values())} probe hits ({', '.join(missed)})"
-    full = sum(status.map_errors.values())
-    return f"{full} operations were not counted (BPF map full)" if full else ""
+def dropped_hits(status: Status) -> int:
+    """Hits that may have been an operation which the counters lack."""
+    missed = sum(n for step, n in status.missed.items() if step not in _NOT_COUNTING)
+    return missed + sum(status.map_errors.values())
 
 
 def _frames_each(baseline: Baseline, counters: Counters) -> Mapping[int, int]:

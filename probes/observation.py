@@ -111,6 +111,14 @@ class Census:
     """Zero where there is none."""
     frames_each: Mapping[int, int]
     """Net vmemmap frames that one such page saves, by page order; absent if not known."""
+    taken: float | None = None
+    """Unix time of the census in seconds, from which the probes have kept the count; None for a
+    simulated kernel."""
+
+    def possible_frames(self, order: int, pages: int) -> int | None:
+        """Frames saved if all of these pages were optimized; None if not known."""
+        each = self.frames_each.get(order)
+        return None if each is None else each * pages
 
     def saved_frames(self, key: PageKey | None = None) -> int | None:
         """Frames saved now, of one size and node or of all; None if not known."""

@@ -133,7 +133,11 @@ class Observer(Generic[Raw]):
         pages = _checked(reading.pages)
         if not reading.consistent:
             return COUNTERS_CHANGING
-        return self._drift.frames(probes.counters, pages)
+        drift = self._drift.frames(probes.counters, pages)
+        baseline = self._baseline()
+        if pages or isinstance(baseline, Absent) or baseline.drift is None:
+            return drift
+        return baseline.drift
 
 
 class _ReadError(Exception):

@@ -186,6 +186,9 @@ class SimBackend:
         """
         return self._observer.observe(parts)
 
+    def reload(self) -> None:
+        """Nothing: a simulation is alone."""
+
     def records(self) -> Iterator[bytes]:
         """Blocks of records until ``stop``; for one consumer."""
         if self._queue is None:

@@ -388,6 +388,17 @@ def _health() -> Iterator[Panel]:
     )
     yield graph(
         Text(
+            "Time since the census",
+            "Time since the last census of optimized huge pages, from which the probes have kept "
+            "the count. Not provided by simulated kernels.",
+            "s",
+            KERNEL,
+        ),
+        Query(f"time() - hvo_census_timestamp_seconds{{{HOSTS}}}", "{{instance}}"),
+        none="none",
+    )
+    yield graph(
+        Text(
             "Memmap frames",
             "Page frames that hold struct pages, by allocator: nr_memmap_boot_pages and "
             "nr_memmap_pages (Linux 6.11 and later).",
@@ -414,6 +425,22 @@ def _health() -> Iterator[Panel]:
             "attached": [*columns.yes_or_no("yes", "DETACHED", bad="red"), *columns.wide(95)],
         },
         worst="attached",
+    )
+    yield rows(
+        Text(
+            "Failed checks",
+            "Checks that found a problem at the exporter's start; `hvoscope check` has the fix. "
+            "Not provided by simulated kernels.",
+            "string",
+            KERNEL,
+        ),
+        Query(f"hvo_check_result{{{HOSTS}}} == 0", ""),
+        Query(f"hvo_supported{{{HOSTS}}}", ""),
+        width=12,
+        transformations=columns.only("instance", "check", Value_B="HVO possible"),
+        overrides={"HVO possible": columns.yes_or_no("yes", "no", bad="orange")},
+        worst="HVO possible",
+        none="none",
     )
     yield graph(
         Text(

@@ -225,6 +225,7 @@ def rows(
     overrides: dict[str, list[DynamicConfigValue]] | None = None,
     worst: str,
     most: bool = False,
+    none: str = "",
 ) -> table.Panel:
     """Make a table of instant values, sorted by column ``worst``; the largest first if ``most``."""
     panel = (
@@ -232,6 +233,8 @@ def rows(
         .show_header(True)
         .sort_by([common.TableSortByFieldState().display_name(worst).desc(most)])
     )
+    if none:
+        panel = panel.no_value(none)
     for ref, query in zip("ABCDEFGH", queries, strict=False):
         panel = panel.with_target(_target(query, ref).format(PromQueryFormat.TABLE).instant())
     for transformation in transformations:

@@ -2,6 +2,7 @@
 """``hvoscope census``."""
 
 import json
+import time
 from collections.abc import Iterable, Sequence
 from mmap import PAGESIZE
 from pathlib import Path
@@ -11,8 +12,9 @@ import click
 
 from exporter import units
 from exporter.cli.options import path_options
-from probes.census.census import PoolCensus, take_census
-from probes.census.facts import CensusError, facts_of
+from exporter.cli.replace_file import replace_file
+from probes.census.census import PoolCensus
+from probes.census.facts import CensusError
 from probes.geometry import size_label
 from probes.kernel.host import Host
 from probes.preflight.facts import Facts
@@ -23,8 +25,14 @@ _ROW = "{:>6} {:>5} {:>9} {:>9} {:>10} {:>10}"
 
 @click.command("census")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the JSON object to a file, at once, for hvoscope serve --census.file.",
+)
 @path_options
-def census_command(*, as_json: bool, proc: Path, sys_: Path) -> None:
+def census_command(*, as_json: bool, output: Path | None, proc: Path, sys_: Path) -> None:
     """Count the huge pages whose vmemmap is optimized now, boot-time pages included.
 
     Reads the kernel's own lists of huge pages, once. Needs root, or CAP_BPF, CAP_PERFMON and
@@ -39,16 +47,28 @@ def census_command(*, as_json: bool, proc: Path, sys_: Path) -> None:
     Examples:
       hvoscope census
       hvoscope census --json
+      hvoscope census --output /run/hvoscope/census.json
     """
+    began_ns, taken = time.monotonic_ns(), time.time()
     facts = Facts(Host(proc=proc, sys=sys_))
-    if isinstance(facts.symbols, OSError):
-        raise click.ClickException(f"no census: {facts.symbols.filename}: {facts.symbols.strerror}")
-    try:
-        census = take_census(facts_of(facts.known_btf, facts.symbols), PAGESIZE)
-    except CensusError as error:
-        raise click.ClickException(f"no census: {error}") from error
-    rows = rows_of(census, PAGESIZE)
-    click.echo(to_json(rows) if as_json else to_table(rows))
+    if isinstance(facts.census, CensusError):
+        raise click.ClickException(f"no census: {facts.census}")
+    rows = rows_of(facts.census, PAGESIZE)
+    times = Times(began_ns, time.monotonic_ns(), taken)
+    if output is not None:
+        replace_file(output, to_json(rows, times).encode())
+    else:
+        click.echo(to_json(rows, times) if as_json else to_table(rows))
+
+
+class Times(NamedTuple):
+    """When a census was taken."""
+
+    began_ns: int
+    """CLOCK_MONOTONIC."""
+    ended_ns: int
+    taken: float
+    """Unix time in seconds."""
 
 
 class Row(NamedTuple):
@@ -73,9 +93,9 @@ def rows_of(census: Sequence[PoolCensus], page_size: int) -> list[Row]:
     return rows
 
 
-def to_json(rows: Sequence[Row]) -> str:
-    """``{"pools": [{"size": ..., "numa_node": ..., "pages": ..., "optimized": ..., ...}]}``."""
-    return json.dumps({"pools": [row._asdict() for row in rows]})
+def to_json(rows: Sequence[Row], times: Times) -> str:
+    """``{"began_ns": ..., "pools": [{"size": ..., "numa_node": ..., "pages": ..., ...}]}``."""
+    return json.dumps({**times._asdict(), "pools": [row._asdict() for row in rows]})
 
 
 def to_table(rows: Sequence[Row]) -> str:

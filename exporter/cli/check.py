@@ -8,7 +8,7 @@ import click
 from exporter.cli import check_report as check
 from exporter.cli.options import path_options
 from probes import preflight
-from probes.bpf.program_cache import DEFAULT_FOLDER
+from probes.bpf.program_cache import DEFAULT_FOLDER, SHIPPED_FOLDER
 from probes.kernel.host import Host
 
 EXIT_NOT_READY = 1
@@ -34,7 +34,9 @@ def check_command(*, as_json: bool, proc: Path, sys_: Path) -> None:
       hvoscope check
       hvoscope check --json
     """
-    findings = preflight.examine(Host(proc=proc, sys=sys_), cache=DEFAULT_FOLDER)
+    findings = preflight.examine(
+        Host(proc=proc, sys=sys_), cache=DEFAULT_FOLDER, programs=SHIPPED_FOLDER
+    )
     if as_json:
         click.echo(check.to_json(findings))
     else:

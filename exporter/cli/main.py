@@ -12,7 +12,18 @@ from probes.backend import BackendError
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
-COMMANDS = ("census", "check", "plan", "record", "serve", "simulate", "top", "trace")
+COMMANDS = (
+    "census",
+    "check",
+    "compile",
+    "metrics",
+    "plan",
+    "record",
+    "serve",
+    "simulate",
+    "top",
+    "trace",
+)
 """Command names; each is also the name of its module in ``exporter.cli``."""
 
 

@@ -13,7 +13,7 @@ from exporter.cli.kernel_option import complete_kernel, generation_of
 from exporter.cli.sources import BACKENDS
 from probes.backend import FULL, MODES
 from probes.bpf.handover import ATTACHES, AUTO
-from probes.bpf.program_cache import DEFAULT_FOLDER
+from probes.bpf.program_cache import DEFAULT_FOLDER, SHIPPED_FOLDER
 from probes.recording.replay import parse_speed
 from sim_backend.kernel.generation import NEWEST
 from sim_backend.scenario.file import load
@@ -136,6 +136,14 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
             help="Cache of compiled probes; a second start needs no compiler.",
         ),
         click.option(
+            "--probe.programs",
+            "programs",
+            type=click.Path(path_type=Path, file_okay=False),
+            default=SHIPPED_FOLDER,
+            show_default=True,
+            help="Programs that hvoscope compile made elsewhere: with them a host needs no BCC.",
+        ),
+        click.option(
             "--probe.attach",
             "attach",
             type=click.Choice(ATTACHES),
@@ -156,7 +164,8 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(BACKENDS),
             default="bcc",
             show_default=True,
-            help="bcc: this machine's kernel, needs root. sim: simulated. replay: a recording.",
+            help="bcc: this machine's kernel, needs root. state: the same kernel without probes. "
+            "sim: simulated. replay: a recording.",
         ),
     ):
         command = option(command)

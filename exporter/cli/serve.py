@@ -31,6 +31,14 @@ from probes.kernel.host import Host
     help="Check options and web configuration, including certificates, and exit.",
 )
 @click.option(
+    "--census.file",
+    "later_census",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("/run/hvoscope/census.json"),
+    show_default=True,
+    help="A later census (hvoscope census --output) to take up at SIGHUP.",
+)
+@click.option(
     "--run-as",
     "user",
     metavar="USER",
@@ -46,12 +54,14 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
 
     \b
     Signals:
-      SIGHUP   reload --web.config.file (changes to the file are detected without it, too)
+      SIGHUP   reload --web.config.file (changes to the file are detected without it, too), and hold
+               a census that was taken since the last SIGHUP against the count
       SIGTERM  stop: finish responses in progress, detach the probes
 
     \b
     Examples:
       hvoscope serve
+      hvoscope serve --backend state
       hvoscope serve --backend sim --web.listen-address 127.0.0.1:9999
       hvoscope serve --backend sim --sim.scenario vm-host-day --sim.time-scale 60
       hvoscope serve --web.config.file web.yml --config.check
@@ -68,7 +78,7 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
             return
         if backend.info.about:
             daemon.log.info("%s", backend.info.about)
-        if source["backend"] == "bcc" and (off := preflight.switched_off(host)):
+        if source["backend"] in ("bcc", "state") and (off := preflight.switched_off(host)):
             daemon.log.warning("%s", off)
         daemon.serve(backend, web, user)
     except ListenError as error:

@@ -6,16 +6,17 @@ from pathlib import Path
 
 from probes.backend import FULL, Backend, BackendError
 from probes.bpf.handover import AUTO
-from probes.bpf.program_cache import DEFAULT_FOLDER
+from probes.bpf.program_cache import DEFAULT_FOLDER, SHIPPED_FOLDER
 from probes.kernel.host import Host
 from probes.live.backend import LiveBackend
+from probes.live.state_backend import StateBackend
 from probes.recording.replay import REAL_TIME, ReplayBackend
 from sim_backend.backend import SimBackend
 from sim_backend.kernel.generation import NEWEST
 from sim_backend.scenario.default import default_kernel, default_scenario
 from sim_backend.scenario.file import Scenario
 
-BACKENDS = ("bcc", "sim", "replay")
+BACKENDS = ("bcc", "state", "sim", "replay")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class SourceOptions:
     mode: str = FULL
     attach: str = AUTO
     cache: Path | None = DEFAULT_FOLDER
+    programs: Path | None = SHIPPED_FOLDER
     generation: str | None = None
     """None: the scenario's, or the newest."""
     seed: int | None = None
@@ -35,6 +37,8 @@ class SourceOptions:
     """None: the default scenario, which is endless."""
     time_scale: float = 1.0
     """Simulated seconds per second; infinite: as fast as possible."""
+    later_census: Path | None = None
+    """Where ``hvoscope census --output`` leaves one."""
     replay_file: Path | None = None
     replay_speed: float = REAL_TIME
 
@@ -45,8 +49,16 @@ def make_backend(options: SourceOptions, host: Host, *, stream: bool = False) ->
         raise BackendError("--sim.scenario needs a simulated kernel: add --backend sim")
     if options.backend == "bcc":
         return LiveBackend(
-            host, mode=options.mode, attach=options.attach, stream=stream, cache=options.cache
+            host,
+            mode=options.mode,
+            attach=options.attach,
+            stream=stream,
+            cache=options.cache,
+            programs=options.programs,
+            later_census=options.later_census,
         )
+    if options.backend == "state":
+        return StateBackend(host)
     if options.backend == "replay":
         if options.replay_file is None:
             raise BackendError("--backend replay needs a recording: --replay.file FILE")

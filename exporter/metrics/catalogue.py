@@ -12,7 +12,10 @@ from probes.observation import PARTS
 
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 
-BACKENDS = ("bcc", "sim")
+PROBED = ("bcc", "sim")
+"""Backends that have probes."""
+_LIVE = ("bcc", "state")
+BACKENDS = (*PROBED, "state")
 
 
 class Metric(NamedTuple):
@@ -25,7 +28,7 @@ class Metric(NamedTuple):
     """What it counts, and the kernel function or file of its values."""
     since: str = ""
     """First Linux release that provides it; empty: all do."""
-    backends: tuple[str, ...] = BACKENDS
+    backends: tuple[str, ...] = PROBED
 
     @property
     def exposed_name(self) -> str:
@@ -223,6 +226,14 @@ POSSIBLE = Metric(
     "Memory that all huge pages of the pool, surplus included, save if each is optimized.",
     _HVO,
 )
+CENSUS_TIME = Metric(
+    "hvo_census_timestamp_seconds",
+    GAUGE,
+    (),
+    "Unix time of the last census; since then, the probes keep the count.",
+    _HVO,
+    ("bcc",),
+)
 MEMMAP_PAGES = Metric(
     "hvo_memmap_pages",
     GAUGE,
@@ -245,8 +256,27 @@ ACCOUNTING_DRIFT = Metric(
     GAUGE,
     (),
     "Net frames freed as counted by the probes, less the decrease of nr_memmap_pages and "
-    "nr_memmap_boot_pages, since the probes were attached; 0 means that they agree.",
-    "6.11",
+    "nr_memmap_boot_pages, since the probes were attached; 0 means that they agree. Before Linux "
+    "6.11: less what a second census found (systemctl reload hvoscope), and absent until then.",
+    _HVO,
+)
+SUPPORTED = Metric(
+    "hvo_supported",
+    GAUGE,
+    (),
+    "1 if this kernel can optimize huge pages, 0 if not, by the checks at the exporter's start; "
+    "absent if not known.",
+    "",
+    _LIVE,
+)
+CHECK_RESULT = Metric(
+    "hvo_check_result",
+    GAUGE,
+    ("check",),
+    "1 if the check of hvoscope check found no problem at the exporter's start, 0 if it found one, "
+    "which prevents HVO or probes; absent if not known.",
+    "",
+    _LIVE,
 )
 BACKEND_INFO = Metric(
     "hvo_backend_info",
@@ -299,8 +329,11 @@ ALL: tuple[Metric, ...] = (
     OPTIMIZED,
     SAVED,
     POSSIBLE,
+    CENSUS_TIME,
     MEMMAP_PAGES,
     MEMMAP_SAVED,
     ACCOUNTING_DRIFT,
+    SUPPORTED,
+    CHECK_RESULT,
     *OWN,
 )

@@ -76,9 +76,13 @@ def from_observation(observation: Observation, info: Info) -> Iterator[Metric]:
 
 
 def info_metrics(info: Info) -> Iterator[Metric]:
-    """Yield the info metrics: source and build."""
+    """Yield what is constant: source, build, and what the checks found at the start."""
     yield from family(catalogue.BACKEND_INFO, [((info.backend, info.kernel, info.mode), 1.0)])
     yield from family(catalogue.BUILD_INFO, [(_build(), 1.0)])
+    if info.supported is not None:
+        yield from single(catalogue.SUPPORTED, info.supported)
+    checks = [((name,), float(passed)) for name, passed in info.checks.items()]
+    yield from family(catalogue.CHECK_RESULT, checks)
 
 
 @functools.cache
@@ -116,6 +120,8 @@ def _census(census: Census, pools: Pools, page_size: int) -> Iterator[Metric]:
         for pool in pools.by_node
         if pool.state == "total"
     ]
+    if census.taken is not None:
+        yield from single(catalogue.CENSUS_TIME, census.taken)
     yield from family(catalogue.OPTIMIZED, [(page, pages) for page, _, pages in optimized])
     for metric, counts in ((catalogue.SAVED, optimized), (catalogue.POSSIBLE, possible)):
         samples = [

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 
 from exporter.metrics import catalogue
-from exporter.metrics.catalogue import BACKENDS, Metric
+from exporter.metrics.catalogue import PROBED, Metric
 
 _HEAD = """\
 # Metrics
@@ -14,8 +14,9 @@ Generated from `exporter/metrics/catalogue.py` by `python -m exporter.metrics.pa
 the two.
 
 A metric that a kernel or backend does not provide is absent, never 0. Backend `bcc` is this
-machine's kernel. Backend `sim` is a simulated kernel; it also provides metrics that a real kernel
-of its generation does not.
+machine's kernel. Backend `state` is the same kernel without probes: it has pools, switch, memmap
+and the checks' results. Backend `sim` is a simulated kernel; it also provides metrics that a real
+kernel of its generation does not.
 
 | metric | type | labels | since Linux | meaning |
 |---|---|---|---|---|"""
@@ -38,7 +39,7 @@ def lines() -> Iterator[str]:
 
 def _row(metric: Metric) -> str:
     labels = ", ".join(f"`{label}`" for label in metric.labels)
-    only = "" if metric.backends == BACKENDS else f" Only backend {', '.join(metric.backends)}."
+    only = "" if metric.backends == PROBED else f" Only backend {', '.join(metric.backends)}."
     name = f"`{metric.exposed_name}`"
     return f"| {name} | {metric.kind} | {labels} | {metric.since} | {metric.help}{only} |"
 

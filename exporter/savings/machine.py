@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exporter.savings.forecast import Demand, check_architecture, check_possible
+from probes.census.census import saved_frames
+from probes.census.facts import CensusError
 from probes.geometry import EVERY_ARCHITECTURE, Geometry, size_label, vmemmap_by_pmds
 from probes.kernel.host import Host
 from probes.kernel.hugetlb_state import KernelState, huge_page_sizes
@@ -51,7 +53,9 @@ class Target:
     """Assumptions and missing values, one per line."""
 
     saved_now: int | None = None
-    """Bytes that HVO already saves, by the kernel's own accounting; None: not known."""
+    """Bytes that HVO already saves; None: not known."""
+    saved_by: str = ""
+    """How that is known."""
 
     @property
     def in_batches(self) -> bool | None:
@@ -104,8 +108,17 @@ def target_from_host(host: Host, page_size: int, options: GeometryOptions) -> Ta
         demands,
         facts,
         (*pool_notes, *struct_page_notes, *reserved_notes),
-        known(state.saved_bytes(state.memmap_pages())),
+        *_saved_now(facts, state, page_size),
     )
+
+
+def _saved_now(facts: Facts, state: KernelState, page_size: int) -> tuple[int | None, str]:
+    """By a census, which takes privileges; else by the kernel's accounting (Linux 6.11)."""
+    if not isinstance(facts.census, CensusError):
+        frames = saved_frames(facts.census)
+        if frames is not None:
+            return frames * page_size, "a census of the kernel's lists"
+    return known(state.saved_bytes(state.memmap_pages())), "the kernel's own accounting"
 
 
 def _demands(state: KernelState) -> tuple[list[Demand], tuple[str, ...]]:

@@ -149,7 +149,7 @@ def _tables_note(target: Target, savings: Sequence[Saving]) -> list[str]:
 def _saved_now(target: Target) -> Iterator[str]:
     """Yield what HVO saves now, without page tables, which the kernel does not count."""
     if target.saved_now:
-        yield f"Already saved, by the kernel's own accounting: {units.memory(target.saved_now)}"
+        yield f"Already saved, by {target.saved_by}: {units.memory(target.saved_now)}"
 
 
 def _figures(target: Target, savings: Sequence[Saving]) -> list[Figure]:

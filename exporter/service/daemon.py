@@ -168,6 +168,7 @@ def _supervise(
         log.info("SIGHUP")
         notifier.reloading()
         server.reload()
+        backend.reload()
         notifier.ready(_status_line(backend))
 
 

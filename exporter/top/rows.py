@@ -7,7 +7,7 @@ from typing import NamedTuple
 from exporter.top.history import History, quantile
 from probes.backend import Info
 from probes.counters import DURATIONS, SLOTS, Histogram, PageKey, Slot
-from probes.observation import Observation, Pools, known
+from probes.observation import Census, Observation, Pools, known
 
 MINUTE = 60.0
 
@@ -66,12 +66,14 @@ class PoolRow(NamedTuple):
     free: int | None
     surplus: int | None
     optimized: int | None
+    """Optimized now, by the census."""
     rate: float | None
     """Optimized per second."""
-    skipped: int | None
     failed: int | None
     saved: int | None
-    """Bytes since the source started; below 0 if pages optimized earlier were restored."""
+    """Bytes saved now, by the census."""
+    possible: int | None
+    """Bytes saved if all pages were optimized."""
 
 
 def flows(history: History) -> list[Flow]:
@@ -128,24 +130,38 @@ def _pool_row(
 ) -> PoolRow:
     key = PageKey((size // info.page_size).bit_length() - 1, node)
     last = history.last
+    census = known(last.census) or Census({}, {})
+    pages = pools.get((size, node, "total"))
     return PoolRow(
         size,
         node,
-        pools.get((size, node, "total")),
+        pages,
         pools.get((size, node, "free")),
         pools.get((size, node, "surplus")),
-        last.counters.sum(FLOWS["optimized"], key),
+        census.optimized.get(key),
         history.rate(FLOWS["optimized"], key),
-        last.counters.sum(FLOWS["skipped"], key),
         last.counters.sum(_FAILED, key),
-        saved_bytes(last, info, key),
+        _bytes(census.saved_frames(key) if key in census.optimized else None, info),
+        _bytes(None if pages is None else census.possible_frames(key.order, pages), info),
     )
 
 
-def saved_bytes(observation: Observation, info: Info, key: PageKey | None = None) -> int | None:
+def _bytes(frames: int | None, info: Info) -> int | None:
+    return None if frames is None else frames * info.page_size
+
+
+def saved_now(observation: Observation, info: Info) -> int | None:
+    """Return bytes that HVO saves now: by the census, else by the kernel's own accounting."""
+    if isinstance(observation.census, Census):
+        return _bytes(observation.census.saved_frames(), info)
+    memmap = known(observation.memmap)
+    return known(memmap.saved_bytes) if memmap else None
+
+
+def saved_bytes(observation: Observation, info: Info) -> int | None:
     """Return bytes of frames freed less frames allocated, since the source started."""
-    freed = observation.counters.sum(FLOWS["frames freed"], key)
-    allocated = observation.counters.sum(FLOWS["frames alloc"], key)
+    freed = observation.counters.sum(FLOWS["frames freed"])
+    allocated = observation.counters.sum(FLOWS["frames alloc"])
     return None if freed is None or allocated is None else (freed - allocated) * info.page_size
 
 

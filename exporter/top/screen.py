@@ -23,9 +23,9 @@ _LABEL, _NUMBER, _PERCENTILE = 13, 7, 6
 _LATENCY = 14 + 3 * (_PERCENTILE + 1)
 _GAP = 3
 _LATENCY_WIDE = 9
-_POOL = "{:>5} {:>4} {:>8} {:>8} {:>7} {:>9} {:>7} {:>7} {:>6} {:>9}"
+_POOL = "{:>5} {:>4} {:>7} {:>7} {:>7} {:>9} {:>7} {:>6} {:>9} {:>9}"
 _POOL_HEADER = _POOL.format(
-    *("SIZE", "NODE", "TOTAL", "FREE", "SURPLUS", "OPTIMIZED", "/S", "SKIPPED", "FAILED", "SAVED")
+    *("SIZE", "NODE", "TOTAL", "FREE", "SURPLUS", "OPTIMIZED", "/S", "FAILED", "SAVED", "POSSIBLE")
 )
 _PROBE = "{:<12} {:<10} {:>6}  {}"
 _PROBLEM_LINES = 4
@@ -96,12 +96,11 @@ def _title(history: History, info: Info, view: View, width: int) -> Text:
 
 
 def _saved(history: History, info: Info, width: int, view: View) -> Text:
-    """Return memory saved on the whole machine and since the source started, with a trend."""
+    """Return memory saved now and since the source started, with a trend."""
     last = history.last
     since = rows.saved_bytes(last, info)
     memmap = last.memmap if isinstance(last.memmap, Memmap) else None
-    saved = known(memmap.saved_bytes) if memmap else None
-    line = Text("saved ").append(units.memory(saved), "bold green")
+    line = Text("saved ").append(units.memory(rows.saved_now(last, info)), "bold green")
     line.append("   since start ").append(units.memory(since), "bold green")
     used = sum(memmap.pages.values()) * info.page_size if memmap and memmap.pages else None
     line.append("   memmap ").append(units.memory(used), "bold")
@@ -226,14 +225,14 @@ def _pool(row: rows.PoolRow) -> str:
     return _POOL.format(
         size_label(row.size),
         row.node,
-        units.count(row.pages, 8),
-        units.count(row.free, 8),
+        units.count(row.pages, 7),
+        units.count(row.free, 7),
         units.count(row.surplus, 7),
         units.count(row.optimized, 9),
         units.rate(row.rate, 7),
-        units.count(row.skipped, 7),
         units.count(row.failed, 6),
         units.memory(row.saved),
+        units.memory(row.possible),
     )
 
 

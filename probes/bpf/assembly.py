@@ -5,26 +5,23 @@ For what must work where BCC is missing. Instruction set: Documentation/bpf/stan
 instruction-set.rst; helpers by their numbers in include/uapi/linux/bpf.h.
 """
 
-import ctypes
 import mmap
 import os
 import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from probes.bpf.load import RAW_TRACEPOINT, create_map, load_program
+from probes.bpf.object_code import MapSpec
 from probes.bpf.syscalls import bpf
 
 MAP_LOOKUP, PROBE_READ_KERNEL = 1, 113
 """Helpers; the second came with Linux 5.5."""
 
-_MAP_CREATE, _PROG_LOAD, _TEST_RUN = 0, 5, 10
+_TEST_RUN = 10
 _ARRAY, _MMAPABLE = 2, 1 << 10
-_RAW_TRACEPOINT = 17
 _PSEUDO_MAP_FD = 1
-_LICENSE = b"GPL"
 
-_LOAD_ATTRIBUTES = struct.Struct("=IIQQIIQII")
-"""prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags."""
 _RUN_ATTRIBUTES = struct.Struct("=II72x")
 
 
@@ -139,8 +136,7 @@ class Shared:
 
     def __init__(self, size: int) -> None:
         """Make ``size`` bytes, all 0. Raises ``OSError``."""
-        attributes = struct.pack("=IIIII", _ARRAY, 4, size, 1, _MMAPABLE)
-        self.descriptor = bpf(_MAP_CREATE, attributes)
+        self.descriptor = create_map(MapSpec(_ARRAY, 4, size, 1, _MMAPABLE), "shared")
         try:
             self.memory = mmap.mmap(self.descriptor, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
         except BaseException:
@@ -173,11 +169,7 @@ class Program:
 
     def __init__(self, lines: Sequence[Line]) -> None:
         """Load it as a raw tracepoint's, which may read kernel memory. Raises ``OSError``."""
-        code = assemble(lines)
-        text, license_ = ctypes.create_string_buffer(code), ctypes.create_string_buffer(_LICENSE)
-        addresses = ctypes.addressof(text), ctypes.addressof(license_)
-        attributes = (_RAW_TRACEPOINT, len(code) // 8, *addresses, 0, 0, 0, 0, 0)
-        self.descriptor = bpf(_PROG_LOAD, _LOAD_ATTRIBUTES.pack(*attributes))
+        self.descriptor = load_program(RAW_TRACEPOINT, assemble(lines), "on_request")
 
     def run(self) -> None:
         """Run it once (bpf_prog_test_run_raw_tp, Linux 5.10). Raises ``OSError``."""

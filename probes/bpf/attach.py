@@ -5,11 +5,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from probes.bpf import perf_kprobe
+from probes.bpf import load, perf_kprobe
 from probes.bpf.handover import FENTRY, KPROBE
-from probes.bpf.libbcc import LibBcc
 from probes.bpf.object_code import ObjectCode
 from probes.bpf.program import TASK_EXIT, EntryPoint
+from probes.kernel.btf import Btf
 from probes.kernel.hooks import StepHooks
 from probes.observation import ProbeStatus
 
@@ -22,13 +22,14 @@ class Attacher:
     """Loads and attaches the entry points of one compiled program."""
 
     def __init__(
-        self, library: LibBcc, program: ObjectCode, maps: Mapping[str, int], kprobe_pmu: Path
+        self, program: ObjectCode, maps: Mapping[str, int], btf: Btf | None, kprobe_pmu: Path
     ) -> None:
         """Use the descriptors of ``maps`` by name.
 
-        ``kprobe_pmu`` is /sys/bus/event_source/devices/kprobe.
+        ``btf`` has the functions of trampolines; ``kprobe_pmu`` is
+        /sys/bus/event_source/devices/kprobe.
         """
-        self._library = library
+        self._btf = btf
         self._program = program
         self._maps = maps
         self._kprobe_pmu = kprobe_pmu
@@ -82,27 +83,34 @@ class Attacher:
 
         The probe stays attached as long as the link's descriptor is open.
         """
-        library = self._library
+        name = self._trampoline_name(point) if point.fentry else point.name
+        code = self._program.functions[name].bound_to(self._maps)
         if point.fentry:
-            name = self._trampoline_name(point)
-            program = library.load(self._program, name, self._maps, tracing=True)
-            link = library.attach_trampoline(program, point.symbol)
+            function = self._btf.function_id(point.symbol) if self._btf else 0
+            program = load.load_program(
+                load.TRACING, code, point.symbol, function=function, at_return=point.at_return
+            )
         else:
-            program = library.load(self._program, point.name, self._maps, tracing=False)
-            link = self._attach_kprobe(program, point)
+            program = load.load_program(load.KPROBE, code, point.name)
+        try:
+            link = self._attach_program(program, point)
+        except OSError:
+            os.close(program)
+            raise
         kind = FENTRY if point.fentry else KPROBE
         return {
             f"link:{step}:{kind}:{point.name}": link,
             f"program:{step}:{kind}:{point.name}": program,
         }
 
-    def _attach_kprobe(self, program: int, point: EntryPoint) -> int:
+    def _attach_program(self, program: int, point: EntryPoint) -> int:
+        if point.fentry:
+            return load.attach_trampoline(program, point.symbol)
         try:
             return perf_kprobe.attach(
                 program, point.symbol, at_return=point.at_return, pmu=self._kprobe_pmu
             )
         except OSError as error:
-            os.close(program)
             what = f"the kernel refused a kprobe on {point.symbol} ({error.strerror or error})"
             raise OSError(error.errno, what) from error
 

@@ -17,6 +17,9 @@ from probes.counters import PageKey
 from probes.kernel.host import Host
 from probes.observation import Absent, ProbeStatus
 
+NOTHING = "nothing"
+"""Attach type of a request for checks only."""
+
 AUTO, KPROBE, FENTRY = ATTACHES = ("auto", "kprobe", "fentry")
 """Attach types: ``auto`` is fentry if kernel, BTF and BCC support it, else kprobe."""
 
@@ -36,6 +39,8 @@ class Request:
     stream: bool
     cache: str
     """Folder of the program cache; empty for none."""
+    programs: str
+    """Folder of shipped programs; empty for none."""
     proc: str
     sys: str
     modules: str
@@ -43,11 +48,24 @@ class Request:
 
     @classmethod
     def of(
-        cls, host: Host, *, mode: str, attach: str, stream: bool, cache: Path | None
+        cls,
+        host: Host,
+        *,
+        mode: str,
+        attach: str,
+        stream: bool,
+        cache: Path | None,
+        programs: Path | None = None,
     ) -> "Request":
         """Create a request; paths are converted to text for JSON."""
         roots = (str(host.proc), str(host.sys), str(host.modules))
-        return cls(mode, attach, stream, str(cache or ""), *roots, host.release)
+        folders = (str(cache or ""), str(programs or ""))
+        return cls(mode, attach, stream, *folders, *roots, host.release)
+
+    @classmethod
+    def of_checks(cls, host: Host) -> "Request":
+        """Create a request to attach nothing."""
+        return cls.of(host, mode="", attach=NOTHING, stream=False, cache=None)
 
     @property
     def host(self) -> Host:
@@ -59,6 +77,11 @@ class Request:
         """Folder of the program cache; None for none."""
         return Path(self.cache) if self.cache else None
 
+    @property
+    def programs_folder(self) -> Path | None:
+        """Folder of shipped programs; None for none."""
+        return Path(self.programs) if self.programs else None
+
 
 @dataclass
 class Handover:
@@ -67,6 +90,9 @@ class Handover:
     problem: str = ""
     origin: str = ""
     """Whether the program was compiled now or taken from the cache."""
+    supported: bool | None = None
+    checks: dict[str, bool] = field(default_factory=dict)
+    """As in ``probes.backend.Info``."""
     probes: list[ProbeStatus] = field(default_factory=list)
     orders: tuple[int, ...] = ()
     nodes: int = 0
@@ -92,6 +118,7 @@ def send_baseline(sock: socket.socket, baseline: Baseline | Absent) -> None:
         message = {
             "optimized": [[*key, pages] for key, pages in baseline.optimized.items()],
             "frames_each": list(baseline.frames_each.items()),
+            "taken": baseline.taken,
         }
     sock.send(json.dumps(message).encode())
 
@@ -105,7 +132,7 @@ def receive_baseline(sock: socket.socket) -> Baseline | Absent:
     if "reason" in message:
         return Absent(message["reason"])
     optimized = {PageKey(order, node): pages for order, node, pages in message["optimized"]}
-    return Baseline(optimized, dict(message["frames_each"]))
+    return Baseline(optimized, dict(message["frames_each"]), message["taken"])
 
 
 def send_request(sock: socket.socket, request: Request) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from probes.bpf.object_code import ObjectCode
 
 DEFAULT_FOLDER = Path("/var/cache/hvoscope")
+SHIPPED_FOLDER = Path("/usr/lib/hvoscope/programs")
+"""Where programs are that were compiled elsewhere (``hvoscope compile``)."""
 
 _SUFFIX = ".bpf"
 _MAX_FILES = 32
@@ -71,8 +73,32 @@ class ProgramCache:
             path.unlink()
 
 
-def key_of(text: str, machine: str, bcc_version: str) -> str:
-    """Cache key of a program: a hash of everything that determines its bytecode."""
+def shipped(folder: Path | None, key: str) -> ObjectCode | None:
+    """Return the program that was compiled elsewhere under ``key``; None if there is none.
+
+    Raises ``ValueError`` if it is damaged or another user could have changed it.
+    """
+    path = shipped_path(folder, key) if folder else None
+    if folder is None or path is None or not path.exists():
+        return None
+    if not (_is_private(folder) and _is_private(path)):
+        raise ValueError(f"{path} is owned or writable by another user: chown root, chmod go-w")
+    try:
+        return ObjectCode.parse(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} can't be used ({error}): compile it again") from error
+
+
+def shipped_path(folder: Path, key: str) -> Path:
+    """Path of the program with this key."""
+    return folder / (key + _SUFFIX)
+
+
+def key_of(text: str, machine: str, bcc_version: str = "") -> str:
+    """Key of a program: a hash of everything that determines what it does.
+
+    ``bcc_version`` is left out for shipped programs, which any version may have compiled.
+    """
     return hashlib.sha256("\0".join((text, machine, bcc_version)).encode()).hexdigest()
 
 

@@ -6,9 +6,10 @@ own count on every node, before and after. What does not add up is read again, a
 times is an error: a census is exact or absent.
 """
 
+import os
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -41,6 +42,17 @@ class PoolCensus(NamedTuple):
     """Nodes that have pages, in order."""
 
 
+def saved_frames(census: Sequence[PoolCensus]) -> int | None:
+    """Frames that all optimized pages save, net; None if the kernel does not say."""
+    saved = 0
+    for pool in census:
+        optimized = sum(row.optimized for row in pool.nodes)
+        if optimized and pool.net_frames is None:
+            return None
+        saved += optimized * (pool.net_frames or 0)
+    return saved
+
+
 class Memory(Protocol):
     """What is asked of ``KernelMemory``."""
 
@@ -61,7 +73,7 @@ def take_census(facts: CensusFacts, page_size: int) -> list[PoolCensus]:
         with closing(KernelMemory(facts.page_bytes, facts.link)) as memory:
             return count_pools(memory, facts, page_size)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno or 0)
         raise CensusError(
             f"kernel memory can't be read ({reason}): it takes root, or CAP_BPF and CAP_PERFMON, "
             "and no lockdown of confidentiality"

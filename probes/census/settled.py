@@ -23,6 +23,7 @@ def settled_baseline(
     counters: Callable[[], Counters],
     *,
     sleep: Callable[[float], object] = time.sleep,
+    clock: Callable[[], float] = time.time,
 ) -> Baseline:
     """Take two censuses that agree. Raises ``CensusError``."""
     before, pools = counters(), take()
@@ -30,7 +31,7 @@ def settled_baseline(
     again, after = take(), counters()
     if pools != again or before != after:
         raise UnsettledError("huge pages were optimized or restored during the census")
-    return baseline_of(pools, after)
+    return baseline_of(pools, after, clock())
 
 
 def wait_for_baseline(
@@ -50,8 +51,8 @@ def wait_for_baseline(
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def baseline_of(pools: Sequence[PoolCensus], counters: Counters) -> Baseline:
-    """What was optimized when the counters were 0."""
+def baseline_of(pools: Sequence[PoolCensus], counters: Counters, taken: float) -> Baseline:
+    """What was optimized when the counters were 0; ``taken`` is Unix time in seconds."""
     optimized = {}
     for pool in pools:
         for row in pool.nodes:
@@ -61,4 +62,5 @@ def baseline_of(pools: Sequence[PoolCensus], counters: Counters) -> Baseline:
     return Baseline(
         {key: pages - net_optimized(counters, key) for key, pages in optimized.items()},
         {pool.order: pool.net_frames for pool in pools if pool.net_frames is not None},
+        taken,
     )

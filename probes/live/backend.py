@@ -13,14 +13,25 @@ from probes.baseline import Baseline
 from probes.bpf import misses
 from probes.bpf.handover import AUTO, Handover, Request
 from probes.bpf.layout import Layout
-from probes.bpf.program_cache import DEFAULT_FOLDER
+from probes.bpf.program_cache import DEFAULT_FOLDER, SHIPPED_FOLDER
 from probes.bpf.ring import POLL_MS, RingReader
 from probes.counters import Counters
 from probes.kernel.host import Host
 from probes.kernel.hugetlb_state import KernelState
 from probes.live.loader_process import LoaderProcess
 from probes.live.numbering import Numbering
-from probes.observation import DRIFT, PARTS, Absent, Observation, Probes, ProbeStatus, Status
+from probes.live.recount import Recount
+from probes.observation import (
+    CENSUS,
+    DRIFT,
+    PARTS,
+    PROBES,
+    Absent,
+    Observation,
+    Probes,
+    ProbeStatus,
+    Status,
+)
 from probes.observed import observed_durations, observed_slots
 from probes.observer import HugetlbState, Observer
 
@@ -42,19 +53,24 @@ class LiveBackend:
         attach: str = AUTO,
         stream: bool = False,
         cache: Path | None = DEFAULT_FOLDER,
+        programs: Path | None = SHIPPED_FOLDER,
         state: HugetlbState | None = None,
+        later_census: Path | None = None,
     ) -> None:
         """Read and start nothing yet.
 
         ``mode`` is one of ``backend.MODES``, ``attach`` one of ``handover.ATTACHES``. ``stream``
         requests the event stream in addition to the counters. ``cache`` is the folder of compiled
-        programs, None for none. ``state`` reads the HugeTLB state, by default that of ``host``.
+        programs, ``programs`` that of programs compiled elsewhere; None for none. ``state`` reads
+        the HugeTLB state, by default that of ``host``. ``later_census`` is
+        where ``hvoscope census --output`` leaves one for ``reload``.
         """
         self._host = host or Host()
         self._mode = mode
         self._attach = attach
         self._stream = stream
         self._cache = cache
+        self._programs = programs
         self._loader: LoaderProcess | None = None
         self._handover = Handover()
         self._memory: mmap.mmap | None = None
@@ -62,6 +78,7 @@ class LiveBackend:
         self._ring: RingReader | None = None
         self._numbering = Numbering()
         self._baseline: Baseline | Absent = Absent("not started")
+        self._recount = Recount(later_census)
         self._observer = Observer(
             self._memory_copy,
             self._probes,
@@ -78,7 +95,9 @@ class LiveBackend:
     @property
     def info(self) -> Info:
         """Backend name, running kernel and probe mode."""
-        return Info("bcc", self._host.release, self._mode, os.sysconf("SC_PAGE_SIZE"))
+        release, page_size = self._host.release, os.sysconf("SC_PAGE_SIZE")
+        handover = self._handover
+        return Info("bcc", release, self._mode, page_size, "", handover.supported, handover.checks)
 
     def prepare(self) -> None:
         """Start the loader process, which alone needs privileges; it waits until ``start``."""
@@ -100,7 +119,7 @@ class LiveBackend:
             handover.probes = [
                 ProbeStatus(step, attached=False, reason=handover.problem) for step in STEPS
             ]
-            self._loader = None
+            self._loader, self._baseline = None, Absent(handover.problem)
             raise BackendError(handover.problem)
         self._layout = Layout(handover.orders, handover.nodes, handover.cpus)
         try:
@@ -129,6 +148,7 @@ class LiveBackend:
                     attach=self._attach,
                     stream=self._stream,
                     cache=self._cache,
+                    programs=self._programs,
                 )
             )
         except (BackendError, OSError) as error:
@@ -153,6 +173,12 @@ class LiveBackend:
     def observe(self, parts: Collection[str] = PARTS) -> Observation:
         """Observe counters since ``start``; ready if the probe of every step is attached."""
         return self._observer.observe(parts)
+
+    def reload(self) -> None:
+        """Hold a later census against the count, and go on from it; see ``probes.live.recount``."""
+        seen = self.observe((PROBES, CENSUS))
+        with self._loader_lock:
+            self._baseline = self._recount.take_up(seen, self._baseline)
 
     def records(self) -> Iterator[bytes]:
         """Yield blocks of event records until ``stop``; an empty block after 100 ms without any.

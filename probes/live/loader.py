@@ -14,7 +14,7 @@ import platform
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from probes import preflight
 from probes.bpf.attach import Attacher, AttachError
@@ -25,29 +25,42 @@ from probes.bpf.handover import (
     AUTO,
     FENTRY,
     KPROBE,
+    NOTHING,
     Handover,
     Request,
     receive_request,
     send_handover,
 )
-from probes.bpf.libbcc import LibBcc
+from probes.bpf.load import create_maps, set_u64
 from probes.bpf.object_code import ObjectCode
 from probes.bpf.program import SETTINGS_MAP, STREAM_PAGES, Setting
-from probes.bpf.program_cache import ProgramCache, key_of
+from probes.bpf.program_cache import ProgramCache, has_programs, key_of, shipped
 from probes.kernel.hooks import find_switch
 from probes.kernel.kallsyms import find_return_trampoline, has_trampolines
 from probes.live.census import hand_over_baseline
 from probes.preflight.facts import Facts
+from probes.preflight.finding import Finding
 
 
 class LoadError(Exception):
     """The probes could not be attached; the message is one line with the fix."""
 
 
-def load(request: Request, facts: Facts) -> Handover:
+def handover_of(request: Request, facts: Facts) -> Handover:
+    """Check, attach if asked to, and return what came of it."""
+    findings = preflight.at_start(facts)
+    try:
+        handover = Handover() if request.attach == NOTHING else load(request, facts, findings)
+    except LoadError as error:
+        handover = Handover(problem=str(error))
+    handover.supported = preflight.supported(findings)
+    handover.checks = preflight.results(findings)
+    return handover
+
+
+def load(request: Request, facts: Facts, findings: Iterable[Finding]) -> Handover:
     """Compile, attach, and return the handover. Raises ``LoadError``."""
-    problems = preflight.attach_problems(facts)
-    if problems:
+    if problems := preflight.problems(findings):
         raise LoadError("; ".join(map(str, problems)))
     fentry = (
         request.attach != KPROBE
@@ -81,32 +94,35 @@ def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
         raise LoadError(str(error)) from error
     layout = composition.layout
     program, origin = _program(composition.text, facts, ProgramCache(facts.cache))
-    library = _library()
     settings = {
         Setting.SWITCH: find_switch(symbols),
         Setting.RETURN_TRAMPOLINE: find_return_trampoline(symbols),
     }
-    maps = _make_maps(library, program, settings)
+    maps = _make_maps(program, settings)
     handover = Handover(origin=origin, orders=layout.orders, nodes=layout.nodes, cpus=layout.cpus)
     handover.sees_dropped_returns = settings[Setting.RETURN_TRAMPOLINE] != 0
     handover.descriptors["counters"] = maps["counters"]
     if request.stream:
         handover.descriptors["events"] = maps["events"]
         handover.stream_bytes = STREAM_PAGES * composition.page_size
-    attacher = Attacher(
-        library, program, maps, request.host.sys / "bus/event_source/devices/kprobe"
-    )
+    attacher = Attacher(program, maps, btf, request.host.sys / "bus/event_source/devices/kprobe")
     for step in composition.steps:
         points = composition.points[step.step]
         handover.probes += attacher.attach(step, points, handover.descriptors)
     # Optional: without it, an unfinished operation is removed only when its thread id is reused.
     attacher.attach_task_exit(composition.task_exit, handover.descriptors)
-    _set(library, maps, {Setting.ARMED: 1})
+    _set(maps, {Setting.ARMED: 1})
     return handover
 
 
 def _program(text: str, facts: Facts, cache: ProgramCache) -> tuple[ObjectCode, str]:
     """Return the compiled program and, for the log, its origin. Raises ``LoadError``."""
+    key = key_of(text, platform.machine())
+    try:
+        if ready := shipped(facts.programs, key):
+            return ready, f"compiled elsewhere, from {facts.programs}"
+    except ValueError as error:
+        raise LoadError(str(error)) from error
     version = bcc_version(facts.distro_packages)
     key = key_of(text, platform.machine(), version)
     if cached := cache.get(key):
@@ -116,37 +132,39 @@ def _program(text: str, facts: Facts, cache: ProgramCache) -> tuple[ObjectCode, 
     began = time.monotonic()
     try:
         program = compile_text(import_bcc(facts.distro_packages), text)
-    except (BccMissingError, CompileError) as error:
+    except BccMissingError as error:
+        raise LoadError(f"{_nothing_shipped(facts)}{error}") from error
+    except CompileError as error:
         raise LoadError(str(error)) from error
     origin = f"compiled by BCC {version} in {time.monotonic() - began:.1f} s"
     problem = cache.put(key, program)
     return program, f"{origin}, not cached: {problem}" if problem else f"{origin}, and cached"
 
 
-def _library() -> LibBcc:
-    try:
-        return LibBcc()
-    except OSError as error:
-        raise LoadError(f"BCC's library can't be loaded ({error}): reinstall BCC") from error
+def _nothing_shipped(facts: Facts) -> str:
+    if facts.programs is None or not has_programs(facts.programs):
+        return ""
+    return (
+        f"{facts.programs} has no program for this kernel, its CPUs, nodes and huge page sizes "
+        "(hvoscope compile on a host like this one); "
+    )
 
 
-def _make_maps(
-    library: LibBcc, program: ObjectCode, settings: Mapping[Setting, int]
-) -> dict[str, int]:
+def _make_maps(program: ObjectCode, settings: Mapping[Setting, int]) -> dict[str, int]:
     try:
-        maps = library.create_maps(program.maps)
+        maps = create_maps(program.maps)
     except OSError as error:
         raise LoadError(
             f"{error.strerror or error}: run with CAP_BPF and check the free memory"
         ) from error
-    _set(library, maps, settings)
+    _set(maps, settings)
     return maps
 
 
-def _set(library: LibBcc, maps: Mapping[str, int], settings: Mapping[Setting, int]) -> None:
+def _set(maps: Mapping[str, int], settings: Mapping[Setting, int]) -> None:
     try:
         for which, value in settings.items():
-            library.set_u64(maps[SETTINGS_MAP], which, value)
+            set_u64(maps[SETTINGS_MAP], which, value)
     except OSError as error:
         raise LoadError(f"the probes can't be armed ({error.strerror or error})") from error
 
@@ -157,13 +175,10 @@ def main() -> None:
         request = receive_request(sock)
         if request is None:  # the daemon ended without a request
             return
-        facts = Facts(request.host, cache=request.cache_folder)
-        try:
-            handover = load(request, facts)
-        except LoadError as error:
-            handover = Handover(problem=str(error))
+        facts = Facts(request.host, cache=request.cache_folder, programs=request.programs_folder)
+        handover = handover_of(request, facts)
         send_handover(sock, handover)
-        if not handover.problem:
+        if handover.descriptors:
             hand_over_baseline(sock, handover, facts)
     # Skip BCC's exit handlers: there is nothing for them to clean up.
     sys.stderr.flush()

@@ -20,10 +20,13 @@ from probes.preflight.trial import Trial
 __all__ = [
     "Finding",
     "Verdict",
-    "attach_problems",
+    "at_start",
     "examine",
     "headers_missing",
     "is_ready",
+    "problems",
+    "results",
+    "supported",
     "switched_off",
 ]
 
@@ -49,18 +52,24 @@ _ATTACHING: tuple[Check, ...] = (
 )
 
 
+_DECIDE_SUPPORT = frozenset({"architecture", "config", "hvo", "struct page"})
+
+
 def examine(
     host: Host,
     distro_packages: Path | None = None,
     cache: Path | None = None,
     environ: Mapping[str, str] = os.environ,
     try_load: Trial | None = None,
+    *,
+    programs: Path | None = None,
 ) -> tuple[Finding, ...]:
     """Run every check; the findings are in reading order.
 
-    ``cache`` is the folder of compiled programs (``probes.bpf.program_cache``).
+    ``cache`` is the folder of compiled programs, ``programs`` that of those compiled elsewhere
+    (``probes.bpf.program_cache``).
     """
-    facts = Facts(host, distro_packages, cache, environ, try_load)
+    facts = Facts(host, distro_packages, cache, environ, try_load, programs)
     found = _run((*_BUILT, *_SAVING, *_ATTACHING, attach.addresses), facts)
     return (*found, *attach.steps(facts))
 
@@ -70,10 +79,34 @@ def is_ready(findings: Iterable[Finding]) -> bool:
     return all(finding.verdict is not Verdict.PROBLEM for finding in findings)
 
 
-def attach_problems(facts: Facts) -> list[Finding]:
-    """Problems that keep probes from attaching or HVO from ever working; empty if none."""
-    found = _run((*_BUILT, hvo.struct_page, *_ATTACHING), facts)
-    return [finding for finding in found if finding.verdict is Verdict.PROBLEM]
+def at_start(facts: Facts) -> list[Finding]:
+    """What decides whether HVO can work and probes can attach, and does not change while they do.
+
+    A ``PROBLEM`` among them prevents one or the other.
+    """
+    return _run((*_BUILT, hvo.struct_page, *_ATTACHING), facts)
+
+
+def problems(findings: Iterable[Finding]) -> list[Finding]:
+    """Those that prevent HVO or probes."""
+    return [finding for finding in findings if finding.verdict is Verdict.PROBLEM]
+
+
+def supported(findings: Iterable[Finding]) -> bool | None:
+    """Whether the kernel can optimize huge pages, by ``at_start``; None if not known."""
+    verdicts = {f.name: f.verdict for f in findings if f.name in _DECIDE_SUPPORT}
+    if Verdict.PROBLEM in verdicts.values():
+        return False
+    return True if verdicts.get("hvo") is Verdict.OK else None
+
+
+def results(findings: Iterable[Finding]) -> dict[str, bool]:
+    """Whether each check found no problem; unknown ones are absent."""
+    return {
+        finding.name.replace(" ", "_"): finding.verdict is not Verdict.PROBLEM
+        for finding in findings
+        if finding.verdict is not Verdict.UNKNOWN
+    }
 
 
 def headers_missing(facts: Facts) -> Finding | None:

@@ -99,6 +99,9 @@ def bcc(facts: Facts) -> Finding:
     """Whether BCC is installed, and its version; not imported, because that would load LLVM."""
     install = f"{install_bcc(facts.host.os_release)}; never from pip"
     if not find_bcc(facts.distro_packages):
+        if facts.has_shipped_programs:
+            what = f"BCC is not installed: only programs of {facts.programs} can be attached"
+            return Finding("bcc", Verdict.WARNING, what, install)
         return Finding("bcc", Verdict.PROBLEM, "BCC is not installed", install)
     version = bcc_version(facts.distro_packages)
     if not version:

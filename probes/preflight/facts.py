@@ -6,12 +6,16 @@ import gzip
 import os
 import re
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from mmap import PAGESIZE
 from pathlib import Path
 from typing import NamedTuple
 
+from probes.bpf.program_cache import has_programs
+from probes.census.census import PoolCensus, take_census
+from probes.census.facts import CensusError, facts_of
 from probes.geometry import is_power_of_two
 from probes.kernel import hooks
 from probes.kernel.btf import Btf
@@ -77,6 +81,10 @@ class Facts:
     """Environment of the process that will compile."""
     try_load: Trial | None = None
     """Loads a trial program; None: ``trial.load``, if ``host`` is the running kernel."""
+    programs: Path | None = None
+    """Folder of programs that were compiled elsewhere."""
+    take: Callable[[], Sequence[PoolCensus]] | None = None
+    """Takes a census; None: that of the running kernel, if ``host`` is it."""
 
     @cached_property
     def symbols(self) -> Mapping[str, int] | OSError:
@@ -266,6 +274,26 @@ class Facts:
     def _hooked(self) -> frozenset[str]:
         steps = hooks.select_hooks(self.known_symbols)
         return frozenset(hook.symbol for step in steps for hook in step.hooks)
+
+    @property
+    def has_shipped_programs(self) -> bool:
+        """Whether there are programs that were compiled elsewhere: for this kernel or another."""
+        return self.programs is not None and has_programs(self.programs)
+
+    @cached_property
+    def census(self) -> Sequence[PoolCensus] | CensusError:
+        """Optimized huge pages by size and node, or why there can be no census."""
+        try:
+            return self.take() if self.take else self._take_census()
+        except CensusError as error:
+            return error
+
+    def _take_census(self) -> Sequence[PoolCensus]:
+        if not self._is_running_kernel:
+            raise CensusError("only the running kernel's memory can be read")
+        if isinstance(self.symbols, OSError):
+            raise CensusError(f"{self.symbols.filename} can't be read ({self.symbols.strerror})")
+        return take_census(facts_of(self.known_btf, self.symbols), PAGESIZE)
 
     @property
     def trial(self) -> Trial | None:

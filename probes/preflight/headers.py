@@ -77,6 +77,9 @@ def _none(facts: Facts) -> Finding:
         fix = f"unset BCC_KERNEL_SOURCE, and {fix}"
     elif _exists(source):
         what += f": {source} has no {_NEEDED}"
+    if facts.has_shipped_programs:
+        what += f": only programs of {facts.programs} can be attached"
+        return Finding("headers", Verdict.WARNING, what, fix)
     if facts.cache is not None and has_programs(facts.cache):
         what += ": only programs in the cache can be attached"
         return Finding("headers", Verdict.WARNING, what, fix)

@@ -6,14 +6,19 @@ cause is reported.
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from mmap import PAGESIZE
 
-from probes.geometry import size_label
+from probes.census.census import PoolCensus, saved_frames
+from probes.census.facts import CensusError
+from probes.geometry import MIB, size_label
 from probes.kernel.host import is_missing, read_or_error
 from probes.kernel.hugetlb_state import KernelState, huge_page_sizes
 from probes.preflight.facts import BOOT_PARAMETER, Facts
 from probes.preflight.finding import Finding, Verdict
 
 _SYSCTL = "vm.hugetlb_optimize_vmemmap"
+_REFILL = "with HVO on, empty the pools and fill them again"
 _ON_AT_BOOT = f"boot with {BOOT_PARAMETER}=on"
 
 
@@ -110,7 +115,7 @@ def hotplug(facts: Facts) -> Finding | None:
 
 
 def pools(facts: Facts) -> Finding | None:
-    """Existing huge pages, and whether they were allocated with HVO on."""
+    """Existing huge pages, and how many of them are optimized."""
     if not facts.has_hvo:
         return None
     folder = facts.host.sys / "kernel/mm/hugepages"
@@ -136,14 +141,27 @@ def pools(facts: Facts) -> Finding | None:
 def _allocated(facts: Facts, filled: str) -> Finding:
     if not facts.can_optimize:
         return Finding("pools", Verdict.OK, filled)
+    if not isinstance(facts.census, CensusError):
+        return _counted(filled, facts.census)
+    no_census = f"no census: {facts.census}"
     if facts.sysctl != "0" and facts.enabled_at_boot:
-        return Finding("pools", Verdict.OK, f"{filled}; HVO has been on since boot")
-    return Finding(
-        "pools",
-        Verdict.UNKNOWN,
-        f"{filled}; pages allocated while HVO was off are not optimized, and no flag shows which",
-        "with HVO on, empty the pools and fill them again",
-    )
+        what = f"{filled}; HVO has been on since boot ({no_census})"
+        return Finding("pools", Verdict.OK, what)
+    what = f"{filled}; pages allocated while HVO was off are not optimized ({no_census})"
+    return Finding("pools", Verdict.UNKNOWN, what, _REFILL)
+
+
+def _counted(filled: str, census: Sequence[PoolCensus]) -> Finding:
+    """What a census says of the pools."""
+    pages = sum(row.pages for pool in census for row in pool.nodes)
+    optimized = sum(row.optimized for pool in census for row in pool.nodes)
+    what = f"{filled}; {'all' if optimized == pages else optimized} optimized"
+    saved = saved_frames(census)
+    if saved is not None:
+        what += f", {saved * PAGESIZE / MIB:.1f} MiB saved"
+    if optimized == pages:
+        return Finding("pools", Verdict.OK, what)
+    return Finding("pools", Verdict.WARNING, what, _REFILL)
 
 
 def _filled_pools(facts: Facts) -> str:

@@ -92,6 +92,7 @@ def _census_json(census: Census | Unknown) -> dict[str, Any] | None:
     return {
         "optimized": [[*key, pages] for key, pages in census.optimized.items()],
         "frames_each": list(census.frames_each.items()),
+        "taken": census.taken,
     }
 
 
@@ -99,7 +100,7 @@ def _census(data: Json | None) -> Census | None:
     if data is None:
         return None
     optimized = {PageKey(order, node): pages for order, node, pages in data["optimized"]}
-    return Census(optimized, dict(data["frames_each"]))
+    return Census(optimized, dict(data["frames_each"]), data["taken"])
 
 
 def _reasons(seen: Observation, memmap: Memmap) -> Iterator[tuple[str, tuple[str, str]]]:

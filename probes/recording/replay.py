@@ -132,6 +132,9 @@ class ReplayBackend:
         played = (self._clock() - self._started) * self._speed
         return max(latest, self._first.observation.time_ns + int(played * 1e9))
 
+    def reload(self) -> None:
+        """Nothing: a recording is complete."""
+
     def records(self) -> Iterator[bytes]:
         """Yield blocks of records at their recorded times, until the trace's end or ``stop``."""
         if not self._stream:

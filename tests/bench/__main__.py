@@ -25,6 +25,7 @@ SUBJECTS = (
     "simulator",
     "scrape",
     "footprint",
+    "census",
 )
 """Each in a module of its name, whose ``measure(quick)`` returns its section."""
 THOROUGH_ONLY = ("kernel_speed",)

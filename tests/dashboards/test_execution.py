@@ -41,7 +41,7 @@ def key(query: Query) -> tuple[str, str, str]:
 
 def needs_a_live_kernel(query: Query) -> bool:
     """Tell whether only a live kernel has its metrics (BPF maps); see dashboards.prove --scrape."""
-    live_only = {metric.exposed_name for metric in ALL if metric.backends == ("bcc",)}
+    live_only = {metric.exposed_name for metric in ALL if "sim" not in metric.backends}
     metrics = {selector.metric for selector in selectors(query.expr)}
     return metrics <= live_only
 

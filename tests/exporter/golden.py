@@ -38,8 +38,10 @@ _VARYING_VALUE = re.compile(
 
 _BUILD = re.compile(r'^(hvo_build_info\{python)="[^"]*"(,version)="[^"]*"', re.MULTILINE)
 
-ONLY_LIVE = frozenset({"hvo_map_errors"})
-"""Families that a simulation does not have: it has no BPF maps."""
+ONLY_LIVE = frozenset(
+    {"hvo_map_errors", "hvo_census_timestamp_seconds", "hvo_supported", "hvo_check_result"}
+)
+"""Families that a simulation does not have: it has no BPF maps, no time, and nothing to check."""
 
 ONLY_STREAMING = frozenset({"hvo_events_lost"})
 """Families of backends with an event stream, which ``hvoscope serve`` does not use."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from probes.backend import FULL, RANGE
 from probes.bpf.bcc_import import bcc_version, import_bcc
 from probes.bpf.compiler import compile_text
 from probes.bpf.compose import ComposeError, compose
-from probes.bpf.program_cache import DEFAULT_FOLDER, ProgramCache, key_of
+from probes.bpf.program_cache import DEFAULT_FOLDER, ProgramCache, key_of, shipped_path
 from probes.kernel.btf import Btf
 from probes.kernel.host import Host
 from probes.kernel.kallsyms import has_trampolines, read_symbols
@@ -35,6 +36,9 @@ VARIANTS = tuple(
     for fentry in (False, True)
 )
 """Mode, trampolines, stream."""
+
+ELSEWHERE = Path("/var/lib/hvoscope/programs")
+"""Where guests find the same programs as if `hvoscope compile` had made them elsewhere."""
 
 _READ = """\
 cd "$0" || exit 1
@@ -63,7 +67,29 @@ def with_programs(kernel: Kernel, *, cpus: int = 2, nodes: int = 2) -> Kernel:
             cwd=Path(__file__).parents[2],
             env={**os.environ, "BCC_KERNEL_SOURCE": str(headers)},
         )
-    return replace(kernel, links=(*kernel.links, (str(DEFAULT_FOLDER), folder)))
+    links = ((str(DEFAULT_FOLDER), folder), (str(ELSEWHERE), folder / "elsewhere"))
+    return replace(kernel, links=(*kernel.links, *links))
+
+
+def compile_elsewhere(kernel: Kernel, into: Path) -> tuple[str, set[str]]:
+    """`hvoscope compile` on the host for such a guest, mode full; what it said, and known names.
+
+    Of the names, those of programs with a stream in mode full and without one are to be made.
+    """
+    cache = Cache()
+    name = digest(image=str(kernel.vmlinuz), links=[str(link) for link in kernel.links])
+    tree, headers = cache.root / f"tree-{name}", cache.root / f"headers-{name}"
+    hvoscope = str(Path(sys.executable).with_name("hvoscope"))
+    paths = ("--path.procfs", str(tree / "proc"), "--path.sysfs", str(tree / "sys"))
+    done = subprocess.run(
+        [hvoscope, "compile", str(into), "--probe.mode", FULL, *paths],
+        env={**os.environ, "BCC_KERNEL_SOURCE": str(headers)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    known = (cache.root / f"programs-{name}/elsewhere").iterdir()
+    return done.stdout, {path.name for path in known}
 
 
 def _read(kernel: Kernel, into: Path) -> None:
@@ -117,11 +143,14 @@ def main() -> None:
     """Compile what is not in the folder."""
     tree, folder, release = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     host = Host(tree / "proc", tree / "sys", tree / "modules", release, platform.machine())
-    version, kept = bcc_version(), ProgramCache(folder)
+    version, kept, elsewhere = bcc_version(), ProgramCache(folder), folder / "elsewhere"
+    shutil.rmtree(elsewhere, ignore_errors=True)
     for text in _texts(host):
         key = key_of(text, platform.machine(), version)
-        if kept.get(key) is None:
-            kept.put(key, compile_text(import_bcc(), text))
+        program = kept.get(key) or compile_text(import_bcc(), text)
+        kept.put(key, program)
+        elsewhere.mkdir(exist_ok=True)
+        shipped_path(elsewhere, key_of(text, platform.machine())).write_bytes(program.dump())
 
 
 if __name__ == "__main__":

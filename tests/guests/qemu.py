@@ -215,7 +215,9 @@ def memory_arguments(memory_mib: int, cpus: int, nodes: int, bare_nodes: int = 0
     yield from ("-m", f"{memory_mib}M", "-smp", f"{cpus},sockets={nodes}")
     for node in range(all_nodes):
         size = memory_mib // all_nodes
-        yield from ("-object", f"memory-backend-memfd,id=mem{node},size={size}M,share=on")
+        # reserve=off: a guest may have more than the host, as long as it does not write to all.
+        backend = f"memory-backend-memfd,id=mem{node},size={size}M,share=on,reserve=off"
+        yield from ("-object", backend)
         own = "".join(f"cpus={cpu}," for cpu in range(cpus) if cpu * nodes // cpus == node)
         yield from ("-numa", f"node,nodeid={node},{own}memdev=mem{node}")
 

@@ -9,10 +9,12 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from probes.backend import FULL, RANGE, BackendError
 from probes.bpf.handover import FENTRY, KPROBE
@@ -22,8 +24,10 @@ from probes.observation import Observation, known
 from probes.operations import parse_operation
 from probes.preflight.facts import Facts
 from probes.preflight.free_memory import sample_flags
+from tests.guests.precompiled import ELSEWHERE
 from tests.kernel.workload import (
     Notes,
+    covered,
     exporter,
     get,
     headers,
@@ -69,11 +73,13 @@ FRAMES_A_STRUCT_PAGE_FRAME = 64
 FROM_CACHE = ("grow 2MB 23", "shrink 2MB 23")
 
 
-def start_every_way(stack: ExitStack) -> tuple[dict[str, LiveBackend], dict[str, str]]:
+def start_every_way(
+    stack: ExitStack, **options: Any
+) -> tuple[dict[str, LiveBackend], dict[str, str]]:
     """A backend for each way, and for the others the reason why it can't be."""
     started, refused = {}, {}
     for mode, attach in WAYS:
-        way, backend = f"{mode} {attach}", LiveBackend(mode=mode, attach=attach)
+        way, backend = f"{mode} {attach}", LiveBackend(mode=mode, attach=attach, **options)
         try:
             backend.start()
         except BackendError as error:
@@ -125,6 +131,33 @@ def count_from_cache(operations: Sequence[str]) -> Notes:
         }
 
 
+def count_without_bcc(operations: Sequence[str]) -> Notes:
+    """By programs that were compiled elsewhere, with neither BCC, nor its library, nor headers."""
+    library = Path("/usr/lib/x86_64-linux-gnu")
+    with (
+        ExitStack() as stack,
+        moved_away(headers()),
+        covered(Path("/usr/lib/python3/dist-packages/bcc")),
+        moved_away(next(library.glob("libbcc.so.0"))),
+    ):
+        started, refused = start_every_way(stack, cache=None, programs=ELSEWHERE)
+        for text in operations:
+            perform(parse_operation(text))
+        totals = {
+            way: plain(backend.observe().counters)["totals"] for way, backend in started.items()
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            for whole in ELSEWHERE.iterdir():
+                (Path(folder) / whole.name).write_bytes(whole.read_bytes()[:-1])
+            damaged = start_every_way(stack, cache=None, programs=Path(folder))[1]
+    return {
+        "totals": totals,
+        "refused": refused,
+        "damaged": damaged,
+        "hooks_left": hooks_left(),
+    }
+
+
 def die(out: Path) -> Notes:
     """kill -9 while probes are attached."""
     with exporter(out / "serve-killed.log") as process:
@@ -155,6 +188,7 @@ def main() -> None:
             "may_leave_heads": Facts(Host()).may_leave_stale_heads,
             "free_memory": sample_flags(Path("/proc"), FRAMES_A_STRUCT_PAGE_FRAME)._asdict(),
             "from_cache": count_from_cache([op for op in FROM_CACHE if op in operations]),
+            "without_bcc": count_without_bcc([op for op in FROM_CACHE if op in operations]),
             "die": die(out),
             "start_and_stop": start_and_stop(cycles),
         }

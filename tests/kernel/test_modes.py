@@ -17,7 +17,7 @@ import pytest
 
 from tests.guests.kernel_matrix import under_test, whole
 from tests.guests.kernels import Kernel, Kernels
-from tests.guests.precompiled import with_programs
+from tests.guests.precompiled import compile_elsewhere, with_programs
 from tests.guests.qemu import run_in_guest
 from tests.kernel.expected import EXPECTED, WAYS, Expected
 from tests.kernel.modes import COUNTS, OPERATIONS
@@ -264,6 +264,31 @@ def test_what_was_compiled_before_counts_the_same(seen_whole: Observation) -> No
             counted[family, detail, order] += n
         assert +counted == counters_of(pages, seen_whole.expected), way
     assert set(seen_whole.notes["from_cache"]) == set(seen_whole.expected.ways)
+
+
+def test_programs_compiled_elsewhere_count_the_same_without_bcc(seen_whole: Observation) -> None:
+    notes = seen_whole.notes["without_bcc"]
+    pages = Pages(optimized=23, restored=23 if seen_whole.expected.restore else 0)
+    for way, totals in notes["totals"].items():
+        counted: Counter[tuple[str, str, int]] = Counter()
+        for family, detail, order, _, n in totals:
+            counted[family, detail, order] += n
+        assert +counted == counters_of(pages, seen_whole.expected), way
+    assert set(notes["totals"]) == set(seen_whole.expected.ways), notes["refused"]
+    for way in seen_whole.expected.ways:
+        assert "can't be used (the checksum does not match): compile" in notes["damaged"][way]
+    assert notes["hooks_left"] == ""
+
+
+def test_hvoscope_compile_makes_the_programs_that_the_guest_loaded(
+    seen_whole: Observation, kernels: Kernels, tmp_path: Path
+) -> None:
+    said, known = compile_elsewhere(kernels(seen_whole.kernel_name), tmp_path)
+    made = {path.name for path in tmp_path.iterdir()}
+    assert len(made) == 2 * sum(way.startswith("full") for way in seen_whole.expected.ways)
+    assert made <= known
+    for name in made:
+        assert f"{tmp_path / name}: full, " in said
 
 
 def test_what_check_says_of_freed_memory_is_so(seen_whole: Observation) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 
-from exporter.cli.census import rows_of, to_json, to_table
+from exporter.cli.census import Times, rows_of, to_json, to_table
 from probes.census.census import NodeCensus, PoolCensus
 
 CENSUS = [
@@ -9,6 +9,7 @@ CENSUS = [
     PoolCensus(13, 31, ()),
     PoolCensus(18, 4095, (NodeCensus(1, 1, 1),)),
 ]
+TIMES = Times(23, 509, 1.5)
 ROWS = rows_of(CENSUS, 4096)
 
 
@@ -22,7 +23,7 @@ def test_a_table_with_what_is_saved_of_what_could_be() -> None:
 
 
 def test_json_is_exact() -> None:
-    first, second = json.loads(to_json(ROWS))["pools"]
+    first, second = json.loads(to_json(ROWS, TIMES))["pools"]
     assert first == {
         "size": "2MB",
         "numa_node": 0,
@@ -40,4 +41,4 @@ def test_what_the_kernel_does_not_say_is_unknown_and_not_zero() -> None:
         "   2MB     0        37        23          -          -",
         " total              37        23          -          -",
     ]
-    assert json.loads(to_json(rows))["pools"][0]["saved_bytes"] is None
+    assert json.loads(to_json(rows, TIMES))["pools"][0]["saved_bytes"] is None

@@ -5,7 +5,7 @@ from probes.counters import DURATIONS, SLOTS
 
 ALLOWED_LABELS = {
     *("size", "numa_node", "reason", "error", "cause", "step", "symbol", "attach", "where"),
-    *("map", "kind", "backend", "kernel", "mode", "version", "python", "collector"),
+    *("check", "map", "kind", "backend", "kernel", "mode", "version", "python", "collector"),
 }
 
 

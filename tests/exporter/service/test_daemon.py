@@ -10,6 +10,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,15 @@ def test_a_simulation_is_marked_everywhere() -> None:
         )
 
 
+def test_the_state_is_served_without_probes_and_ready_by_design() -> None:
+    with daemon("--backend", "state") as (_, url, _log):
+        assert get(f"{url}/-/ready") == "ready\n"
+        metrics = get(f"{url}/metrics")
+        assert 'hvo_backend_info{backend="state"' in metrics
+        assert 'hvo_check_result{check="' in metrics
+        assert "hvo_probe_attached" not in metrics
+
+
 def test_a_recording_is_served_like_a_live_kernel(tmp_path: Path) -> None:
     path = tmp_path / "t.hvot"
     backend = SimBackend(SimKernel("6.7"), stream=True)
@@ -81,7 +91,8 @@ def test_a_recording_is_served_like_a_live_kernel(tmp_path: Path) -> None:
         assert f"INFO replay of {path}: 6.7 (sim, simulated), recorded " in log[0]
         assert any("these metrics are SIMULATED (kernel 6.7)" in line for line in log)
         assert process.stderr
-        assert "the replay has ended" in process.stderr.readline()
+        # Before "ready" or after it, in the thread of the replay.
+        assert any("the replay has ended" in line for line in chain(log, process.stderr))
         metrics = get(f"{url}/metrics")
         assert 'hvo_hugepages_optimized_total{numa_node="0",size="2MB"} 509.0' in metrics
         assert 'hvo_pool_hugepages{numa_node="0",size="2MB"} 509.0' in metrics

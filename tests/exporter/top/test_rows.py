@@ -7,6 +7,7 @@ from exporter.top import rows
 from exporter.top.history import History
 from probes.counters import Counters, PageKey, Slot
 from probes.geometry import GIB, MIB
+from probes.observation import Absent, Census, Memmap
 from tests.exporter.top.observations import INFO, Simulated, at, counted
 
 
@@ -39,8 +40,8 @@ def test_pools_and_counters_share_a_row_by_size_and_node() -> None:
     ]
     assert sum(row.pages or 0 for row in found[:2]) == 28
     assert sum(row.optimized or 0 for row in found[:2]) == 23
-    assert sum(row.skipped or 0 for row in found[:2]) == 5
     assert sum(row.saved or 0 for row in found) == (23 * 6 + 4094) * 4096
+    assert sum(row.possible or 0 for row in found) == (28 * 6 + 4094) * 4096
     assert {row.rate for row in found} == {0.0}
 
 
@@ -51,12 +52,27 @@ def test_a_pool_without_probes_has_no_counters() -> None:
     blind.add(dataclasses.replace(at(1.0), pools=last.pools))
     row = rows.pool_rows(blind, INFO)[0]
     assert (row.pages, row.free) == (12, 12)
-    assert (row.optimized, row.rate, row.skipped, row.failed, row.saved) == (None,) * 5
+    assert (row.optimized, row.rate, row.failed, row.saved, row.possible) == (None,) * 5
 
 
 def test_counters_without_a_pool_have_no_pages() -> None:
-    (row,) = rows.pool_rows(History(at(0.0, counted(hugepages_optimized=23))), INFO)
-    assert (row.pages, row.free, row.surplus, row.optimized) == (None, None, None, 23)
+    (row,) = rows.pool_rows(History(at(0.0, counted(optimize_failures__ENOMEM=23))), INFO)
+    assert (row.pages, row.free, row.surplus, row.failed) == (None, None, None, 23)
+
+
+def test_pages_of_before_the_start_are_optimized_and_saved() -> None:
+    census = Census({PageKey(9, 0): 37}, {9: 7})
+    history = History(dataclasses.replace(at(0.0, counted()), census=census))
+    (row,) = rows.pool_rows(history, INFO)
+    assert (row.optimized, row.saved, row.possible) == (37, 37 * 7 * 4096, None)
+    assert rows.saved_now(history.last, INFO) == 37 * 7 * 4096
+
+
+def test_without_a_census_the_kernels_accounting_says_what_is_saved() -> None:
+    memmap = Memmap({"boot": 509, "runtime": 0}, 23 * 4096)
+    seen = dataclasses.replace(at(0.0), census=Absent("no BTF"), memmap=memmap)
+    assert rows.saved_now(seen, INFO) == 23 * 4096
+    assert rows.saved_now(at(0.0), INFO) is None
 
 
 def test_failures_by_operation_and_errno() -> None:

@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from probes.bpf.program_cache import ProgramCache, has_programs, key_of
+from probes.bpf.program_cache import (
+    ProgramCache,
+    has_programs,
+    key_of,
+    shipped,
+    shipped_path,
+)
 from tests.probes.bpf.test_object_code import PROGRAM
 
 
@@ -70,3 +77,40 @@ def test_the_key_depends_on_source_machine_and_bcc_version() -> None:
         key_of("a", "x86_64", "0.31"),
     }
     assert len(keys) == 4
+
+
+def test_a_program_compiled_elsewhere_is_found_by_its_source_alone(tmp_path: Path) -> None:
+    key = key_of("text", "x86_64")
+    shipped_path(tmp_path, key).write_bytes(PROGRAM.dump())
+    assert shipped(tmp_path, key) == PROGRAM
+    assert shipped(tmp_path, key_of("other text", "x86_64")) is None
+    assert shipped(tmp_path, key_of("text", "aarch64")) is None
+    assert shipped(tmp_path / "nowhere", key) is None
+    assert shipped(None, key) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (PROGRAM.dump()[:-1], "can't be used (the checksum does not match): compile it again"),
+        (b"", "can't be used (the checksum does not match)"),
+        (PROGRAM.dump().replace(b"counters", b"counterz"), "the checksum does not match"),
+    ],
+)
+def test_a_damaged_one_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+    path = shipped_path(tmp_path, "key")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(str(path))) as raised:
+        shipped(tmp_path, "key")
+    assert says in str(raised.value)
+
+
+@pytest.mark.parametrize("writable", ["folder", "file"])
+def test_one_that_others_could_have_written_is_not_used(tmp_path: Path, writable: str) -> None:
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    path = shipped_path(folder, "key")
+    path.write_bytes(PROGRAM.dump())
+    (folder if writable == "folder" else path).chmod(0o777)
+    with pytest.raises(ValueError, match="owned or writable by another user"):
+        shipped(folder, "key")

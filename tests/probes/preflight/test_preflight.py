@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from probes.kernel.host import Host
-from probes.preflight import Finding, Verdict, attach_problems, examine, is_ready, switched_off
+from probes.preflight import Finding, Verdict, at_start, examine, is_ready, problems, switched_off
 from probes.preflight.facts import Facts
 from tests.probes.preflight_host import (
     BTF,
@@ -32,10 +32,10 @@ NO_HVO: Changes = {
 }
 
 
-def problems(root: Path, changes: Changes, kind: str = "x86_64") -> list[str]:
+def attach_problems(root: Path, changes: Changes, kind: str = "x86_64") -> list[str]:
     return [
         str(finding)
-        for finding in attach_problems(Facts(machine(root, changes, kind), root / "dist"))
+        for finding in problems(at_start(Facts(machine(root, changes, kind), root / "dist")))
     ]
 
 
@@ -45,7 +45,7 @@ def findings_not_ok(root: Path, changes: Changes, kind: str = "x86_64") -> list[
 
 
 def test_a_working_machine_has_no_attach_problems(tmp_path: Path) -> None:
-    assert problems(tmp_path, {}) == []
+    assert attach_problems(tmp_path, {}) == []
 
 
 @pytest.mark.parametrize(
@@ -63,23 +63,23 @@ def test_a_working_machine_has_no_attach_problems(tmp_path: Path) -> None:
 def test_each_attach_problem_is_reported_with_its_fix(
     tmp_path: Path, missing: str, line: str
 ) -> None:
-    (problem,) = problems(tmp_path, {missing: None})
+    (problem,) = attach_problems(tmp_path, {missing: None})
     assert line in problem
 
 
 def test_all_attach_problems_are_reported_together(tmp_path: Path) -> None:
     nothing = Host(tmp_path, tmp_path, tmp_path, "x", "x86_64", tmp_path)
-    names = [finding.name for finding in attach_problems(Facts(nothing, tmp_path))]
+    names = [finding.name for finding in problems(at_start(Facts(nothing, tmp_path)))]
     assert names == ["hvo", "kprobes", "btf", "headers", "bcc"]
 
 
 def test_a_struct_page_size_of_56_is_an_attach_problem(tmp_path: Path) -> None:
-    (problem,) = problems(tmp_path, {SYSCTL: None, BTF: btf(56)})
+    (problem,) = attach_problems(tmp_path, {SYSCTL: None, BTF: btf(56)})
     assert "56 bytes, not a power of two" in problem
 
 
 def test_a_switch_that_is_off_is_not_an_attach_problem(tmp_path: Path) -> None:
-    assert problems(tmp_path, {SYSCTL: "0\n"}) == []
+    assert attach_problems(tmp_path, {SYSCTL: "0\n"}) == []
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_kernel_without_hvo_has_one_problem(tmp_path: Path) -> None:
         Verdict.WARNING,
         f"{tmp_path}/{CONFIG} lacks CONFIG_HUGETLB_PAGE_OPTIMIZE_VMEMMAP",
     )
-    assert problems(tmp_path, NO_HVO) == [str(diagnosis)]
+    assert attach_problems(tmp_path, NO_HVO) == [str(diagnosis)]
 
 
 def test_hvo_switched_off_is_one_warning(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_an_architecture_without_hvo_has_one_problem(tmp_path: Path, kind: str, 
         f"{what}; this kernel does not have it",
         "use an x86-64 machine, or try hvoscope here with `hvoscope serve --backend sim`",
     )
-    assert problems(tmp_path, NO_HVO, kind) == [str(diagnosis)]
+    assert attach_problems(tmp_path, NO_HVO, kind) == [str(diagnosis)]
 
 
 def test_an_arm64_kernel_with_removed_hvo_is_warned_about(tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_an_empty_symbol_table_is_hidden_and_the_sysctl_proves_hvo(tmp_path: Pat
         f"the symbol table {tmp_path}/{KALLSYMS} is empty: " + HIDDEN,
         SANDBOX_FIX,
     )
-    assert problems(tmp_path, {KALLSYMS: ""}) == [str(hvo(tmp_path, {KALLSYMS: ""}))]
+    assert attach_problems(tmp_path, {KALLSYMS: ""}) == [str(hvo(tmp_path, {KALLSYMS: ""}))]
 
 
 def test_an_empty_symbol_table_does_not_disprove_hvo(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from probes.preflight import attach_problems, examine
+from probes.preflight import at_start, examine, problems
 from probes.preflight.facts import Facts
 from probes.preflight.finding import Finding, Verdict
 from tests.probes.preflight_host import BTF, KALLSYMS, btf, kallsyms, machine
@@ -21,7 +21,7 @@ def test_without_btf_but_with_headers_is_a_warning(tmp_path: Path) -> None:
     finding = findings_by_name(tmp_path, {BTF: None})["btf"]
     assert finding.verdict is Verdict.WARNING
     assert "(No such file or directory): offsets are taken from the kernel headers" in finding.what
-    assert attach_problems(Facts(machine(tmp_path, {BTF: None}), tmp_path / "dist")) == []
+    assert problems(at_start(Facts(machine(tmp_path, {BTF: None}), tmp_path / "dist"))) == []
 
 
 def test_broken_btf_is_a_warning(tmp_path: Path) -> None:

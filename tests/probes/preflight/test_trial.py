@@ -3,7 +3,6 @@
 
 import errno
 import os
-import struct
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from probes.kernel.btf import Btf
-from probes.preflight import Finding, Verdict, attach_problems, examine, is_ready, trial
+from probes.preflight import Finding, Verdict, at_start, examine, is_ready, problems
 from probes.preflight.facts import Facts
 from probes.preflight.trial import Trial, can_load, load
 from tests.probes.kernel.test_btf import Blob
@@ -98,7 +97,7 @@ def test_a_kernel_without_kprobes_is_ready_with_fentry(tmp_path: Path) -> None:
     assert {finding.verdict for finding in findings} == {OK}
     kprobes = next(finding for finding in findings if finding.name == "kprobes")
     assert kprobes.what == "not in this kernel; fentry does not need them"
-    assert attach_problems(Facts(machine(tmp_path, NO_KPROBES), tmp_path / "dist")) == []
+    assert problems(at_start(Facts(machine(tmp_path, NO_KPROBES), tmp_path / "dist"))) == []
 
 
 @pytest.mark.parametrize(
@@ -259,11 +258,3 @@ def test_load_raises_the_errors_of_this_kernel_and_leaks_no_descriptor() -> None
         else:
             assert function is None
     assert descriptors() == before
-
-
-def test_attributes_have_the_offsets_of_bpf_attr() -> None:
-    """Offsets of union bpf_attr, BPF_PROG_LOAD (include/uapi/linux/bpf.h)."""
-    packed = trial._ATTRIBUTES.pack(26, 2, 11, 12, 24, 509)
-    assert struct.unpack_from("=IIQQ", packed) == (26, 2, 11, 12)
-    assert struct.unpack_from("=I", packed, 68) == (24,)
-    assert struct.unpack_from("=I", packed, 108) == (509,)
