@@ -37,6 +37,8 @@ LISTED = 30
 """Hosts in the table."""
 
 _HOST = "cluster, job, instance"
+_SAVED = f"sum(job:hvo_saved:ratio{{{JOBS}}} * job:hvo_possible_bytes:sum{{{JOBS}}})"
+"""Memory saved by hosts of which it is known what they could save."""
 _WORST = f"topk({LISTED}, instance:hvo_alerts:weight{{{JOBS}}})"
 _TO_HOST = (
     f"/d/{HOST}/{HOST}?${{datasource:queryparam}}&var-job=${{__data.fields.job}}"
@@ -63,6 +65,7 @@ def _now() -> Iterator[Panel]:
         Query(f"{_sum('job:hvo_alerts:count')} or 0 * {_sum('job:hvo_up:count')}", "hosts"),
         thresholds=bad_from(1, "orange"),
         sparkline=False,
+        width=6,
     )
     yield number(
         Text(
@@ -74,6 +77,7 @@ def _now() -> Iterator[Panel]:
         ),
         Query(_sum("job:hvo_saved_bytes:sum"), "saved"),
         absent="not known",
+        width=6,
     )
     yield number(
         Text(
@@ -83,24 +87,26 @@ def _now() -> Iterator[Panel]:
             HOST,
         ),
         Query(
-            f"sum(job:hvo_saved:ratio{{{JOBS}}} * job:hvo_possible_bytes:sum{{{JOBS}}})"
-            f" / {_sum('job:hvo_possible_bytes:sum')}",
+            f"{_SAVED} / {_sum('job:hvo_possible_bytes:sum')}",
             "saved",
         ),
         thresholds=good_from(0.9),
         absent="not known",
         sparkline=False,
+        width=6,
     )
     yield number(
         Text("Exporters up", "Exporters that Prometheus can scrape.", "none", HOST),
         Query(_sum("job:hvo_up:sum"), "up"),
         sparkline=False,
+        width=6,
     )
     yield number(
         Text("Exporters down", "hvoscope's targets that Prometheus can't scrape.", "none", HOST),
         Query(f"{_sum('job:hvo_up:count')} - {_sum('job:hvo_up:sum')}", "down"),
         thresholds=bad_from(1, "orange"),
         sparkline=False,
+        width=6,
     )
     yield number(
         Text(
@@ -112,6 +118,24 @@ def _now() -> Iterator[Panel]:
         Query(f"{_sum('job:hvo_enabled:count')} - {_sum('job:hvo_enabled:sum')}", "off"),
         thresholds=bad_from(1, "orange"),
         sparkline=False,
+        width=6,
+    )
+    yield number(
+        Text("Hosts not listed", "Hosts that the table leaves out.", "none", HOST),
+        Query(f"clamp_min({_sum('job:hvo_up:count')} - {LISTED}, 0)", "hosts"),
+        sparkline=False,
+        width=6,
+    )
+    yield number(
+        Text("Not listed, with alerts", "Of these, hosts with alerts.", "none", HOST),
+        Query(
+            f"clamp_min({_sum('job:hvo_alerts:count')} - {LISTED}, 0)"
+            f" or 0 * {_sum('job:hvo_up:count')}",
+            "hosts",
+        ),
+        thresholds=bad_from(1, "orange"),
+        sparkline=False,
+        width=6,
     )
 
 
@@ -156,38 +180,24 @@ def _hosts() -> Iterator[Panel]:
         worst="alerts",
         most=True,
         overrides={
-            "cluster": columns.wide(60),
-            "job": columns.wide(80),
-            "instance": [*columns.linked("Host dashboard", _TO_HOST), *columns.wide(130)],
-            "alerts": [*columns.bad_above_zero("orange"), *columns.wide(60)],
-            "exporter": [*columns.yes_or_no("up", "DOWN", bad="red"), *columns.wide(72)],
-            "HVO": [*columns.yes_or_no("on", "off", bad="orange"), *columns.wide(50)],
+            "cluster": columns.wide(68),
+            "job": columns.wide(110),
+            "instance": [*columns.linked("Host dashboard", _TO_HOST), *columns.wide(150)],
+            "alerts": [*columns.bad_above_zero("orange"), *columns.wide(76)],
+            "exporter": [*columns.yes_or_no("up", "DOWN", bad="red"), *columns.wide(80)],
+            "HVO": [*columns.yes_or_no("on", "off", bad="orange"), *columns.wide(56)],
             "saved": [*columns.plain("bytes", decimals=0), *columns.wide(75)],
-            "possible": [*columns.plain("bytes", decimals=0), *columns.wide(75)],
-            "opt. failed": [*columns.bad_above_zero("orange"), *columns.wide(85)],
-            "rest. failed": [*columns.bad_above_zero("red"), *columns.wide(85)],
+            "possible": [*columns.plain("bytes", decimals=0), *columns.wide(80)],
+            "opt. failed": [*columns.bad_above_zero("orange"), *columns.wide(92)],
+            "rest. failed": [*columns.bad_above_zero("red"), *columns.wide(96)],
         },
     )
     yield graph(
         Text("Firing alerts", "Firing alerts by name.", "none", HOST),
         Query(f"sum by (alertname) (job_alertname:hvo_alerts:count{{{JOBS}}})", "{{alertname}}"),
-        width=16,
+        width=24,
+        values=False,
         none="none",
-    )
-    yield number(
-        Text("Hosts not listed", "Hosts that the table leaves out.", "none", HOST),
-        Query(f"clamp_min({_sum('job:hvo_up:count')} - {LISTED}, 0)", "hosts"),
-        sparkline=False,
-    )
-    yield number(
-        Text("Not listed, with alerts", "Of these, hosts with alerts.", "none", HOST),
-        Query(
-            f"clamp_min({_sum('job:hvo_alerts:count')} - {LISTED}, 0)"
-            f" or 0 * {_sum('job:hvo_up:count')}",
-            "hosts",
-        ),
-        thresholds=bad_from(1, "orange"),
-        sparkline=False,
     )
 
 
@@ -195,11 +205,11 @@ def _saved() -> Iterator[Panel]:
     yield graph(
         Text(
             "Memory saved and possible",
-            "Memory saved, and what all huge pages of hosts with a census could save.",
+            "Memory saved, and what all huge pages could save, of hosts with a census.",
             "bytes",
             HOST,
         ),
-        Query(_sum("job:hvo_saved_bytes:sum"), "saved"),
+        Query(_SAVED, "saved"),
         Query(_sum("job:hvo_possible_bytes:sum"), "possible"),
         width=8,
     )

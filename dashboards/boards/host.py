@@ -94,7 +94,7 @@ def _now() -> Iterator[Panel]:
             f"sum(hvo_saved_bytes{{{PAGES}}}) / (sum(hvo_possible_bytes{{{PAGES}}}) > 0)", "saved"
         ),
         thresholds=good_from(0.9),
-        absent="no huge pages",
+        absent="not known",
         sparkline=False,
         width=6,
     )
@@ -185,6 +185,7 @@ def _memory() -> Iterator[Panel]:
             f'max by (alertname) (ALERTS{{{HOSTS}, alertname=~"Hvo.+", alertstate="firing"}})',
             "{{alertname}}",
         ),
+        values=False,
         none="none",
     )
     yield graph(
@@ -395,6 +396,7 @@ def _health() -> Iterator[Panel]:
             KERNEL,
         ),
         Query(f"time() - hvo_census_timestamp_seconds{{{HOSTS}}}", "{{instance}}"),
+        none="none",
     )
     yield graph(
         Text(
@@ -439,6 +441,7 @@ def _health() -> Iterator[Panel]:
         transformations=columns.only("instance", "check", Value_B="HVO possible"),
         overrides={"HVO possible": columns.yes_or_no("yes", "no", bad="orange")},
         worst="HVO possible",
+        none="none",
     )
     yield graph(
         Text(

@@ -104,11 +104,13 @@ def graph(
     stacked: bool = False,
     none: str = "",
     sizes: bool = False,
+    values: bool = True,
 ) -> timeseries.Panel:
     """Make a time series panel with last and maximum values in the legend below.
 
     Durations have a logarithmic axis: a 1 GB page takes hundreds of times as long as a 2 MB page.
     So have numbers of ``sizes``, but with a zero. ``none`` is shown if there is no series.
+    Without ``values``, the legend has names only.
     """
     panel = (
         _common(timeseries.Panel(), text, NEUTRAL, width, height)
@@ -120,7 +122,7 @@ def graph(
             .display_mode(LegendDisplayMode.LIST)
             .placement(LegendPlacement.BOTTOM)
             .show_legend(True)
-            .calcs(["lastNotNull", "max"])
+            .calcs(["lastNotNull", "max"] if values else [])
             .sort_by("Max")
             .sort_desc(True)
         )
@@ -225,6 +227,7 @@ def rows(
     overrides: dict[str, list[DynamicConfigValue]] | None = None,
     worst: str,
     most: bool = False,
+    none: str = "",
 ) -> table.Panel:
     """Make a table of instant values, sorted by column ``worst``; the largest first if ``most``."""
     panel = (
@@ -232,6 +235,8 @@ def rows(
         .show_header(True)
         .sort_by([common.TableSortByFieldState().display_name(worst).desc(most)])
     )
+    if none:
+        panel = panel.no_value(none)
     for ref, query in zip("ABCDEFGH", queries, strict=False):
         panel = panel.with_target(_target(query, ref).format(PromQueryFormat.TABLE).instant())
     for transformation in transformations:

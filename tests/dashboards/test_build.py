@@ -11,6 +11,8 @@ import pytest
 
 from dashboards.boards.build import FOLDER, dashboards, stale, texts
 from dashboards.lint.model import Board
+from dashboards.lint.panel_rules import overlap
+from dashboards.render.rows import expanded
 from exporter.metrics.catalogue import ALL
 
 ROOT = Path(__file__).parents[2]
@@ -76,3 +78,21 @@ def test_every_metric_of_the_catalogue_has_a_panel() -> None:
     everything = json.dumps(list(MODELS.values()))
     unseen = [metric.name for metric in ALL if metric.name not in everything]
     assert unseen == [], "show each metric in a panel of dashboards/boards/, then: make dashboards"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_expanded_rows_have_neither_gaps_nor_overlaps(name: str) -> None:
+    """The page draws what Grafana shows once all rows are open."""
+    shown = expanded(MODELS[name])
+    assert [panel["title"] for panel in shown["panels"]] == [
+        one["title"]
+        for panel in MODELS[name]["panels"]
+        for one in (panel, *panel.get("panels", []))
+    ]
+    assert not list(overlap(Board(shown)))
+    lines = {
+        line
+        for panel in shown["panels"]
+        for line in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+    }
+    assert lines == set(range(len(lines)))

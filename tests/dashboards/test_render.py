@@ -12,6 +12,7 @@ import pytest
 from dashboards.boards.build import dashboards
 from dashboards.lint.model import Board
 from dashboards.prove.history import EVERY, START, WINDOW, Day
+from dashboards.render.__main__ import SHOWN
 from dashboards.render.packages import build
 from dashboards.render.pictures import document, height_of, picture
 from dashboards.render.site import NOTE, Settings, serving
@@ -43,7 +44,17 @@ def site(tmp_path_factory: pytest.TempPathFactory, history: Day) -> Iterator[str
 @pytest.fixture(scope="module")
 def pages(site: str) -> Pages:
     """Render every dashboard; return HTML by name."""
-    return {uid: document(f"{site}?d={uid}", height_of(model)) for uid, model in MODELS.items()}
+    return {uid: document(_address(site, uid), height_of(model)) for uid, model in MODELS.items()}
+
+
+def _address(site: str, uid: str) -> str:
+    return f"{site}?d={uid}&var-instance={SHOWN}"
+
+
+def _oracle(history: Day, uid: str) -> Oracle:
+    """Return the oracle of the machines that a dashboard shows: Host has one."""
+    shown = [m for m in history.machines if uid != "hvo-host" or m.instance == SHOWN]
+    return Oracle(shown, SECONDS, WINDOW, EVERY)
 
 
 @pytest.mark.parametrize("uid", MODELS)
@@ -56,7 +67,7 @@ def test_everything_is_rendered(pages: Pages, uid: str) -> None:
 
 @pytest.mark.parametrize("uid", MODELS)
 def test_every_panel_shows_its_series(pages: Pages, history: Day, uid: str) -> None:
-    oracle = Oracle(history.machines, SECONDS, WINDOW, EVERY)
+    oracle = _oracle(history, uid)
     for panel in Board(MODELS[uid]).panels():
         cell = cell_of(pages[uid], panel["title"])
         if panel["type"] == "timeseries":
@@ -95,26 +106,29 @@ def text_of(page: str, title: str) -> str:
 
 
 def test_stat_panels_show_exact_values(pages: Pages, history: Day) -> None:
-    oracle = Oracle(history.machines, SECONDS, WINDOW, EVERY)
+    oracle = _oracle(history, "hvo-host")
 
     def true(title: str) -> float:
         (value,) = PANELS["hvo-host", title, "A"](oracle).values()
         return value
 
     host = pages["hvo-host"]
-    assert f" {true('Memory saved') / 2**20:.0f} MiB" in text_of(host, "Memory saved")
-    assert (true("HVO switch"), true("Detached probes")) == (0, 0)
-    assert " off " in text_of(host, "HVO switch")
+    # Its census has ended with a missed hit: the kernel's accounting is shown.
+    (saved,) = oracle.now("saved").values()
+    assert f" {saved / 2**20:.1f} MiB" in text_of(host, "Memory saved")
+    assert " not known " in text_of(host, "Saved of possible")
+    assert (true("HVO switch"), true("Detached probes")) == (1, 0)
+    assert " on " in text_of(host, "HVO switch")
     for title in ("Optimize failures", "Restore failures", "Accounting drift"):
-        assert true(title) > 0
+        assert true(title) != 0
         assert f" {true(title):.0f} " in text_of(host, title)
 
 
 def test_tables_show_names_mappings_and_units(pages: Pages) -> None:
-    machines = text_of(pages["hvo-fleet"], "Machines")
-    for word in ("exporter", "HVO", "saved", "restore failures", "all attached", "off", "7.1"):
+    machines = text_of(pages["hvo-fleet"], "Hosts")
+    for word in ("exporter", "HVO", "saved", "rest. failed", "off", "7.1"):
         assert f" {word} " in machines
-    assert re.search(r"lab-1:10917\s+DOWN", machines)
+    assert re.search(r"lab-1:10917\s+\d+\s+DOWN", machines)
     assert "Value #" not in machines
 
 
@@ -122,7 +136,7 @@ def test_tables_show_names_mappings_and_units(pages: Pages) -> None:
 def test_pictures(site: str, uid: str, tmp_path: Path) -> None:
     """Screenshots can be taken; the committed ones are in dashboards/pictures/."""
     path = tmp_path / f"{uid}.png"
-    picture(f"{site}?d={uid}", height_of(MODELS[uid]), path)
+    picture(_address(site, uid), height_of(MODELS[uid]), path)
     data = path.read_bytes()
     assert data.startswith(PNG)
     assert int.from_bytes(data[20:24]) == height_of(MODELS[uid])

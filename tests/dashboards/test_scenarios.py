@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from dashboards.boards.promql import selectors
+from dashboards.demo import TIME_SCALE
+from dashboards.prove.history import MACHINES
 from dashboards.prove.openmetrics import JOB
 from dashboards.prove.watch import Labels, Watched, watch
 from dashboards.rules import FILES, rules
@@ -40,7 +42,7 @@ class AlertCase(NamedTuple):
 ALERT_CASES = (
     AlertCase("database", 1, {30: (), 59: ()}),
     AlertCase("leak", 1, {30: (), 59: ()}),
-    AlertCase("switched-on-late", 1, {10: (), 39: ["HvoSwitchedOnLate"]}),
+    AlertCase("switched-on-late", 1, {10: (), 28: ["HvoSwitchedOnLate"], 39: ()}),
     AlertCase(
         "memory-pressure",
         0.25,
@@ -57,11 +59,13 @@ ALERT_CASES = (
             4: (),
             9: ["HvoCountsLost"],
             27: ["HvoAccountingDrift", "HvoProbeMissed"],
-            45: ["HvoProbeDetached"],
+            49: ["HvoProbeDetached"],
         },
     ),
     AlertCase("slow-machine", 0.125, {70: (), 110: ["HvoOptimizeSlow"]}),
     AlertCase(str(OWN / "switched-off.toml"), 1, {9: (), 30: ["HvoSwitchedOff"]}),
+    # What make demo promises.
+    AlertCase(str(MACHINES / "demo/trouble-1.toml"), TIME_SCALE, {5: ["HvoOptimizeFailures"]}),
     AlertCase("boot-pool", 1, {9: (), 17: (), 29: ["HvoExporterDown"]}),
 )
 
