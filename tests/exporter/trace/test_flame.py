@@ -13,7 +13,7 @@ from tests.flame import depth, picture, tree
 
 RECORDING = ROOT / "tests/data/stacks/debian-6.1.hvot"
 PICTURE = ROOT / "docs/flame-debian-6.1.svg"
-TITLE = "Debian 6.1: 23 pages by a sysctl, 5 surplus pages, and back; width: operations"
+TITLE = "Debian 6.1: 23 pages by a sysctl, 5 by page faults, and back; width: operations"
 
 
 def test_stacks_with_the_same_callers_are_merged() -> None:
