@@ -113,7 +113,7 @@ def test_sigterm_puts_everything_back(seen: Seen) -> None:
 
 def test_a_second_run_is_refused(seen: Seen) -> None:
     seen.need_restores()
-    second = seen.notes["terminated"]["second"]
+    second = seen.notes["second"]
     assert second["exit_code"] == 4
     assert "another hvoscope verify is running" in second["stdout"]
 
