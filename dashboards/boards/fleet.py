@@ -181,7 +181,7 @@ def _hosts() -> Iterator[Panel]:
         most=True,
         overrides={
             "cluster": columns.wide(68),
-            "job": columns.wide(110),
+            "job": columns.wide(124),
             "instance": [*columns.linked("Host dashboard", _TO_HOST), *columns.wide(150)],
             "alerts": [*columns.bad_above_zero("orange"), *columns.wide(76)],
             "exporter": [*columns.yes_or_no("up", "DOWN", bad="red"), *columns.wide(80)],
