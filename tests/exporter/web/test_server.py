@@ -218,6 +218,8 @@ def refuses(where: tuple[str, int]) -> bool:
         socket.create_connection(where, 30).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it was closed just now, with this connection in its queue
+        return False
     return False
 
 
