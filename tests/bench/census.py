@@ -71,9 +71,9 @@ def section(runs: list[dict[str, Any]]) -> Section:
 ABOUT = (
     f"`{KERNEL}` boots with huge pages of 2 MB from its command line, all optimized; then a census"
     " counts them, as the loader does at a start (there twice, 0.2 s apart). The guest is emulated:"
-    " instructions take an order of magnitude longer than on hardware."
+    " on hardware each takes less."
 )
 BOUNDS = (
-    "Half of a page's time is Python's, half the kernel's (a list's element copied by"
-    " copy_from_kernel_nofault). Memory is one shared buffer for 256 elements, whatever the pool."
+    "For each page the kernel copies a list's element (copy_from_kernel_nofault) and Python counts"
+    " it. Memory is one shared buffer for 256 elements, whatever the pool."
 )
