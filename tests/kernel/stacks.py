@@ -37,7 +37,7 @@ def fault_in(pages: int) -> None:
 
 
 def watching(out: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start a command of hvoscope; return when it has attached its probes."""
+    """Start a command of hvoscope; return when its probes count: armed before the handover."""
     with out.open("wb") as file:
         started = subprocess.Popen([HVOSCOPE, *arguments], stdout=file)
     wait_for(lambda: _has_maps(started.pid))
@@ -61,7 +61,6 @@ def main() -> None:
         watching(out / "record.log", "record", str(out / "stacks.hvot"), "-K"),
         watching(out / "latency.json", "latency", "--json"),
     ]
-    time.sleep(5)  # armed last, and the census is taken meanwhile
     subprocess.run(["sh", "-c", f"echo {PAGES} > /proc/sys/vm/nr_hugepages"], check=True)
     perform(parse_operation(f"shrink 2MB {PAGES}"))
     fault_in(FAULTED)
