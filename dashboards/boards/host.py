@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from grafana_foundation_sdk.models.dashboard import ValueMappingResult
 
-from dashboards.boards import columns
 from dashboards.boards.annotations import of_hosts
+from dashboards.boards.host_quality import data_quality
 from dashboards.boards.panels import (
     FLEET,
     FRAMES_S,
@@ -15,7 +15,6 @@ from dashboards.boards.panels import (
     KERNEL,
     PAGES_S,
     PTES_S,
-    RECORDS_S,
     Panel,
     Query,
     Text,
@@ -24,7 +23,6 @@ from dashboards.boards.panels import (
     graph,
     latency_map,
     number,
-    rows,
 )
 from dashboards.boards.variables import HOSTS, PAGES, SIZES
 
@@ -49,7 +47,7 @@ def sections() -> Iterator[tuple[str, list[Panel]]]:
     yield "Activity", list(_activity())
     yield "Latency", list(_latency())
     yield "Pools", list(_pools())
-    yield "Data quality", list(_health())
+    yield "Data quality", list(data_quality())
 
 
 def _now() -> Iterator[Panel]:
@@ -373,94 +371,4 @@ def _pools() -> Iterator[Panel]:
             "limit {{size}}",
         ),
         sizes=True,
-    )
-
-
-def _health() -> Iterator[Panel]:
-    yield graph(
-        Text(
-            "Accounting drift over time",
-            "Net frames freed as counted by the probes, less the decrease of nr_memmap_pages and "
-            "nr_memmap_boot_pages; expected: constantly 0. Memory hotplug changes it, too.",
-            "short",
-            KERNEL,
-        ),
-        Query(f"hvo_accounting_drift_frames{{{HOSTS}}}", "{{instance}}"),
-    )
-    yield graph(
-        Text(
-            "Time since the census",
-            "Time since the last census of optimized huge pages, from which the probes have kept "
-            "the count. Not provided by simulated kernels.",
-            "s",
-            KERNEL,
-        ),
-        Query(f"time() - hvo_census_timestamp_seconds{{{HOSTS}}}", "{{instance}}"),
-        none="none",
-    )
-    yield graph(
-        Text(
-            "Memmap frames",
-            "Page frames that hold struct pages, by allocator: nr_memmap_boot_pages and "
-            "nr_memmap_pages (Linux 6.11 and later).",
-            "short",
-            KERNEL,
-        ),
-        Query(f"sum by (instance, kind) (hvo_memmap_pages{{{HOSTS}}})", "{{instance}} {{kind}}"),
-    )
-    yield rows(
-        Text(
-            "Probes",
-            "Kernel function and attach type of each step. `hvoscope check` reports why a probe "
-            "is detached.",
-            "string",
-            KERNEL,
-        ),
-        Query(f"hvo_probe_attached{{{HOSTS}}}", ""),
-        width=12,
-        transformations=columns.only("instance", "step", "symbol", "attach", Value="attached"),
-        overrides={
-            "instance": columns.wide(150),
-            "step": columns.wide(110),
-            "attach": columns.wide(90),
-            "attached": [*columns.yes_or_no("yes", "DETACHED", bad="red"), *columns.wide(95)],
-        },
-        worst="attached",
-    )
-    yield rows(
-        Text(
-            "Failed checks",
-            "Checks that found a problem at the exporter's start; `hvoscope check` has the fix. "
-            "Not provided by simulated kernels.",
-            "string",
-            KERNEL,
-        ),
-        Query(f"hvo_check_result{{{HOSTS}}} == 0", ""),
-        Query(f"hvo_supported{{{HOSTS}}}", ""),
-        width=12,
-        transformations=columns.only("instance", "check", Value_B="HVO possible"),
-        overrides={"HVO possible": columns.yes_or_no("yes", "no", bad="orange")},
-        worst="HVO possible",
-        none="none",
-    )
-    yield graph(
-        Text(
-            "Missed hits, lost events, map errors",
-            "Per second: probe hits that the kernel dropped, event records lost, operations not "
-            "counted because a BPF map was full. Above 0, counts are too low.",
-            RECORDS_S,
-            KERNEL,
-        ),
-        Query(
-            f"sum by (step) (rate(hvo_probe_missed_total{{{HOSTS}}}[{_RATE}])) > 0",
-            "missed: {{step}}",
-        ),
-        Query(
-            f"sum by (where) (rate(hvo_events_lost_total{{{HOSTS}}}[{_RATE}])) > 0",
-            "lost: {{where}}",
-        ),
-        Query(
-            f"sum by (map) (rate(hvo_map_errors_total{{{HOSTS}}}[{_RATE}])) > 0", "full: {{map}}"
-        ),
-        none="none",
     )
