@@ -75,7 +75,11 @@ def _now() -> Iterator[Panel]:
             "bytes",
             FLEET,
         ),
-        Query(f"sum(instance:hvo_saved_bytes:sum{{{HOSTS}}})", "saved"),
+        Query(
+            f"sum(sum without (size, numa_node) (hvo_saved_bytes{{{HOSTS}}})"
+            f" or hvo_memmap_saved_bytes{{{HOSTS}}})",
+            "saved",
+        ),
         absent="not known",
         sparkline=False,
         width=6,

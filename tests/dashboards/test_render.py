@@ -71,8 +71,9 @@ def test_every_panel_shows_its_series(pages: Pages, history: Day, uid: str) -> N
     for panel in Board(MODELS[uid]).panels():
         cell = cell_of(pages[uid], panel["title"])
         if panel["type"] == "timeseries":
-            legend = re.findall(r'<button type="button" title="([^"]+)"', cell)
-            assert set(names_of(uid, panel, oracle)) <= set(legend), panel["title"]
+            shown = text_of(pages[uid], panel["title"])
+            for name in names_of(uid, panel, oracle):
+                assert f" {name} " in shown, panel["title"]
         if panel["type"] == "bargauge":
             for name in names_of(uid, panel, oracle):
                 assert f" {name} " in text_of(pages[uid], panel["title"])

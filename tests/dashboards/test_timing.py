@@ -18,7 +18,9 @@ def test_no_panel_needs_twice_its_budget() -> None:
     timings = measure(HOSTS)
     assert timings.series > 200 * HOSTS
     assert len(timings.panels) == len(list(Board(dashboards()["hvo-fleet.json"]).panels())) + 1
-    assert all(panel.size > 70 * panel.queries for panel in timings.panels)
+    # The synthetic hosts save all that is possible.
+    empty = [panel.title for panel in timings.panels if panel.size < 70 * panel.queries]
+    assert empty == ["Top 10 by memory not saved"]
     assert over_budget(timings) == [], "\n".join(table(timings))
 
 
