@@ -241,7 +241,8 @@ class LiveBackend:
                 return
             self._baseline, self._loader = baseline, None
         if isinstance(baseline, Absent):
-            log.warning("no census of optimized huge pages: %s", baseline.reason)
+            # No warning: commands that need no census would print it.
+            log.info("no census of optimized huge pages: %s", baseline.reason)
         else:
             log.info("census: %d huge pages are optimized", sum(baseline.optimized.values()))
 
