@@ -21,15 +21,16 @@ from pathlib import Path
 from probes.backend import FULL, MODES
 from probes.geometry import KIB, MIB
 from probes.live.backend import LiveBackend
-from probes.observation import known
+from probes.observation import CENSUS, known
 from probes.operations import parse_operation
-from tests.kernel.workload import Notes, kernels_own, perform, plain, pool_of
+from tests.kernel.workload import Notes, kernels_own, perform, plain, pool_of, wait_for
 
 PAGES = 64
 NODE = 1
 
-_LEFT = 16 * MIB
-"""Free memory that the node keeps, and that its watermarks then forbid to use."""
+_LEFT = 40 * MIB
+"""Free memory that the node keeps: above its minimum, which khugepaged raises to 34 MiB, and below
+the one that then forbids to use it."""
 _MIN_FREE_KIB = 160 * KIB
 """Half of it for each node."""
 _SET_MEMPOLICY, _DEFAULT, _BIND = 238, 0, 2  # x86-64
@@ -83,8 +84,14 @@ class Watchers:
         for backend in self._backends.values():
             backend.start()
             stack.callback(backend.stop)
+        # Loaders have memory until they have taken a census.
+        wait_for(self._have_census)
         self.steps: list[Notes] = []
         self.observe("")
+
+    def _have_census(self) -> bool:
+        seen = (backend.observe((CENSUS,)).census for backend in self._backends.values())
+        return all(known(census) is not None for census in seen)
 
     def observe(self, what: str) -> None:
         """Note what was done, and what is counted after it."""

@@ -142,8 +142,8 @@ def test_top_and_plan_on_the_running_kernel(recorded: Recorded) -> None:
     top, plan = recorded.notes["top"], recorded.notes["plan"]
     assert (top["exit_code"], top["stderr"]) == (0, "")
     header, *looks = top["stdout"].splitlines()
-    assert header.split()[:3] == ["SECONDS", "SAVED", "OPT/s"]
+    assert header.split()[:4] == ["TIME", "SECONDS", "SAVED", "OPT/s"]
     assert len(looks) == 3
-    assert looks[-1].split()[2:4] == ["0", "0"]  # probes of its own, and nothing happens
+    assert looks[-1].split()[3:5] == ["0", "0"]  # probes of its own, and nothing happens
     assert (plan["exit_code"], plan["stderr"]) == (0, "")
     assert recorded.notes["release"] in plan["stdout"].splitlines()[0]
