@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from probes.geometry import GIB, MIB
-from tests.bench.figures import Ratio, Section, figure, table
+from tests.bench.figures import Section, figure, table
 from tests.bench.in_guest import run_module
 from tests.guests import kernel_matrix
 
@@ -60,12 +60,7 @@ def section(runs: list[dict[str, Any]]) -> Section:
     whole = figure((value * TERABYTE_PAGES for value in each.values), "s")
     rows.append((f"{TERABYTE_PAGES:,} (1 TiB), extrapolated", whole, "-", "-", "-"))
     columns = ("huge pages of 2 MB", "a census", "a page", "BTF and symbols, once", "more memory")
-    ratios = {
-        "census.seconds_per_1000_pages": Ratio(
-            each.median * 1000, about="seconds of a census, for 1,000 huge pages"
-        )
-    }
-    return Section("Census", ABOUT, BOUNDS, (table("Time", columns, rows),), ratios)
+    return Section("Census", ABOUT, BOUNDS, (table("Time", columns, rows),))
 
 
 ABOUT = (
