@@ -14,13 +14,12 @@ from exporter.cli.options import STANDARD_INPUT, Finite, dash_is, source_options
 from exporter.cli.selection_options import selection_options
 from exporter.cli.sources import SourceOptions, make_backend
 from exporter.cli.stopping import exit_on_output_error, stop_on_signals
-from exporter.cli.stream_notes import about, end_condition, summary
+from exporter.cli.stream_notes import about, end_condition, stop_and_report
 from exporter.trace.latency import Latencies
 from exporter.trace.possible import ImpossibleError, check_possible
 from exporter.trace.selection import Selection
 from probes.backend import Backend
 from probes.kernel.host import Host
-from probes.observation import PROBES
 from probes.recording.replay import AT_ONCE
 
 
@@ -91,9 +90,7 @@ def latency_command(
                 click.echo(found.to_json() if as_json else "\n".join(found.lines()))
                 sys.stdout.flush()
     finally:
-        lost = backend.observe((PROBES,)).status.lost
-        backend.stop()
-        for note in summary(backend, lost):
+        for note in stop_and_report(backend):
             click.echo(f"hvoscope: {note}", err=True)
 
 

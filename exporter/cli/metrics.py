@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from exporter.cli.options import path_options
 from exporter.cli.replace_file import replace_file
 from exporter.metrics.collector import HvoCollector
+from probes.census.census import frames_each, optimized_pages
 from probes.census.facts import CensusError
-from probes.counters import PageKey
 from probes.kernel.host import Host
 from probes.live.state_backend import StateBackend
 from probes.observation import Absent, Census
@@ -55,12 +55,6 @@ def _census_of(facts: Facts) -> Callable[[], Census | Absent]:
         taken = time.time()
         if isinstance(facts.census, CensusError):
             return Absent(str(facts.census))
-        optimized = {
-            PageKey(pool.order, row.node): row.optimized
-            for pool in facts.census
-            for row in pool.nodes
-        }
-        each = {p.order: p.net_frames for p in facts.census if p.net_frames is not None}
-        return Census(optimized, each, taken)
+        return Census(optimized_pages(facts.census), frames_each(facts.census), taken)
 
     return take

@@ -3,7 +3,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from probes.backend import Backend
 from probes.observation import PROBES
@@ -21,8 +21,14 @@ def about(backend: Backend) -> Iterator[str]:
             yield f"{probe.step} not attached: {probe.reason}"
 
 
-def summary(backend: Backend, lost: Mapping[str, int]) -> Iterator[str]:
-    """Yield what is missing from the events; ``lost`` was observed before the stop."""
+def stop_and_report(backend: Backend) -> Sequence[str]:
+    """Stop the source; return what is missing from its events."""
+    lost = backend.observe((PROBES,)).status.lost
+    backend.stop()
+    return list(_missing(backend, lost))
+
+
+def _missing(backend: Backend, lost: Mapping[str, int]) -> Iterator[str]:
     for where, events in lost.items():
         if events:
             yield f"{events} events lost ({where})"

@@ -12,7 +12,7 @@ from exporter.cli.options import STANDARD_INPUT, Finite, dash_is, source_options
 from exporter.cli.selection_options import selection_options
 from exporter.cli.sources import SourceOptions, make_backend
 from exporter.cli.stopping import exit_on_output_error, stop_on_signals
-from exporter.cli.stream_notes import about, end_condition, summary
+from exporter.cli.stream_notes import about, end_condition, stop_and_report
 from exporter.cli.trace_output import Format, format_options, make_output
 from exporter.trace.output import Output, events_and_gaps
 from exporter.trace.possible import ImpossibleError, check_possible
@@ -21,7 +21,7 @@ from exporter.trace.times import UnknownStartError
 from probes.backend import Backend
 from probes.events import Event
 from probes.kernel.host import Host
-from probes.observation import MEMMAP, POOLS, PROBES
+from probes.observation import MEMMAP, POOLS
 from probes.recording.gaps import GapFinder
 from probes.recording.replay import AT_ONCE
 
@@ -104,9 +104,7 @@ def trace_command(
                 else:
                     sys.stdout.write(f"{line}\n")
     finally:
-        lost = backend.observe((PROBES,)).status.lost
-        backend.stop()
-        for note in summary(backend, lost):
+        for note in stop_and_report(backend):
             click.echo(f"hvoscope: {note}", err=True)
 
 

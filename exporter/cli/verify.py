@@ -111,8 +111,8 @@ def verify_command(
     MemTotal, memory given back, flags of free page frames, the kernel's log. Then pools, switch and
     overcommit are as they were, also after a signal.
 
-    Prints TAP 13 if standard output is no terminal. On a machine that serves: read --list first. A
-    kernel with a known bug is reported, and not run.
+    Prints TAP 13 if standard output is not a terminal. On a machine that serves: read --list first.
+    A kernel with a known bug is reported, and not run.
 
     \b
     Exit codes:

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 from probes.census.facts import CensusError, CensusFacts, UnsettledError
 from probes.census.kernel_memory import KernelFaultError, KernelMemory
+from probes.counters import PageKey
 
 _TRIES = 10
 _NODE_BITS_OF_FLAGS = 64
@@ -51,6 +52,16 @@ def saved_frames(census: Sequence[PoolCensus]) -> int | None:
             return None
         saved += optimized * (pool.net_frames or 0)
     return saved
+
+
+def optimized_pages(census: Sequence[PoolCensus]) -> dict[PageKey, int]:
+    """Optimized pages of each size and node that has pages."""
+    return {PageKey(pool.order, row.node): row.optimized for pool in census for row in pool.nodes}
+
+
+def frames_each(census: Sequence[PoolCensus]) -> dict[int, int]:
+    """What an optimized page saves, by page order, where the kernel says so."""
+    return {pool.order: pool.net_frames for pool in census if pool.net_frames is not None}
 
 
 class Memory(Protocol):

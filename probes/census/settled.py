@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from probes.baseline import Baseline, net_optimized
-from probes.census.census import PoolCensus
+from probes.census.census import PoolCensus, frames_each, optimized_pages
 from probes.census.facts import UnsettledError
-from probes.counters import Counters, PageKey
+from probes.counters import Counters
 
 _BETWEEN_SECONDS = 0.2
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 30.0
@@ -53,14 +53,11 @@ def wait_for_baseline(
 
 def baseline_of(pools: Sequence[PoolCensus], counters: Counters, taken: float) -> Baseline:
     """What was optimized when the counters were 0; ``taken`` is Unix time in seconds."""
-    optimized = {}
-    for pool in pools:
-        for row in pool.nodes:
-            optimized[PageKey(pool.order, row.node)] = row.optimized
+    optimized = optimized_pages(pools)
     for _, key in counters.totals:
         optimized.setdefault(key, 0)
     return Baseline(
         {key: pages - net_optimized(counters, key) for key, pages in optimized.items()},
-        {pool.order: pool.net_frames for pool in pools if pool.net_frames is not None},
+        frames_each(pools),
         taken,
     )
