@@ -4,6 +4,7 @@
 import os
 import signal
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 NO_SKIP = "HVOSCOPE_NO_SKIP"
 """Set where everything must run (CI): a skipped test then fails, with the reason it gave."""
 
+DURATIONS = "HVOSCOPE_DURATIONS"
+"""Names a file that collects how long each part of each test took, over several runs of pytest."""
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
@@ -29,3 +33,10 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, but {NO_SKIP} is set: {report.longrepr}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if path := os.environ.get(DURATIONS):
+        reports = [r for rs in terminalreporter.stats.values() for r in rs if hasattr(r, "when")]
+        with Path(path).open("a", encoding="utf-8") as lines:
+            lines.writelines(f"{r.duration:7.1f} s {r.when:8} {r.nodeid}\n" for r in reports)

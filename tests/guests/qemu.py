@@ -38,6 +38,7 @@ _QUIET = ("-nodefaults", "-no-user-config", "-display", "none", "-monitor", "non
 _APPEND = "console=ttyS0 oops=panic panic=-1 loglevel=5"
 
 _POLL_S = 0.1
+BOOTING_AGAIN = "a known fault of the emulator; booting once more"
 START_S = 180.0
 """A guest begins its command after three seconds, and on a busy machine after thirty."""
 _TAIL_LINES = 40
@@ -133,7 +134,7 @@ def retrying(
     try:
         return boot(kernel, argv, out=out, **options)
     except EmulatorError as error:
-        say(f"{kernel.name}: {error.reason}: a known fault of the emulator; booting once more")
+        say(f"{kernel.name}: {error.reason}: {BOOTING_AGAIN}")
     first = (out / "console.log").read_bytes()
     _remove_all(set(out.iterdir()) - before)
     (out / "console-first.log").write_bytes(first)

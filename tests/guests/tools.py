@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+from tests.guests.cache import Cache
 from tests.guests.progress import UnavailableError, run, say
 
 # name -> (Debian package, where it may be). A bare name is looked up in PATH.
@@ -39,8 +40,9 @@ def require(name: str) -> str:
 
 def require_all(names: tuple[str, ...]) -> dict[str, str]:
     """Paths of several tools, installed first if need be."""
-    if missing := missing_packages(names):
-        _install(missing)
+    if missing_packages(names):
+        with Cache().lock("apt-get"):  # test processes run at once
+            _install(missing_packages(names))
     return {name: str(_find(name)) for name in names}
 
 
@@ -57,6 +59,8 @@ def _find(name: str) -> str | None:
 
 
 def _install(packages: list[str]) -> None:
+    if not packages:
+        return
     wanted = " ".join(packages)
     if os.geteuid() != 0:
         raise UnavailableError(f"missing: {wanted} (as root: apt-get install {wanted})")

@@ -16,13 +16,37 @@ import pytest
 from tests.guests import kernel_matrix, tools
 from tests.guests.kernels import Kernel, Kernels
 from tests.guests.progress import UnavailableError
-from tests.guests.qemu import Guest, GuestRun, Host, run_in_guest
+from tests.guests.qemu import BOOTING_AGAIN, Guest, GuestRun, Host, run_in_guest
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kernel_name" in metafunc.fixturenames:
         # For the session, so that a fixture of any scope can build on it.
         metafunc.parametrize("kernel_name", kernel_matrix.whole(), scope="session")
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file on one kernel share a boot, and so a process."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            name = " ".join((item.path.stem, *_kernel_names(item)))
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
+def _kernel_names(item: pytest.Item) -> list[str]:
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    return [name for name in kernel_matrix.KERNELS if name in params.values()]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Guests that were booted again: a fault of the emulator's is not hidden by the second try."""
+    reports = [r for some in terminalreporter.stats.values() for r in some]
+    said = [text for r in reports if getattr(r, "when", "") == "teardown" for _, text in r.sections]
+    again = [line for text in said for line in text.splitlines() if BOOTING_AGAIN in line]
+    if again:
+        terminalreporter.section(f"guests booted again: {len(again)}")
+        terminalreporter.line("\n".join(again))
 
 
 @contextmanager

@@ -5,8 +5,6 @@ import http.client
 import re
 import statistics
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
 
 from tests.process import taken
 
@@ -22,32 +20,19 @@ def rss_kib(pid: int) -> int:
     return int(statistics.median(samples))
 
 
-class Spread(NamedTuple):
-    """Median and 99th percentile of scrape durations, in seconds."""
-
-    p50: float
-    p99: float
-
-
-def _spread(seconds: Sequence[float]) -> Spread:
-    quantiles = statistics.quantiles(seconds, n=100)
-    return Spread(quantiles[49], quantiles[98])
-
-
 class Scraper:
-    """Scrapes on one connection, measures each scrape, and checks that no counter decreases."""
+    """Scrapes on one connection, counts scrapes, and checks that no counter decreases."""
 
     def __init__(self, host: str, port: int) -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=60)
-        self.seconds: list[float] = []
+        self.scrapes = 0
         self.counters: dict[str, float] = {}
 
     def scrape(self) -> None:
-        began = time.perf_counter()
         self._connection.request("GET", "/metrics")
         answer = self._connection.getresponse()
         text = answer.read().decode()
-        self.seconds.append(time.perf_counter() - began)
+        self.scrapes += 1
         assert answer.status == 200
         now = {
             name: float(value)
@@ -71,16 +56,6 @@ class Scraper:
 
     def _sum(self, name: str) -> float:
         return sum(value for key, value in self.counters.items() if key.startswith(name))
-
-    def spread(self, windows: int) -> Spread:
-        """Return the smallest p99/p50 of equal stretches of scrapes.
-
-        What else the machine does may spoil some of them. A pause of the daemon's own that meets
-        one scrape in a hundred is in all of them.
-        """
-        size = len(self.seconds) // windows
-        parts = (self.seconds[n * size : (n + 1) * size] for n in range(windows))
-        return min((_spread(part) for part in parts), key=lambda spread: spread.p99 / spread.p50)
 
     def close(self) -> None:
         self._connection.close()

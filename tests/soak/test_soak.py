@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon under sustained load: memory, descriptors, latency, hostile clients."""
+"""The daemon under sustained load: memory, descriptors, hostile clients."""
 
 import http.client
 import ssl
@@ -18,7 +18,7 @@ from tests.soak.meter import Scraper, rss_kib
 
 pytestmark = pytest.mark.soak
 
-SCRAPES = 10_000
+SCRAPES = 12_500
 EVENTS = 10_000_000
 WARM_UP_SCRAPES = 2500
 WARM_UP_EVENTS = 4_000_000
@@ -46,19 +46,14 @@ def scrape_until(scraper: Scraper, done: Callable[[], bool], pause: float = 0.0)
 def test_ten_thousand_scrapes() -> None:
     with daemon(*LEISURELY) as (process, url, _):
         scraper = Scraper(*where_of(url))
-        scrape_until(scraper, lambda: len(scraper.seconds) >= WARM_UP_SCRAPES)
+        scrape_until(scraper, lambda: scraper.scrapes >= WARM_UP_SCRAPES)
         rss, fds = rss_kib(process.pid), taken(process.pid).descriptors
-        scraper.seconds.clear()
-        scrape_until(scraper, lambda: len(scraper.seconds) >= SCRAPES)
+        scrape_until(scraper, lambda: scraper.scrapes >= SCRAPES)
         after = rss_kib(process.pid)
-        spread = scraper.spread(windows=10)
-        print(
-            f"RSS {rss} -> {after} KiB; p50 {spread.p50 * 1e3:.2f} ms, p99 {spread.p99 * 1e3:.2f}"
-        )
+        print(f"\nRSS {rss} -> {after} KiB after {scraper.scrapes} scrapes")
         assert after - rss < GROWTH_KIB
         assert after < MOST_KIB
         assert taken(process.pid).descriptors == fds
-        assert spread.p99 < 3 * spread.p50
         scraper.close()
 
 
@@ -69,9 +64,7 @@ def test_ten_million_events() -> None:
         rss, fds = rss_kib(process.pid), taken(process.pid).descriptors
         scrape_until(scraper, lambda: scraper.events() >= WARM_UP_EVENTS + EVENTS, pause=0.2)
         after = rss_kib(process.pid)
-        print(
-            f"\nRSS {rss} -> {after} KiB; {scraper.events()} events, {len(scraper.seconds)} scrapes"
-        )
+        print(f"\nRSS {rss} -> {after} KiB; {scraper.events()} events, {scraper.scrapes} scrapes")
         assert after - rss < GROWTH_KIB
         assert taken(process.pid).descriptors == fds
         scraper.close()

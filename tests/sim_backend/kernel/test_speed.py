@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A terabyte of 1 GB pages, there and back: 4 million PTEs each way.
 
-The target is 1 s of CPU time where only counters are read, and 5 million PTE events a second as
-records. The bounds are five times that, so that a busy machine and a coverage tracer pass and
-one Python object per PTE, which takes 15 times as long, does not.
+CPU time is held against the plainest loop that makes one Python object for each PTE, measured right
+before: a slow or busy machine passes, and a simulator with an object for each PTE, which takes many
+times as long as that loop, does not. `make bench ONLY=simulator` has the times themselves.
 """
 
 import tracemalloc
+from collections import deque
 from time import process_time
 
 import pytest
@@ -19,9 +20,9 @@ from sim_backend.kernel.sim_kernel import SimKernel
 
 PAGES = 1024
 PTES = PAGES * 4094
-TARGET_SECONDS = 1.0
-TARGET_EVENTS = 5_000_000
-SLACK = 5
+COUNTERS_OVER_LOOP = 3
+RECORDS_OVER_LOOP = 6
+"""Most CPU time that a terabyte may take, in times of the plainest loop."""
 
 
 def terabyte(generation: str, sink: Sink | None = None) -> SimBackend:
@@ -29,6 +30,13 @@ def terabyte(generation: str, sink: Sink | None = None) -> SimBackend:
     backend = SimBackend(kernel, sink=sink)
     backend.start()
     return backend
+
+
+def plainest_loop() -> float:
+    """CPU seconds to make, and drop, an object for each PTE."""
+    since = process_time()
+    deque((object() for _ in range(PTES)), maxlen=0)
+    return process_time() - since
 
 
 def seconds(backend: SimBackend, verb: str) -> float:
@@ -40,8 +48,9 @@ def seconds(backend: SimBackend, verb: str) -> float:
 @pytest.mark.parametrize("generation", ["v17-enabled", "7.1"])
 def test_counters_of_a_terabyte(generation: str) -> None:
     backend = terabyte(generation)
-    assert seconds(backend, "grow") < SLACK * TARGET_SECONDS
-    assert seconds(backend, "shrink") < SLACK * TARGET_SECONDS
+    for verb in ("grow", "shrink"):
+        loop = plainest_loop()
+        assert seconds(backend, verb) < COUNTERS_OVER_LOOP * loop
     for family in ("ptes_remapped", "ptes_restored"):
         total = backend.observe().counters.total(family)
         assert total is not None
@@ -57,10 +66,9 @@ def test_records_of_a_terabyte() -> None:
 
     backend = terabyte("v17-enabled", count)
     for verb in ("grow", "shrink"):
-        written = 0
-        taken = seconds(backend, verb)
+        written, loop = 0, plainest_loop()
+        assert seconds(backend, verb) < RECORDS_OVER_LOOP * loop
         assert written > PTES
-        assert written / taken > TARGET_EVENTS / SLACK
 
 
 def test_there_is_no_object_per_frame() -> None:
