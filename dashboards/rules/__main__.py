@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dashboards.rules import FILES, HOST_LABELS, RUNBOOKS
+from dashboards.rules import FILES, HOST_LABELS, RUNBOOKS, kubernetes
 from dashboards.rules.options import Options, checked, with_options
 
 
@@ -38,6 +38,11 @@ def main() -> int:
         metavar="URL",
         help="base URL of the runbooks (default: %(default)s)",
     )
+    parser.add_argument(
+        "--kubernetes",
+        action="store_true",
+        help=f"write one PrometheusRule ({kubernetes.FILE}) instead of Prometheus' rule files",
+    )
     chosen = parser.parse_args()
     try:
         options = checked(
@@ -48,6 +53,9 @@ def main() -> int:
                 chosen.runbooks,
             )
         )
+        if chosen.kubernetes:
+            (chosen.folder / kubernetes.FILE).write_text(kubernetes.prometheus_rule(options))
+            return 0
         for path in FILES:
             (chosen.folder / path.name).write_text(with_options(path, options))
     except ValueError as error:

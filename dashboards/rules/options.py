@@ -43,6 +43,11 @@ def checked(options: Options) -> Options:
 
 def with_options(path: Path, options: Options) -> str:
     """Return the text of the rule file ``path`` with ``options``."""
+    return dumped({"groups": groups_of(path, options)})
+
+
+def groups_of(path: Path, options: Options) -> list[Any]:
+    """Return the groups of the rule file ``path`` with ``options``."""
     content = yaml.safe_load(path.read_text())
     for group in content["groups"]:
         for rule in group["rules"]:
@@ -53,6 +58,12 @@ def with_options(path: Path, options: Options) -> str:
                 rule["annotations"]["runbook_url"] = url.replace(
                     RUNBOOKS, options.runbooks.rstrip("/")
                 )
+    groups: list[Any] = content["groups"]
+    return groups
+
+
+def dumped(content: Mapping[str, Any]) -> str:
+    """Return YAML with expressions of several lines as blocks."""
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=100)
 
 
