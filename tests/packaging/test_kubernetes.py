@@ -134,7 +134,7 @@ def test_the_command_line_accepts_the_arguments(name: str) -> None:
     assert not writable or {str(options["cache"])} == writable
 
 
-@each
+@pytest.mark.parametrize("name", ["base", NO_PROBES, "overlays/compile-on-host"])
 def test_the_exporter_answers_the_kubelet_with_these_arguments(name: str) -> None:
     """Started without any capability; only the backend of those with probes is simulated."""
     if os.geteuid():
