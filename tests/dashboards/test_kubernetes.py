@@ -18,6 +18,8 @@ from tests.tools import need
 ROOT = Path(__file__).parents[2]
 MONITOR: dict[str, Any] = yaml.safe_load((MANIFESTS / "podmonitor.yaml").read_text())
 NODE, POD = "node-1", "hvoscope-x7k2p"
+JOB = "podMonitor/hvoscope/hvoscope/0"
+"""The operator's name of the scrape configuration; promtool is asked for it."""
 TARGET = {"job", "instance", "node", "namespace", "pod", "container", "endpoint"}
 
 KEYS = {
@@ -134,12 +136,15 @@ def relabeled(folder: Path) -> dict[str, str]:
         json.dumps([{"targets": ["10.0.0.7:10917"], "labels": discovered}])
     )
     scrape = {
-        "job_name": "podMonitor/hvoscope/hvoscope/0",
+        "job_name": JOB,
         "file_sd_configs": [{"files": [str(folder / "targets.json")]}],
         "relabel_configs": [*operators, *own],
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump({"scrape_configs": [scrape]}))
-    found = promtool(*("check", "service-discovery", folder / "prometheus.yml", scrape["job_name"]))
+    found = promtool(
+        *("check", "service-discovery", "--timeout=5s"),  # it always waits so long
+        *(folder / "prometheus.yml", JOB),
+    )
     (target,) = json.loads(found[found.index("[") :])
     return {name: value for name, value in target["labels"].items() if name[:2] != "__"}
 
