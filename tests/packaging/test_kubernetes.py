@@ -121,6 +121,7 @@ def test_folders_of_the_node_are_read_only_except_the_cache(name: str) -> None:
 
 @each
 def test_the_command_line_accepts_the_arguments(name: str) -> None:
+    assert container(name)["image"] == ("hvoscope-bcc" if "compile" in name else "hvoscope")
     command, *arguments = container(name)["args"]
     assert command == "serve"
     options = serve_command.make_context(command, arguments).params
