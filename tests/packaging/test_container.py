@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.guests.cache import default_root
 from tests.guests.progress import UnavailableError
@@ -36,6 +37,7 @@ COMPILER = re.compile(
 OF_THE_BUILD = re.compile(r"pip\d?|pip-.*|setuptools.*|wheel|\.git.*|\.cache|.*\.deb|conftest\.py")
 MAX_MIB = 160
 SCENARIO = """\
+description = "Pools grow."
 duration = "1m"
 [machine]
 kernel = "6.0"
@@ -50,7 +52,7 @@ NO_CAPABILITY = {"CapInh": 0, "CapPrm": 0, "CapEff": 0, "CapAmb": 0}
 _VERSIONS = """\
 import json
 from importlib.metadata import distributions
-print(json.dumps({found.name.lower(): found.version for found in distributions()}))
+print(json.dumps({found.name: found.version for found in distributions()}))
 """
 
 
@@ -161,10 +163,13 @@ def test_its_size_is_as_documented(files: dict[Path, os.stat_result]) -> None:
 
 
 def test_every_dependency_is_there(env: dict[str, str], name: str) -> None:
-    found = json.loads(buildah(env, "run", name, "--", "python3", "-c", _VERSIONS))
+    printed = json.loads(buildah(env, "run", name, "--", "python3", "-c", _VERSIONS))
+    found = {canonicalize_name(name): version for name, version in printed.items()}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for requirement in map(Requirement, project["dependencies"]):
-        assert requirement.specifier.contains(found[requirement.name.lower()]), requirement
+        assert requirement.specifier.contains(found[canonicalize_name(requirement.name)]), (
+            requirement
+        )
     assert found["hvoscope"] == project["version"]
 
 
