@@ -170,7 +170,7 @@ def test_every_dependency_is_there(env: dict[str, str], name: str) -> None:
         assert requirement.specifier.contains(found[canonicalize_name(requirement.name)]), (
             requirement
         )
-    assert found["hvoscope"] == project["version"]
+    assert printed["hvoscope"] == project["version"]
 
 
 def test_a_simulated_kernel_is_counted_exactly(env: dict[str, str], name: str) -> None:
