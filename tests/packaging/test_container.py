@@ -15,7 +15,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -173,9 +173,14 @@ def test_every_dependency_is_there(env: dict[str, str], name: str) -> None:
     assert printed["hvoscope"] == project["version"]
 
 
-def test_a_simulated_kernel_is_counted_exactly(env: dict[str, str], name: str) -> None:
-    options = ("--backend", "sim", "--sim.scenario", "-", "--sim.time-scale", "max")
-    with serving(env, name, *options, stdin=SCENARIO) as (port, _):
+def test_a_simulated_kernel_is_counted_exactly(
+    env: dict[str, str], name: str, tmp_path: Path
+) -> None:
+    scenario = tmp_path / "scenario.toml"
+    scenario.write_text(SCENARIO)
+    options = ("--backend", "sim", "--sim.scenario", "/scenario.toml", "--sim.time-scale", "max")
+    mount = f"--volume={scenario}:/scenario.toml:ro"
+    with serving(env, name, *options, mount=(mount,)) as (port, _):
         scrape = samples(wait_for(port, "/metrics", all_done))
     assert total(scrape, "hvo_hugepages_optimized_total", size="2MB") == 23 + 509
     for metric in ("hvo_ptes_remapped_total", "hvo_frames_freed_total"):
@@ -214,19 +219,14 @@ def all_done(scrape: str) -> bool:
 
 @contextmanager
 def serving(
-    env: dict[str, str], name: str, *options: str, stdin: str = ""
+    env: dict[str, str], name: str, *options: str, mount: Sequence[str] = ()
 ) -> Iterator[tuple[int, int]]:
     """``hvoscope serve`` in the container: its port and its process, ended by SIGTERM."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     address = f"127.0.0.1:{port}"
-    command = ["buildah", "run", name, "--", "hvoscope", "serve", *options]
-    with subprocess.Popen(
-        [*command, "--web.listen-address", address], env=env, stdin=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin
-        process.stdin.write(stdin)
-        process.stdin.close()
+    command = ["buildah", "run", *mount, name, "--", "hvoscope", "serve", *options]
+    with subprocess.Popen([*command, "--web.listen-address", address], env=env) as process:
         wait_for(port, "/-/healthy", bool)
         pid = next(pid for pid in listening(address) if pid != process.pid)
         try:
