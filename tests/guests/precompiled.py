@@ -53,7 +53,7 @@ for size in /sys/kernel/mm/hugepages/*; do mkdir -p ".$size"; done
 def with_programs(kernel: Kernel, *, cpus: int = 2, nodes: int = 2) -> Kernel:
     """``kernel``, whose guests find programs for such a machine where the product keeps them."""
     cache = Cache()
-    name = digest(image=str(kernel.vmlinuz), links=[str(link) for link in kernel.links])
+    name = _name(kernel)
     folder = cache.root / f"programs-{name}"
     with cache.lock(folder.name):
         tree = cache.entry(f"tree-{name}", lambda into: _read(kernel, into))
@@ -76,9 +76,7 @@ def compile_elsewhere(kernel: Kernel, into: Path) -> tuple[str, set[str]]:
 
     Of the names, those of programs with a stream in mode full and without one are to be made.
     """
-    cache = Cache()
-    name = digest(image=str(kernel.vmlinuz), links=[str(link) for link in kernel.links])
-    tree, headers = cache.root / f"tree-{name}", cache.root / f"headers-{name}"
+    tree, headers = tree_and_headers(kernel)
     hvoscope = str(Path(sys.executable).with_name("hvoscope"))
     paths = ("--path.procfs", str(tree / "proc"), "--path.sysfs", str(tree / "sys"))
     done = subprocess.run(
@@ -88,8 +86,23 @@ def compile_elsewhere(kernel: Kernel, into: Path) -> tuple[str, set[str]]:
         text=True,
         check=True,
     )
-    known = (cache.root / f"programs-{name}/elsewhere").iterdir()
-    return done.stdout, {path.name for path in known}
+    return done.stdout, known_names(kernel)
+
+
+def tree_and_headers(kernel: Kernel) -> tuple[Path, Path]:
+    """/proc and /sys of such a guest, and its headers; they are there after ``with_programs``."""
+    root, name = Cache().root, _name(kernel)
+    return root / f"tree-{name}", root / f"headers-{name}"
+
+
+def known_names(kernel: Kernel) -> set[str]:
+    """Names of the programs that ``with_programs`` has made as if compiled elsewhere."""
+    folder = Cache().root / f"programs-{_name(kernel)}/elsewhere"
+    return {path.name for path in folder.iterdir()}
+
+
+def _name(kernel: Kernel) -> str:
+    return digest(image=str(kernel.vmlinuz), links=[str(link) for link in kernel.links])
 
 
 def _read(kernel: Kernel, into: Path) -> None:

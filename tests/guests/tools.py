@@ -28,6 +28,9 @@ _TOOLS: dict[str, tuple[str, tuple[str, ...]]] = {
     "xz": ("xz-utils", ("xz",)),
     "pahole": ("dwarves", ("pahole",)),
     "libelf": ("libelf-dev", ("/usr/include/libelf.h",)),
+    "buildah": ("buildah", ("buildah",)),
+    "crun": ("crun", ("crun",)),
+    "mmdebstrap": ("mmdebstrap", ("mmdebstrap",)),
     "libssl": ("libssl-dev", ("/usr/include/openssl/ssl.h",)),
 }
 BUILD = ("gcc", "libc", "make", "flex", "bison", "bc", "xz", "pahole", "libelf", "libssl", "depmod")
