@@ -9,7 +9,7 @@ RENDER ?= auto
 # Markers of tests with a separate target.
 SEPARATE := kernel or host or packaging or dashboards or soak
 
-.PHONY: help run demo dashboards test coverage lint soak deb test-dashboards test-host test-packaging \
+.PHONY: help run demo dashboards test coverage lint soak deb rpm test-dashboards test-host test-packaging \
   test-kernel mutants bench bench-quick clean
 
 help:
@@ -24,7 +24,8 @@ help:
 	@echo "make soak         run load and hostile clients for two minutes, and 100,000 invalid inputs"
 	@echo "make test-dashboards  test queries on a real Prometheus, rendering in Chromium (minutes)"
 	@echo "make test-host    test with huge pages of this machine, then restore its pools (needs root)"
-	@echo "make deb          build the Debian package in dist/ (needs debhelper and dh-python)"
+	@echo "make deb          build the Debian package in dist/ (names missing build tools)"
+	@echo "make rpm          build the RPM package in dist/ (names missing build tools)"
 	@echo "make test-packaging  test the package under systemd in a container (needs root)"
 	@echo "make bench        run all benchmarks, write BENCHMARKS.md (20 minutes, needs root)"
 	@echo "make bench-quick  run short benchmarks, fail if a ratio doubled (3 minutes)"
@@ -70,6 +71,9 @@ test-host: $(VENV)/.dev
 
 deb: $(VENV)/.dev
 	$(BIN)/python packaging/build_deb.py
+
+rpm: $(VENV)/.dev
+	$(BIN)/python packaging/build_rpm.py
 
 test-packaging: $(VENV)/.dev
 	$(BIN)/pytest -v --timeout 600 -m packaging tests/packaging

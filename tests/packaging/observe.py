@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 UNIT = Path("/lib/systemd/system/hvoscope.service")
+UNITS = ("hvoscope.socket", "hvoscope.service")
 URL = "http://127.0.0.1:10917"
 
 
@@ -71,6 +72,33 @@ def in_place_of_the_daemon(folder: Path) -> dict[str, Any]:
     return found | {"started": started}
 
 
+def files_left() -> list[str]:
+    """Return what is called hvoscope in the folders of packages."""
+    found = run(
+        *("find", "/etc", "/lib/systemd", "/usr", "/var", "-xdev", "-iname", "*hvoscope*"),
+        *("-not", "-path", "/var/tmp/systemd-private-*"),  # systemd removes it later
+        *("-not", "-path", "/var/cache/man/*"),  # of the manual pages that were read
+    )
+    return [str(path) for path in found["out"].split()]
+
+
+def with_the_rpm() -> dict[str, Any]:
+    """Use the RPM as an administrator would; the Python packages that it needs are Debian's."""
+    notes: dict[str, Any] = {
+        "installed": run("rpm", "--force-debian", "-i", "--nodeps", "/hvoscope.rpm")
+    }
+    Path("/etc/sysconfig/hvoscope").write_text('ARGS="--backend state"\n')
+    run("systemctl", "daemon-reload")  # systemd's own package does this where RPM is at home
+    notes["enabled"] = run("systemctl", "enable", "--now", *UNITS)
+    notes["started"] = settled("hvoscope.service", "active")
+    notes["metrics"], notes["ready"] = get("/metrics"), get("/-/ready")
+    notes["verified"] = run("rpm", "--verify", "--nodeps", "hvoscope")
+    notes["removed"] = run("rpm", "--force-debian", "-e", "--nodeps", "hvoscope")
+    notes["stopped"] = show("hvoscope.service")
+    notes["left"] = files_left()
+    return notes
+
+
 def versions() -> dict[str, str]:
     """Return versions of all Python distributions installed by Debian, by lower-case name."""
     return {found.name.lower(): found.version for found in distributions()}
@@ -83,6 +111,10 @@ def main() -> None:
     notes["versions"] = versions()
     pid = notes["started"]["MainPID"]
     notes["status"] = Path(f"/proc/{pid}/status").read_text()
+    notes["oom_score_adj"] = Path(f"/proc/{pid}/oom_score_adj").read_text()
+    notes["memory"] = run(
+        "systemctl", "show", "-p", "MemoryMax,OOMPolicy,OOMScoreAdjust", "hvoscope.service"
+    )
     notes["metrics"], notes["ready"] = get("/metrics"), get("/-/ready")
     notes["sandbox"] = in_place_of_the_daemon(folder)
     for name, command in (
@@ -115,11 +147,8 @@ def main() -> None:
     notes["by_socket_state"] = settled("hvoscope.service", "active")
     notes["journal"] = run("journalctl", "-u", "hvoscope.service", "-o", "cat")["out"]
     notes["purged"] = run("apt-get", "purge", "-y", "hvoscope")
-    notes["left"] = run(
-        *("find", "/etc", "/lib/systemd", "/usr", "/var", "-xdev", "-iname", "*hvoscope*"),
-        *("-not", "-path", "/var/tmp/systemd-private-*"),  # systemd removes it later
-        *("-not", "-path", "/var/cache/man/*"),  # of the manual pages that were read
-    )["out"].split()
+    notes["left"] = files_left()
+    notes["rpm"] = with_the_rpm()
     (folder / "notes.json").write_text(json.dumps(notes))
 
 
