@@ -40,7 +40,7 @@ def build(kind: str) -> Path:
         [sys.executable, ROOT / f"packaging/build_{kind}.py"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert built.returncode == 0, built.stdout + built.stderr

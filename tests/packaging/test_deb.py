@@ -44,7 +44,7 @@ def status(notes: dict[str, Any]) -> dict[str, str]:
 
 def test_lintian_finds_nothing(package: Path) -> None:
     lintian = ("lintian", "--allow-root", "--fail-on=warning,error", "--info", package)
-    judged = subprocess.run(lintian, capture_output=True, text=True, timeout=120, check=False)
+    judged = subprocess.run(lintian, capture_output=True, text=True, timeout=300, check=False)
     assert (judged.returncode, judged.stdout) == (0, ""), judged.stderr
 
 
