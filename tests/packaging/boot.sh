@@ -33,7 +33,7 @@ cat >"$root/etc/systemd/system/observe.service" <<'UNIT'
 Wants=hvoscope.service
 [Service]
 Type=oneshot
-StandardError=truncate:/observed/stderr
+StandardError=append:/observed/stderr
 ExecStart=/usr/bin/python3 /observe.py /observed
 ExecStopPost=/bin/systemctl --no-block exit
 UNIT

@@ -22,7 +22,7 @@ URL = "http://127.0.0.1:10917"
 
 def run(*command: str) -> dict[str, Any]:
     """Return the output of a command."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     return {"code": done.returncode, "out": done.stdout, "err": done.stderr}
 
 

@@ -25,7 +25,7 @@ NO_CAPABILITY = "0" * 16
 def notes(package: Path, rpm: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     work, out = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("out")
     boot = ("unshare", "--mount", "bash", HERE / "boot.sh", package, rpm, work, out, HERE)
-    booted = subprocess.run(boot, capture_output=True, text=True, timeout=400, check=False)
+    booted = subprocess.run(boot, capture_output=True, text=True, timeout=580, check=False)
     reported = [f"{path.name}:\n{path.read_text()}" for path in sorted(out.glob("[a-z]*[!n]"))]
     assert (out / "notes.json").exists(), "\n".join([booted.stderr, *reported])
     found: dict[str, Any] = json.loads((out / "notes.json").read_text())
