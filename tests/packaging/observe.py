@@ -33,6 +33,8 @@ def get(path: str) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+    except urllib.error.URLError as error:  # not even a connection
+        return 0, str(error)
 
 
 def show(unit: str) -> dict[str, str]:
@@ -84,6 +86,8 @@ def files_left() -> list[str]:
 
 def with_the_rpm() -> dict[str, Any]:
     """Use the RPM as an administrator would; the Python packages that it needs are Debian's."""
+    # The other package's, where a policy-rc.d keeps its scripts from stopping them.
+    run("systemctl", "stop", *UNITS)
     notes: dict[str, Any] = {
         "installed": run("rpm", "--force-debian", "-i", "--nodeps", "/hvoscope.rpm")
     }
@@ -92,6 +96,7 @@ def with_the_rpm() -> dict[str, Any]:
     notes["enabled"] = run("systemctl", "enable", "--now", *UNITS)
     notes["started"] = settled("hvoscope.service", "active")
     notes["metrics"], notes["ready"] = get("/metrics"), get("/-/ready")
+    notes["journal"] = run("journalctl", "-u", "hvoscope*", "-o", "cat", "-n", "60")["out"]
     notes["verified"] = run("rpm", "--verify", "--nodeps", "hvoscope")
     notes["removed"] = run("rpm", "--force-debian", "-e", "--nodeps", "hvoscope")
     notes["stopped"] = show("hvoscope.service")

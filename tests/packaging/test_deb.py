@@ -168,7 +168,7 @@ def test_the_rpm_serves_under_systemd_and_leaves_nothing(notes: dict[str, Any]) 
     assert links == rpm["installed"]["err"].splitlines()
     assert len(links) == 2
     assert rpm["enabled"]["code"] == 0, rpm["enabled"]["err"]
-    assert rpm["started"]["ActiveState"] == "active", rpm
+    assert rpm["started"]["ActiveState"] == "active", rpm["journal"]
     code, metrics = rpm["metrics"]
     assert code == 200
     assert 'hvo_scrape_collector_success{collector="pools"} 1.0' in metrics
