@@ -11,8 +11,8 @@ BUILDER ?= $(firstword $(foreach tool,podman docker buildah,$(if $(shell command
 # Markers of tests with a separate target.
 SEPARATE := kernel or host or packaging or dashboards or soak
 
-.PHONY: help run demo dashboards test coverage lint soak deb image test-dashboards test-host test-packaging \
-  test-kernel mutants bench bench-quick clean
+.PHONY: help run demo dashboards test coverage lint soak deb rpm image test-dashboards test-host \
+  test-packaging test-kernel mutants bench bench-quick clean
 
 help:
 	@echo "make run          serve a simulated kernel on $(LISTEN) (override: LISTEN=HOST:PORT)"
@@ -26,10 +26,11 @@ help:
 	@echo "make soak         run load and hostile clients for two minutes, and 100,000 invalid inputs"
 	@echo "make test-dashboards  test queries on a real Prometheus, rendering in Chromium (minutes)"
 	@echo "make test-host    test with huge pages of this machine, then restore its pools (needs root)"
-	@echo "make deb          build the Debian package in dist/ (needs debhelper and dh-python)"
+	@echo "make deb          build the Debian package in dist/ (names missing build tools)"
+	@echo "make rpm          build the RPM package in dist/ (names missing build tools)"
 	@echo "make image        build the container image hvoscope (needs podman, docker or buildah);"
 	@echo "                  BCC=1: hvoscope-bcc, with BCC and LLVM"
-	@echo "make test-packaging  test the package under systemd in a container, and the image (needs root)"
+	@echo "make test-packaging  test the packages under systemd in a container, and the image (needs root)"
 	@echo "make bench        run all benchmarks, write BENCHMARKS.md (20 minutes, needs root)"
 	@echo "make bench-quick  run short benchmarks, fail if a ratio doubled (3 minutes)"
 	@echo "make test-kernel  test on real kernels in QEMU (needs root)"
@@ -79,6 +80,9 @@ image:
 	@[ -n "$(BUILDER)" ] || { echo "make image needs podman, docker or buildah: apt install buildah" >&2; exit 1; }
 	$(BUILDER) build -t hvoscope$(if $(BCC),-bcc) -f packaging/container/Containerfile \
 	  $(if $(BCC),--build-arg BCC=1) $(if $(BASE),--build-arg BASE=$(BASE)) .
+
+rpm: $(VENV)/.dev
+	$(BIN)/python packaging/build_rpm.py
 
 test-packaging: $(VENV)/.dev
 	$(BIN)/pytest -v --timeout 600 -m packaging tests/packaging

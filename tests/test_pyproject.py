@@ -3,7 +3,9 @@ import re
 import tomllib
 from pathlib import Path
 
-PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+ROOT = Path(__file__).parents[1]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = SETTINGS["project"]
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -20,3 +22,14 @@ def test_bcc_is_never_asked_of_the_package_index() -> None:
 def test_every_requirement_has_an_upper_bound() -> None:
     for requirement in PROJECT["dependencies"]:
         assert re.search(r"<\d", requirement), requirement
+
+
+def test_the_oldest_python_is_the_same_everywhere() -> None:
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    assert re.fullmatch(r"3\.\d+", oldest)
+    assert SETTINGS["tool"]["mypy"]["python_version"] == oldest
+    assert SETTINGS["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
+    assert f"python3 (>= {oldest})" in (ROOT / "packaging/debian/control").read_text()
+    assert f"python3 >= {oldest}," in (ROOT / "packaging/rpm/hvoscope.spec").read_text()
+    for page in ("README.md", "docs/service.md"):
+        assert f"Python {oldest}" in (ROOT / page).read_text(), page

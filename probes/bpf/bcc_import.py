@@ -47,10 +47,7 @@ def import_bcc(folder: Path | None = None, os_release: Path = OS_RELEASE) -> Mod
     ``folder`` has the distribution's packages; None tries all of ``distro_folders``. Raises
     ``BccMissingError`` for every failure.
     """
-    fix = (
-        f"install your distribution's package: {install_bcc(os_release)} (the Python package index "
-        "does not have it)"
-    )
+    fix = f"{install_bcc(os_release)} (the Python package index does not have it)"
     problem = "BCC is not installed"
     for number, package in enumerate(_packages(folder)):
         try:

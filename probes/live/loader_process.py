@@ -9,6 +9,7 @@ census, which can take a while if the pools are busy.
 import contextlib
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -72,9 +73,7 @@ class LoaderProcess:
         if handover is None:
             code, stderr = self._process.wait(), self._stderr_summary()
             self.close()
-            raise BackendError(
-                f"the loader exited with status {code} before it attached anything: {stderr}"
-            )
+            raise BackendError(_early_end(code, stderr))
         if handover.problem:
             self._process.wait()
             stderr = self._stderr_summary()
@@ -106,3 +105,12 @@ class LoaderProcess:
         text = os.pread(self._stderr, _STDERR_MAX_BYTES, 0).decode(errors="replace")
         first = next((line for line in text.splitlines() if "error:" in line), None)
         return " ".join((first or text).split())[-_STDERR_TAIL:]
+
+
+def _early_end(code: int, stderr: str) -> str:
+    if code == -signal.SIGKILL:
+        return (
+            "the loader was killed before it attached anything: if the kernel's log says out of "
+            "memory, free memory or raise MemoryMax= of the unit"
+        )
+    return f"the loader exited with status {code} before it attached anything: {stderr}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from probes.bpf.bcc_import import bcc_version, find_bcc
 from probes.kernel.btf import Btf
-from probes.kernel.distribution import install_bcc
+from probes.kernel.distribution import install_bcc, install_headers
 from probes.kernel.hooks import SWITCHES, select_hooks
 from probes.kernel.host import is_missing, read_or_error, read_text
 from probes.preflight.facts import CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, Facts
@@ -89,7 +89,8 @@ def btf(facts: Facts) -> Finding:
     reason = facts.btf.strerror if isinstance(facts.btf, OSError) else facts.btf
     what = f"{path} can't be read ({reason})"
     if headers(facts).verdict is Verdict.PROBLEM:
-        fix = "use a kernel with CONFIG_DEBUG_INFO_BTF, or install its headers"
+        install = install_headers(facts.host.release, facts.host.os_release)
+        fix = f"use a kernel with CONFIG_DEBUG_INFO_BTF, or {install}"
         return Finding("btf", Verdict.PROBLEM, what, fix)
     what += ": offsets are taken from the kernel headers, so only kprobes and full mode work"
     return Finding("btf", Verdict.WARNING, what, "use a kernel with CONFIG_DEBUG_INFO_BTF")

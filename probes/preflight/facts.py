@@ -166,6 +166,8 @@ class Facts:
             host.proc / "config.gz",
             host.boot / f"config-{host.release}",
             host.modules / host.release / "config",  # Fedora
+            # In the headers' package; Arch has no other besides /proc/config.gz.
+            host.modules / host.release / "build/.config",
         )
 
     @cached_property

@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# boot.sh PACKAGE WORK OUT HERE: boots systemd in a container with this machine's files, with
-# all changes kept in memory; installs PACKAGE there, and runs HERE/observe.py, whose notes go to OUT.
+# boot.sh DEB RPM WORK OUT HERE: boots systemd in a container with this machine's files, with all
+# changes kept in memory; installs DEB there, and runs HERE/observe.py, whose notes go to OUT. It
+# installs RPM after it has purged the other package.
 # Run as root in a new mount namespace (unshare --mount). WORK is an empty folder.
 set -euo pipefail
-package=$1 work=$2 out=$3 here=$4
+package=$1 rpm=$2 work=$3 out=$4 here=$5
 
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$work"
@@ -18,6 +19,7 @@ root=$work/root
 mount --bind /dev "$root/dev"
 mount -t proc proc "$root/proc"
 cp "$package" "$root/hvoscope.deb"
+cp "$rpm" "$root/hvoscope.rpm"
 install="apt-get install -qqy --no-install-recommends --reinstall /hvoscope.deb"
 chroot "$root" env DEBIAN_FRONTEND=noninteractive \
   sh -c "$install || { apt-get update -qq && $install; }" >"$out/install.log" 2>&1
@@ -31,7 +33,7 @@ cat >"$root/etc/systemd/system/observe.service" <<'UNIT'
 Wants=hvoscope.service
 [Service]
 Type=oneshot
-StandardError=truncate:/observed/stderr
+StandardError=append:/observed/stderr
 ExecStart=/usr/bin/python3 /observe.py /observed
 ExecStopPost=/bin/systemctl --no-block exit
 UNIT

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 UNIT = Path("/lib/systemd/system/hvoscope.service")
+UNITS = ("hvoscope.socket", "hvoscope.service")
 URL = "http://127.0.0.1:10917"
 
 
 def run(*command: str) -> dict[str, Any]:
     """Return the output of a command."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     return {"code": done.returncode, "out": done.stdout, "err": done.stderr}
 
 
@@ -32,6 +33,8 @@ def get(path: str) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+    except urllib.error.URLError as error:  # not even a connection
+        return 0, str(error)
 
 
 def show(unit: str) -> dict[str, str]:
@@ -71,6 +74,36 @@ def in_place_of_the_daemon(folder: Path) -> dict[str, Any]:
     return found | {"started": started}
 
 
+def files_left() -> list[str]:
+    """Return what is called hvoscope in the folders of packages."""
+    found = run(
+        *("find", "/etc", "/lib/systemd", "/usr", "/var", "-xdev", "-iname", "*hvoscope*"),
+        *("-not", "-path", "/var/tmp/systemd-private-*"),  # systemd removes it later
+        *("-not", "-path", "/var/cache/man/*"),  # of the manual pages that were read
+    )
+    return [str(path) for path in found["out"].split()]
+
+
+def with_the_rpm() -> dict[str, Any]:
+    """Use the RPM as an administrator would; the Python packages that it needs are Debian's."""
+    # The other package's, where a policy-rc.d keeps its scripts from stopping them.
+    run("systemctl", "stop", *UNITS)
+    notes: dict[str, Any] = {
+        "installed": run("rpm", "--force-debian", "-i", "--nodeps", "/hvoscope.rpm")
+    }
+    Path("/etc/sysconfig/hvoscope").write_text('ARGS="--backend state"\n')
+    run("systemctl", "daemon-reload")  # systemd's own package does this where RPM is at home
+    notes["enabled"] = run("systemctl", "enable", "--now", *UNITS)
+    notes["started"] = settled("hvoscope.service", "active")
+    notes["metrics"], notes["ready"] = get("/metrics"), get("/-/ready")
+    notes["journal"] = run("journalctl", "-u", "hvoscope*", "-o", "cat", "-n", "60")["out"]
+    notes["verified"] = run("rpm", "--verify", "--nodeps", "hvoscope")
+    notes["removed"] = run("rpm", "--force-debian", "-e", "--nodeps", "hvoscope")
+    notes["stopped"] = show("hvoscope.service")
+    notes["left"] = files_left()
+    return notes
+
+
 def versions() -> dict[str, str]:
     """Return versions of all Python distributions installed by Debian, by lower-case name."""
     return {found.name.lower(): found.version for found in distributions()}
@@ -83,6 +116,10 @@ def main() -> None:
     notes["versions"] = versions()
     pid = notes["started"]["MainPID"]
     notes["status"] = Path(f"/proc/{pid}/status").read_text()
+    notes["oom_score_adj"] = Path(f"/proc/{pid}/oom_score_adj").read_text()
+    notes["memory"] = run(
+        "systemctl", "show", "-p", "MemoryMax,OOMPolicy,OOMScoreAdjust", "hvoscope.service"
+    )
     notes["metrics"], notes["ready"] = get("/metrics"), get("/-/ready")
     notes["sandbox"] = in_place_of_the_daemon(folder)
     for name, command in (
@@ -115,11 +152,8 @@ def main() -> None:
     notes["by_socket_state"] = settled("hvoscope.service", "active")
     notes["journal"] = run("journalctl", "-u", "hvoscope.service", "-o", "cat")["out"]
     notes["purged"] = run("apt-get", "purge", "-y", "hvoscope")
-    notes["left"] = run(
-        *("find", "/etc", "/lib/systemd", "/usr", "/var", "-xdev", "-iname", "*hvoscope*"),
-        *("-not", "-path", "/var/tmp/systemd-private-*"),  # systemd removes it later
-        *("-not", "-path", "/var/cache/man/*"),  # of the manual pages that were read
-    )["out"].split()
+    notes["left"] = files_left()
+    notes["rpm"] = with_the_rpm()
     (folder / "notes.json").write_text(json.dumps(notes))
 
 

@@ -33,7 +33,10 @@ def test_broken_btf_is_a_warning(tmp_path: Path) -> None:
 def test_neither_btf_nor_headers_is_a_problem_with_both_fixes(tmp_path: Path) -> None:
     finding = findings_by_name(tmp_path, {BTF: None, HEADERS: None})["btf"]
     assert finding.verdict is Verdict.PROBLEM
-    assert finding.fix == "use a kernel with CONFIG_DEBUG_INFO_BTF, or install its headers"
+    assert finding.fix == (
+        "use a kernel with CONFIG_DEBUG_INFO_BTF, or apt install linux-headers-6.1.0-test "
+        "(Fedora: dnf install kernel-devel-6.1.0-test)"
+    )
 
 
 def test_a_kernel_that_never_restores_is_ok_and_reported(tmp_path: Path) -> None:
