@@ -26,7 +26,7 @@ RUNS = {
     "os-release": 1000,
     "command-line": 2000,
 }
-"""Inputs of each: about two seconds of an idle machine, beside one to start."""
+"""Inputs of each: with the start, six to nine seconds of CPU."""
 
 
 @pytest.mark.parametrize("target", RUNS)
