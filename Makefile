@@ -8,11 +8,14 @@ LISTEN ?= 127.0.0.1:10917
 RENDER ?= auto
 # The tool that builds the container image.
 BUILDER ?= $(firstword $(foreach tool,podman docker buildah,$(if $(shell command -v $(tool)),$(tool))))
+# Of `make fuzz`: minutes of each target, and where what they find is kept.
+MINUTES ?= 5
+CORPUS ?= $(HOME)/.cache/hvoscope/fuzz
 # Markers of tests with a separate target.
 SEPARATE := kernel or host or packaging or dashboards or soak
 
 .PHONY: help run demo dashboards test coverage lint soak deb rpm image test-dashboards test-host \
-  test-packaging test-kernel mutants bench bench-quick clean
+  test-packaging test-kernel mutants fuzz bench bench-quick clean
 
 help:
 	@echo "make run          serve a simulated kernel on $(LISTEN) (override: LISTEN=HOST:PORT)"
@@ -21,7 +24,9 @@ help:
 	@echo "make test         run the tests that need no root and no browser"
 	@echo "make coverage     run the same tests with branch coverage (takes twice as long)"
 	@echo "make mutants      put faults into simulator, reducers and checks, one at a time (hours);"
-	@echo "                  ONLY='sim_backend.kernel.release*' for some of them"
+	@echo "                  ONLY='sim_backend.kernel.release' for some of them"
+	@echo "make fuzz         fuzz each parser of outside input for MINUTES=5, led by coverage;"
+	@echo "                  ONLY='http btf' for some of them"
 	@echo "make lint         run ruff, mypy --strict, import rules, clang on the BPF program (needs clang)"
 	@echo "make soak         run load and hostile clients for two minutes, and 100,000 invalid inputs"
 	@echo "make test-dashboards  test queries on a real Prometheus, rendering in Chromium (minutes)"
@@ -53,8 +58,10 @@ coverage: $(VENV)/.dev
 	$(BIN)/pytest -q -n auto --timeout 300 -m "not ($(SEPARATE))" --cov --cov-report=term
 
 mutants: $(VENV)/.dev
-	$(BIN)/mutmut run --max-children 1 $(foreach name,$(ONLY),"$(name)")
-	@$(BIN)/mutmut results | grep -v -e "not checked" || echo "no mutant survived"
+	$(BIN)/python -m tests.mutants $(foreach name,$(ONLY),'$(name)')
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz.all --minutes $(MINUTES) --corpus $(CORPUS) $(ONLY)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

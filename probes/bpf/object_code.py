@@ -5,10 +5,9 @@ Contains no descriptors and no addresses, because these differ on every load and
 """
 
 import base64
-import binascii
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -94,14 +93,29 @@ class ObjectCode:
             raise ValueError("the checksum does not match")
         try:
             content = json.loads(body)
-            return cls(
-                {name: MapSpec(**spec) for name, spec in content["maps"].items()},
-                {
-                    name: Function(
-                        base64.b64decode(function["code"], validate=True), dict(function["maps"])
-                    )
-                    for name, function in content["functions"].items()
-                },
-            )
-        except (KeyError, TypeError, AttributeError, binascii.Error) as error:
+            maps = {name: _map_spec(**spec) for name, spec in content["maps"].items()}
+            functions = {
+                name: _function(function["code"], dict(function["maps"]), maps)
+                for name, function in content["functions"].items()
+            }
+            return cls(maps, functions)
+        except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
             raise ValueError(f"not a compiled program: {error!r}") from error
+
+
+def _map_spec(**attributes: int) -> MapSpec:
+    """Raises ``TypeError`` or ``ValueError`` if these are not what bpf(2) takes."""
+    if any(type(number) is not int or number >> 32 for number in attributes.values()):
+        raise ValueError(f"the attributes of a map are {attributes}")
+    return MapSpec(**attributes)
+
+
+def _function(code: str, maps: Mapping[int, str], known: Container[str]) -> Function:
+    """Raises ``TypeError`` or ``ValueError`` if ``maps`` are not in the code, or not known."""
+    instructions = base64.b64decode(code, validate=True)
+    count, rest = divmod(len(instructions), INSTRUCTION_SIZE)
+    if rest or any(type(at) is not int or at not in range(count) for at in maps):
+        raise ValueError(f"a function of {len(instructions)} bytes has maps at {list(maps)}")
+    if unknown := [name for name in maps.values() if name not in known]:
+        raise ValueError(f"a function uses the unknown maps {unknown}")
+    return Function(instructions, maps)

@@ -15,9 +15,10 @@ _MAGIC = 0xEB9F
 _HEADER = struct.Struct("<HBBIIIII")
 _COMMON = struct.Struct("<III")
 
-_INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FUNC = 1, 2, 3, 4, 5, 6, 12
+_INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FUNC, _FUNC_PROTO = 1, 2, 3, 4, 5, 6, 12, 13
 _QUALIFIERS = frozenset({8, 9, 10, 11, 18})
 """TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG: aliases of the type that they refer to."""
+_MAX_DEPTH = 32  # MAX_RESOLVE_DEPTH of kernel/bpf/btf.c
 _COMMON_WORDS = 3  # name, info, size or type
 # 32-bit words after the common three: (fixed, per element of vlen), by kind.
 _TAIL: Mapping[int, tuple[int, int]] = {
@@ -33,7 +34,7 @@ _TAIL: Mapping[int, tuple[int, int]] = {
     10: (0, 0),  # CONST
     11: (0, 0),  # RESTRICT
     _FUNC: (0, 0),
-    13: (0, 2),  # FUNC_PROTO
+    _FUNC_PROTO: (0, 2),
     14: (1, 0),  # VAR
     15: (0, 3),  # DATASEC
     16: (0, 0),  # FLOAT
@@ -60,7 +61,10 @@ class Prototype(NamedTuple):
 
 
 class Btf:
-    """The structs, arrays and functions of one BTF blob."""
+    """The structs, arrays and functions of one BTF blob.
+
+    A type that refers to one that does not exist, or to itself, counts as not described.
+    """
 
     def __init__(self, blob: bytes) -> None:
         """Index ``blob``. Raises ``ValueError`` if it is not BTF or is truncated."""
@@ -112,7 +116,7 @@ class Btf:
 
     def length(self, struct_name: str, member: str) -> int:
         """Number of elements of an array member. Raises ``KeyError`` if it does not exist."""
-        begin = self._begins[self._member(struct_name, member).type_id]
+        begin = self._begin(self._member(struct_name, member).type_id)
         if self._kind(begin) != _ARRAY:
             raise KeyError(f"array {member}")
         return self._words[begin + _COMMON_WORDS + 2]
@@ -132,7 +136,9 @@ class Btf:
     def prototype(self, function: str) -> Prototype:
         """Prototype of a function. Raises ``KeyError`` if BTF does not describe it."""
         begin = self._begins[self._find(self._functions, function)]
-        prototype = self._begins[self._words[begin + 2]]
+        prototype = self._begin(self._words[begin + 2])
+        if self._kind(prototype) != _FUNC_PROTO:
+            raise KeyError(function)
         first = prototype + _COMMON_WORDS
         count = self._words[prototype + 1] & 0xFFFF
         types = (self._words[first + 2 * number + 1] for number in range(count))
@@ -155,26 +161,34 @@ class Btf:
             raise IndexError("the last type is truncated")
 
     def _described(self, type_id: int) -> str:
-        begin = self._begins[self._unqualified(type_id)]
-        kind = self._kind(begin)
-        if kind == _INT:
+        type_id = self._unqualified(type_id)
+        if not type_id:
+            return "?"  # the rest of a variable list
+        begin = self._begin(type_id)
+        if self._kind(begin) == _INT:
             return "int"
-        if kind != _PTR:
+        if self._kind(begin) != _PTR:
             return "?"
         target = self._unqualified(self._words[begin + 2])
-        if not target or self._kind(self._begins[target]) not in (_STRUCT, _UNION):
-            return "*"
-        return f"*{self._name(self._begins[target])}"
+        return f"*{self._name(self._begin(target))}" if self._is_compound(target) else "*"
 
     def _unqualified(self, type_id: int) -> int:
         """Resolve typedefs and qualifiers; 0 is void."""
-        while type_id and self._kind(begin := self._begins[type_id]) in _QUALIFIERS:
+        for _ in range(_MAX_DEPTH):
+            if not type_id or self._kind(begin := self._begin(type_id)) not in _QUALIFIERS:
+                return type_id
             type_id = self._words[begin + 2]
-        return type_id
+        raise KeyError(f"type {type_id}")
 
     def _name(self, begin: int) -> str:
         at = self._words[begin]
-        return self._strings[at : self._strings.index(b"\0", at)].decode("ascii", "replace")
+        end = self._strings.find(b"\0", at)
+        return self._strings[at : end if end >= 0 else None].decode("ascii", "replace")
+
+    def _begin(self, type_id: int) -> int:
+        if type_id >= len(self._begins):
+            raise KeyError(f"type {type_id}")
+        return self._begins[type_id]
 
     def _kind(self, begin: int) -> int:
         return self._words[begin + 1] >> 24 & 0x1F
@@ -197,23 +211,28 @@ class Btf:
     def _member(self, struct_name: str, name: str) -> _Member:
         type_id = self._find(self._structs, struct_name)
         try:
-            return self._member_of(type_id, name)
+            return self._member_of(type_id, frozenset(self._name_offsets(name)))
         except KeyError:
             raise KeyError(f"{struct_name}.{name}") from None
 
-    def _member_of(self, type_id: int, name: str) -> _Member:
-        name_offsets = frozenset(self._name_offsets(name))
-        for member in self._members(self._begins[type_id]):
-            if member.name_offset in name_offsets:
-                return member
-            anonymous = not member.name_offset
-            if anonymous and self._kind(self._begins[member.type_id]) in (_STRUCT, _UNION):
-                try:
-                    inner = self._member_of(member.type_id, name)
-                except KeyError:
-                    continue
-                return inner._replace(offset=member.offset + inner.offset)
-        raise KeyError(name)
+    def _member_of(self, type_id: int, names: Collection[int]) -> _Member:
+        """The member with one of these names, in the struct or the anonymous ones within it."""
+        waiting, seen = [(type_id, 0)], set()
+        while waiting:
+            type_id, at = waiting.pop()
+            if type_id in seen:
+                continue
+            seen.add(type_id)
+            for member in self._members(self._begin(type_id)):
+                placed = member._replace(offset=at + member.offset)
+                if member.name_offset in names:
+                    return placed
+                if not member.name_offset and self._is_compound(member.type_id):
+                    waiting.append((member.type_id, placed.offset))
+        raise KeyError(type_id)
+
+    def _is_compound(self, type_id: int) -> bool:
+        return type_id != 0 and self._kind(self._begin(type_id)) in (_STRUCT, _UNION)
 
     def _members(self, begin: int) -> Iterator[_Member]:
         info = self._words[begin + 1]

@@ -18,6 +18,8 @@ PREFIX = struct.Struct("<4sIIIII")
 
 MAX_RECORDS = 1 << 20
 _MAX_JSON = 1 << 26
+_SLACK = 1024
+"""Bytes that zlib may add to what does not get smaller, and more."""
 FASTEST = 1
 """zlib level; higher levels halve the speed and save a tenth of the size."""
 
@@ -34,6 +36,11 @@ class Prefix(NamedTuple):
     records: int
     stored: int
     crc: int
+
+    @property
+    def size(self) -> int:
+        """JSON and records, before compression."""
+        return self.json_size + self.records * RECORD.size
 
 
 def pack(
@@ -59,6 +66,8 @@ def unpack_prefix(data: bytes) -> Prefix:
             f"a block has {prefix.records} records and {prefix.json_size} bytes of JSON "
             f"(expected at most {MAX_RECORDS} and {_MAX_JSON})"
         )
+    if prefix.stored > 2 * prefix.size + _SLACK:
+        raise DamagedError(f"a block of {prefix.size} bytes is stored in {prefix.stored}")
     return prefix
 
 
@@ -66,11 +75,13 @@ def unpack(prefix: Prefix, stored: bytes) -> tuple[Any, bytes]:
     """Decode a block's JSON and records. Raises ``DamagedError``."""
     if zlib.crc32(stored) != prefix.crc:
         raise DamagedError("a block has a wrong checksum")
-    size = prefix.json_size + prefix.records * RECORD.size
+    size = prefix.size
     unpacker = zlib.decompressobj()
     try:
         data = unpacker.decompress(stored, size + 1)
         content = json.loads(data[: prefix.json_size])
+    except RecursionError as error:
+        raise DamagedError("a block's JSON is nested too deeply") from error
     except (zlib.error, ValueError) as error:
         raise DamagedError(f"a block can't be decompressed ({error})") from error
     if len(data) != size or not unpacker.eof:

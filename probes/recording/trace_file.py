@@ -43,6 +43,8 @@ _KNOWN = {
     "reason": set(map(int, events.Reason)),
 }
 """Valid values of fields for which not every number is valid."""
+_TEXTS = ("backend", "kernel", "mode", "generation", "machine", "hvoscope")
+_NUMBERS = ("page_size", "monotonic_ns", "wall_ns", "cpus")
 
 
 class TraceFileError(BackendError):
@@ -222,6 +224,7 @@ class TraceReader:
                     f"unsupported event record version {content['event_version']} (expected "
                     f"{' or '.join(map(str, events.VERSIONS))})"
                 )
+            _check_header(content)
             content["nodes"] = tuple(content["nodes"])
             content["probes"] = tuple(map(observation_json.probe_from_json, content["probes"]))
             simulated = content["mode"] == "simulated"
@@ -274,13 +277,23 @@ class TraceReader:
         """Convert errors in a block's contents to one line with the block's offset."""
         try:
             yield
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise self._error(self._block_at, f"a block has invalid JSON: {error}") from error
         except ValueError as error:
             raise self._error(self._block_at, str(error)) from error
 
     def _error(self, offset: int, what: str) -> TraceFileError:
         return TraceFileError(f"{self._name}: offset {offset}: {what}")
+
+
+def _check_header(content: dict[str, Any]) -> None:
+    """Reject what can't be told as ``Header.about`` does. Raises ``DamagedError``."""
+    for name in _TEXTS:
+        if not isinstance(content[name], str):
+            raise DamagedError(f"the header's {name} is {content[name]!r} (expected a string)")
+    for name in _NUMBERS:
+        if type(content[name]) is not int or content[name] >> 63:
+            raise DamagedError(f"the header's {name} is {content[name]!r} (expected 0 to 2^63 - 1)")
 
 
 def _stacks(found: Any) -> Stacks:

@@ -41,6 +41,33 @@ def test_the_baseline_and_what_the_probes_count_since() -> None:
     )
 
 
+def test_a_page_size_of_other_counters_is_not_one_of_optimized_pages() -> None:
+    seen = probes({("frames_freed", PageKey(10, 0)): 509})
+    census = optimized_now(BASELINE, seen)
+    assert isinstance(census, Census)
+    assert census.optimized == {SMALL: 37, OTHER_NODE: 11, LARGE: 0}
+
+
+def test_the_time_is_that_of_the_census() -> None:
+    census = optimized_now(replace(BASELINE, taken=1009.0), probes({}))
+    assert isinstance(census, Census)
+    assert census.taken == 1009.0
+
+
+def test_what_a_page_saves_is_a_whole_number_of_frames() -> None:
+    """Head frames are taken off: with them, 23 pages would not save the same each."""
+    seen = probes(
+        {
+            ("hugepages_optimized", SMALL): 23,
+            ("frames_freed", SMALL): 23 * 7 + 5,
+            ("frames_allocated/head", SMALL): 5,
+        }
+    )
+    census = optimized_now(Baseline({}, {}), seen)
+    assert isinstance(census, Census)
+    assert repr(census.frames_each) == "{9: 7}"
+
+
 def test_where_nothing_happened_there_is_a_zero() -> None:
     census = optimized_now(Baseline({}, {}), probes({}))
     assert isinstance(census, Census)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from collections.abc import Mapping
 
+import pytest
+
 from probes.counters import Counters, PageKey, Slot
 from probes.drift import Drift, net_freed
 from probes.observation import Absent
@@ -45,8 +47,8 @@ def test_the_first_observation_sets_the_baseline() -> None:
 def test_a_new_epoch_of_the_counters_sets_a_new_baseline() -> None:
     drift = drift_with_baseline()
     assert drift.frames(counters(7), MEMMAP) == 7
-    assert drift.frames(counters(epoch=1), MEMMAP) == 0
-    assert drift.frames(counters(23, epoch=1), MEMMAP) == 23
+    assert drift.frames(counters(23, epoch=1), MEMMAP) == 0
+    assert drift.frames(counters(509, epoch=1), MEMMAP) == 509 - 23
 
 
 def test_drift_is_absent_without_memmap_counters() -> None:
@@ -59,7 +61,16 @@ def test_drift_is_absent_without_memmap_counters() -> None:
 def test_drift_is_absent_without_frame_counters() -> None:
     seen = drift_with_baseline().frames(Counters(), MEMMAP)
     assert seen == Absent("the probes do not count frames freed and allocated")
-    assert net_freed(Counters({(Slot("frames_freed"), PageKey(9, 0)): 7})) is None
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [Slot("frames_freed"), Slot("frames_allocated", "head"), Slot("frames_allocated", "restore")],
+)
+def test_net_frames_need_every_counter(left_out: Slot) -> None:
+    totals = {key: n for key, n in counters(23, 3, 7).totals.items() if key[0] != left_out}
+    assert net_freed(Counters(totals)) is None
+    assert net_freed(counters(23, 3, 7)) == 13
 
 
 def test_a_negative_memmap_counter_causes_no_drift() -> None:

@@ -1,4 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import hashlib
+import json
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,3 +44,50 @@ def test_every_changed_byte_is_detected(offset: int, change: int) -> None:
     data[offset] ^= change
     with pytest.raises(ValueError, match="checksum"):
         ObjectCode.parse(bytes(data))
+
+
+def with_checksum(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def changed(part: str, name: str, **changes: Any) -> bytes:
+    """The program with other attributes of one map or function, and a right checksum."""
+    content = json.loads(PROGRAM.dump().partition(b"\n")[2])
+    content[part][name].update(changes)
+    return with_checksum(json.dumps(content).encode())
+
+
+def test_the_unchanged_program_is_accepted() -> None:
+    assert ObjectCode.parse(changed("functions", "enter")) == PROGRAM
+
+
+@pytest.mark.parametrize(
+    "attributes", [{"kind": -1}, {"flags": 1 << 32}, {"key_size": "4"}, {"value_size": 4.0}]
+)
+def test_a_map_that_bpf_cannot_create_is_rejected(attributes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="not a compiled program"):
+        ObjectCode.parse(changed("maps", "counters", **attributes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"code": "AAAA"},  # three bytes
+        {"code": "A"},
+        {"code": 7},
+        {"maps": [[5, "counters"]]},  # there are five instructions
+        {"maps": [[-1, "counters"]]},
+        {"maps": [["2", "counters"]]},
+        {"maps": [[2, "absent"]]},
+        {"maps": [[2]]},
+    ],
+)
+def test_a_function_that_cannot_be_bound_is_rejected(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="not a compiled program"):
+        ObjectCode.parse(changed("functions", "enter", **changes))
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"[]", b'{"maps": 1}', b"\xff"])
+def test_json_of_another_shape_is_rejected(body: bytes) -> None:
+    with pytest.raises(ValueError, match="not a compiled program"):
+        ObjectCode.parse(with_checksum(body))

@@ -189,3 +189,87 @@ def test_structs_are_read_without_an_index(tmp_path: Path) -> None:
         "zone": Struct(1700, frozenset({"lock"})),
     }
     assert read_structs(tmp_path / "missing", ("zone",)) is None
+
+
+def test_a_member_of_a_type_that_does_not_exist_is_not_described() -> None:
+    blob = Blob()
+    blob.struct("page", 64, ("", 509, 0), ("flags", 509, 8))
+    btf = Btf(blob.bytes())
+    with pytest.raises(KeyError, match=r"page\.flags"):
+        btf.offset("page", "flags")
+    assert not btf.has("page", "lru")
+
+
+def test_an_array_of_a_type_that_does_not_exist_has_no_length() -> None:
+    blob = Blob()
+    blob.struct("hstate", 64, ("nr_huge_pages_node", 509, 8))
+    with pytest.raises(KeyError):
+        Btf(blob.bytes()).length("hstate", "nr_huge_pages_node")
+
+
+def test_a_struct_within_itself_does_not_have_its_members_forever() -> None:
+    blob = Blob()
+    blob.struct("page", 64, ("", 1, 0), ("", 1, 8), ("", 2, 16))
+    blob.struct("", 64, ("", 1, 0), ("", 2, 8), ("flags", 1, 24))
+    btf = Btf(blob.bytes())
+    assert btf.offset("page", "flags") == 40
+    assert not btf.has("page", "lru")
+
+
+def test_a_thousand_anonymous_structs_within_each_other_are_searched() -> None:
+    blob = Blob()
+    blob.struct("page", 64, ("", 2, 1))
+    for number in range(2, 1009):
+        blob.struct("", 64, ("", number + 1, 1))
+    blob.struct("", 64, ("flags", 1, 23))
+    assert Btf(blob.bytes()).offset("page", "flags") == 1008 + 23
+
+
+def described(parameter: int, *types: tuple[int, int]) -> Prototype:
+    """Prototype of a function with one parameter, whose type is one of ``types`` or none."""
+    blob = Blob()
+    for kind, target in types:
+        blob.add(kind, "", target)
+    blob.add(FUNC_PROTO, "", 0, struct.pack("<II", 0, parameter), 1)
+    blob.add(FUNC, "f", blob.count)
+    return Btf(blob.bytes()).prototype("f")
+
+
+def test_a_typedef_of_itself_is_not_described() -> None:
+    with pytest.raises(KeyError):
+        described(1, (TYPEDEF, 1))
+    with pytest.raises(KeyError):
+        described(1, (PTR, 2), (CONST, 3), (TYPEDEF, 2))
+
+
+def test_a_parameter_of_a_type_that_does_not_exist_is_not_described() -> None:
+    with pytest.raises(KeyError):
+        described(509)
+    with pytest.raises(KeyError):
+        described(1, (PTR, 509))
+
+
+def test_a_variable_list_of_parameters_is_of_no_known_type() -> None:
+    assert described(0) == Prototype(("?",), returns=False)
+
+
+def test_a_function_of_no_prototype_is_not_described() -> None:
+    blob = Blob()
+    blob.struct("page", 64, ("flags", 1, 0))
+    blob.add(FUNC, "f", 1)
+    blob.add(FUNC, "g", 509)
+    btf = Btf(blob.bytes())
+    for function in ("f", "g"):
+        with pytest.raises(KeyError):
+            btf.prototype(function)
+
+
+def test_a_name_without_an_end_is_read_to_the_end_of_the_names() -> None:
+    blob = Blob()
+    blob.struct("page", 64)
+    blob.add(PTR, "", 1)
+    blob.add(FUNC_PROTO, "", 0, struct.pack("<II", 0, 2), 1)
+    blob.add(FUNC, "f", 3)
+    blob.strings += b"cut"
+    blob.types = struct.pack("<III", len(blob.strings) - 3, STRUCT << 24, 64) + blob.types[12:]
+    assert Btf(blob.bytes()).prototype("f") == Prototype(("*cut",), returns=False)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trace file: round trips, and errors for every kind of damage."""
 
+import hashlib
 import io
+import json
 import struct
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -227,6 +229,53 @@ def test_a_block_that_decompresses_to_too_much_is_rejected() -> None:
     stored = block[trace_block.PREFIX.size :]
     with pytest.raises(trace_block.DamagedError, match="does not decompress to"):
         trace_block.unpack(prefix._replace(records=1), stored)
+
+
+def test_a_block_stored_in_more_bytes_than_it_can_take_is_rejected() -> None:
+    """Its reader would ask for as much memory as the prefix says."""
+    prefix = trace_block.PREFIX.pack(b"DATA", 2, 0, 1 << 31, 0, 0)[:-4]
+    with pytest.raises(trace_block.DamagedError, match="2 bytes is stored in 2147483648"):
+        trace_block.unpack_prefix(prefix + struct.pack("<I", zlib.crc32(prefix)))
+
+
+def test_what_does_not_compress_is_read() -> None:
+    noise = b"".join(hashlib.sha256(bytes((n,))).digest() for n in range(23 * 3))
+    for level, content in ((0, noise), (9, noise), (0, b"")):
+        block = trace_block.pack(b"DATA", {}, content, level=level)
+        prefix = trace_block.unpack_prefix(block[: trace_block.PREFIX.size])
+        assert trace_block.unpack(prefix, block[trace_block.PREFIX.size :]) == ({}, content)
+
+
+def json_block(tag: bytes, text: bytes) -> bytes:
+    """A block with this JSON and right checksums."""
+    stored = zlib.compress(text)
+    fields = (tag, len(text), 0, len(stored), zlib.crc32(stored))
+    crc = zlib.crc32(trace_block.PREFIX.pack(*fields, 0)[:-4])
+    return trace_block.PREFIX.pack(*fields, crc) + stored
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"[" * 100_000, "nested too deeply"),
+        (b"[]", "has invalid JSON"),
+        (json.dumps({**observation_json.to_json(EMPTY), "unknown": []}).encode(), "invalid JSON"),
+    ],
+)
+def test_json_of_another_shape_is_rejected(text: bytes, message: str) -> None:
+    trace = reader(written(done=False) + json_block(b"DATA", text))
+    with pytest.raises(TraceFileError, match=rf"t\.hvot: offset \d+: .*{message}"):
+        list(trace.blocks())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("wall_ns", 1 << 63), ("wall_ns", -1), ("cpus", "2"), ("kernel", None), ("mode", ["full"])],
+)
+def test_a_header_that_cannot_be_told_is_rejected(key: str, value: object) -> None:
+    header = json.dumps({**asdict(HEADER), key: value}).encode()
+    with pytest.raises(TraceFileError, match=rf"t\.hvot: offset 12: the header's {key} is"):
+        reader(WHOLE[:12] + json_block(b"HEAD", header))
 
 
 class Full(io.BytesIO):
