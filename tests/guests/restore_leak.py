@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian's newest 6.12 with a small configuration, as it is, and with its restore mended.
+"""Debian's newest 6.12 with a small configuration, as it is, and with its restore corrected.
 
 Both are made in one go: the second compiles one file.
 """

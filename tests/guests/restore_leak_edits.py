@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mends stable 6.12.114 and later, which lose optimized huge pages when they are restored.
+"""Corrects stable 6.12.114 and later, which lose optimized huge pages when they are restored.
 
 As docs/kernel-bugs/2026-hvo-restore-leak.md proposes it.
 """
