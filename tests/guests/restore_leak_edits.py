@@ -10,30 +10,17 @@ from tests.guests.edits import Edit
 
 _C = "mm/hugetlb_vmemmap.c"
 
-_RESET = r"""
-#define NR_RESET_STRUCT_PAGE		4
-
-static inline void reset_struct_pages(struct page *start)
-{
-	struct page *from = start + NR_RESET_STRUCT_PAGE;
-
-	BUILD_BUG_ON(NR_RESET_STRUCT_PAGE * 2 > PAGE_SIZE / sizeof(struct page));
-	memcpy(start, from, sizeof(*from) * NR_RESET_STRUCT_PAGE);
-}
-
-"""
+_FIRST = "(struct page *)page_to_virt(dst)"
+_NOT_LIKE_THE_REST = 4
+"""Struct pages at the start of the shared page: the head's, and tails that hold something of it."""
 
 EDITS = (
-    # As it was up to 6.12.113.
+    # What reset_struct_pages did up to 6.12.113.
     Edit(
         _C,
-        r"\n(static void vmemmap_restore_pte\(pte_t \*pte, unsigned long addr,\n)",
-        rf"{_RESET}\1",
-    ),
-    Edit(
-        _C,
-        r"(\tcopy_page\(page_to_virt\(dst\), page_to_virt\(src\)\);\n)(?!\treset)",
-        r"\1\treset_struct_pages(page_to_virt(dst));\n",
+        r"(\tcopy_page\(page_to_virt\(dst\), page_to_virt\(src\)\);\n)(?!\tmemcpy)",
+        rf"\1\tmemcpy({_FIRST}, {_FIRST} + {_NOT_LIKE_THE_REST},\n"
+        rf"\t       {_NOT_LIKE_THE_REST} * sizeof(struct page));\n",
     ),
     # The shared page is the head's own: by it alone the head's mapping cannot be told from others.
     Edit(
