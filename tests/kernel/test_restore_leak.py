@@ -27,9 +27,8 @@ RIGHT = {"debian-6.1", "debian-6.12-113", "restore-leak-fixed"}
 BUILT = {"restore-leak", "restore-leak-fixed"}
 """They have fault injection, too."""
 
-ALL_KIB = 64 * 2048
-SOME_KIB = ALL_KIB // 4
-"""What others may take or give back meanwhile."""
+SOME_KIB = 64 * 2048 // 4
+"""What others may take or give back meanwhile, of 64 pages."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ def test_the_reproducer_is_short(seen: Seen) -> None:
 def test_the_reproducer_shows_what_is_lost(seen: Seen) -> None:
     said = seen.notes["reproducer"]["stdout"]
     free = {what: int(kib) for what, kib in re.findall(r"^(.+): (\d+) kB$", said, re.MULTILINE)}
-    lost = free["before"] - free["after"]
-    assert abs(lost - (ALL_KIB if seen.losing else 0)) < SOME_KIB
+    # On a right kernel CPUs keep a part of it for a while: verify knows how much, this script not.
+    assert (free["after"] - free["64 pages"] < SOME_KIB) == seen.losing
     assert ("corrupted mapping in tail page" in said) == seen.losing
 
 
