@@ -5,6 +5,7 @@ A backend creates it (``probes.backend.Backend.observe``); scrape, ``top``, reco
 functions of it. Each part is a value, ``Absent`` or ``Failed``; an unknown value is never 0.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
@@ -102,6 +103,14 @@ class Pools:
     """Pages reserved for mappings but not yet allocated, by size; not counted per node."""
     overcommit: Mapping[int, int] = field(default_factory=dict)
     """Maximum number of surplus pages, by size; absent if there is no limit."""
+
+    def pages(self, state: str) -> Counter[int]:
+        """Pages of a state by size, all nodes together; 0 for a size that has no pool."""
+        found: Counter[int] = Counter()
+        for pool in self.by_node:
+            if pool.state == state:
+                found[pool.size] += pool.pages
+        return found
 
 
 @dataclass(frozen=True)

@@ -155,14 +155,15 @@ def verify_command(
 
 def _list(choices: _Choices) -> int:
     """Print the cases; needs no privilege."""
-    with _machine_to_look_at(choices) as machine:
-        for case in _cases(choices, machine):
-            click.echo(f"{case.name:<16}{case.skip or case.about}")
+    with _machine(choices, to_change=False) as machine:
+        for case in _named(choices, _all_cases(choices, machine)):
+            asked = " (only by --only)" if case.asked and not case.skip else ""
+            click.echo(f"{case.name:<16}{case.skip or case.about}{asked}")
     return 0
 
 
 def _verify(choices: _Choices, shown: Output) -> int:
-    with stop_on_signals(SIGNALS_AND_HANGUP) as stop, _machine(choices) as machine:
+    with stop_on_signals(SIGNALS_AND_HANGUP) as stop, _machine(choices, to_change=True) as machine:
         cases = _cases(choices, machine)
         if reason := nothing_to_do(cases):
             raise _SkipError(reason)
@@ -192,13 +193,20 @@ def _undo(shown: Output) -> int:
 
 
 @contextmanager
-def _machine(choices: _Choices) -> Iterator[Machine]:
-    """The machine to verify, and what it was before in a file. Raises ``_SkipError``."""
+def _machine(choices: _Choices, *, to_change: bool) -> Iterator[Machine]:
+    """The machine to verify, or one whose cases are only listed. Raises ``_SkipError``."""
     if choices.backend == "sim":
         with closing(SimulatedMachine(choices.generation)) as simulated:
             yield simulated
         return
     facts = Facts(choices.host, cache=DEFAULT_FOLDER)
+    with _to_change(choices, facts) if to_change else _to_look_at(facts) as machine:
+        yield machine
+
+
+@contextmanager
+def _to_change(choices: _Choices, facts: Facts) -> Iterator[Machine]:
+    """The running machine, and what it was before in a file. Raises ``_SkipError``."""
     if reason := refusal(facts, euid=os.geteuid(), pools_in_use=choices.pools_in_use):
         raise _SkipError(reason)
     with _locked_state() as state:
@@ -218,13 +226,7 @@ def _machine(choices: _Choices) -> Iterator[Machine]:
 
 
 @contextmanager
-def _machine_to_look_at(choices: _Choices) -> Iterator[Machine]:
-    """A machine whose cases are only listed. Raises ``_SkipError``."""
-    if choices.backend == "sim":
-        with closing(SimulatedMachine(choices.generation)) as simulated:
-            yield simulated
-        return
-    facts = Facts(choices.host, cache=DEFAULT_FOLDER)
+def _to_look_at(facts: Facts) -> Iterator[Machine]:
     if not facts.has_hvo:
         raise _SkipError(refusal(facts, euid=0, pools_in_use=True))
     with closing(RunningMachine(facts, {}, with_probes=False)) as machine:
@@ -250,7 +252,16 @@ def _budget(choices: _Choices, machine: Machine) -> int:
 
 
 def _cases(choices: _Choices, machine: Machine) -> Sequence[Case]:
-    cases = cases_of(machine, _budget(choices, machine))
+    """Those to run."""
+    cases = _named(choices, _all_cases(choices, machine))
+    return [case for case in cases if choices.only or not case.asked]
+
+
+def _all_cases(choices: _Choices, machine: Machine) -> Sequence[Case]:
+    return cases_of(machine, _budget(choices, machine))
+
+
+def _named(choices: _Choices, cases: Sequence[Case]) -> Sequence[Case]:
     if not choices.only:
         return cases
     names = [case.name for case in cases]

@@ -24,6 +24,8 @@ class Accounts:
 
     pages: Mapping[int, int]
     """The pool's files: huge pages of each size, surplus included, all nodes together."""
+    surplus: Mapping[int, int]
+    """Those of them that are surplus."""
     probes: Counters | Absent
     probe_trouble: str
     """Why the probes may have missed something; empty if they have not."""

@@ -2,9 +2,9 @@
 """The cases: operations that leave the pools as they were, by counts that fit the memory."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from exporter.verify.machine import END_USE, USE, HugePageSize, Machine
+from exporter.verify.machine import END_USE, FAIL, USE, HugePageSize, Machine
 from probes.geometry import size_label
 from probes.operations import Operation
 
@@ -26,6 +26,8 @@ class Case:
     """Why it can't be done on this machine; empty if it can."""
     empty_pool: int | None = None
     """Size in bytes whose pool must be empty, so that a task gets no page of the pool."""
+    asked: bool = False
+    """Only for those who name it."""
 
 
 def cases_of(machine: Machine, budget: int) -> list[Case]:
@@ -51,6 +53,7 @@ def _cases_of_size(size: HugePageSize, machine: Machine, budget: int) -> Iterato
         yield _case("grow-many", size, many, machine, ("grow", many), ("shrink", many))
     if not size.gigantic:
         yield _case("use", size, few, machine, (USE, few), (END_USE, few))
+        yield _without_memory(size, few, machine)
     yield _switched_off(size, few, machine)
     if few >= 5:  # three and two
         yield _flipped(size, machine)
@@ -106,6 +109,13 @@ def _demoted(size: HugePageSize, smaller: int, machine: Machine) -> Case:
         _switched_on(machine, operations),
         size.size,
     )
+
+
+def _without_memory(size: HugePageSize, pages: int, machine: Machine) -> Case:
+    """Pages that can't be restored stay, as surplus, and go once there is memory."""
+    grow_fail_shrink = ("grow", pages), (FAIL, pages), ("shrink", pages)
+    case = _case("no-memory", size, pages, machine, *grow_fail_shrink)
+    return replace(case, skip=machine.never_fails, asked=True)
 
 
 def _needs_switch(

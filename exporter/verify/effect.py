@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from exporter.verify.accounts import Accounts
-from exporter.verify.machine import END_USE, USE, HugePageSize
+from exporter.verify.machine import END_USE, FAIL, USE, HugePageSize
 from probes.observation import known
 from probes.operations import Operation
 
@@ -19,6 +19,10 @@ class Change:
     optimized: int = 0
     restored: int | None = 0
     """None if it depends on which pages the kernel takes first."""
+    surplus: int = 0
+    """More of the pages are surplus, or fewer."""
+    failed: int = 0
+    """Pages that are not restored for want of memory."""
 
 
 Effect = Mapping[int, Change]
@@ -49,6 +53,8 @@ class Pools:
         self._pages: dict[int, _Pages | None] = {
             size.size: _at_start(size, start) for size in sizes
         }
+        self._failed: dict[int, int] = {}
+        """Surplus that an operation has left, by size."""
 
     def apply(self, operation: Operation) -> Effect:
         """The effect of an operation, which is then done."""
@@ -56,13 +62,25 @@ class Pools:
             case "hvo":
                 self._on = operation.on
                 return {}
-            case "grow" | "use":
-                return {operation.size: self._add(operation.size, operation.pages)}
-            case "shrink" | "end use":
-                return {operation.size: self._remove(operation.size, operation.pages)}
             case "demote":
                 return self._demote(operation)
-        raise ValueError(f"{operation}: not one of grow, shrink, demote, hvo, {USE}, {END_USE}")
+        return {operation.size: self._of_one_size(operation)}
+
+    def _of_one_size(self, operation: Operation) -> Change:
+        size, pages = operation.size, operation.pages
+        match operation.verb:
+            case "grow":
+                return self._add(size, pages)
+            case "use":
+                return replace(self._add(size, pages), surplus=pages)
+            case "fail to shrink":
+                self._failed[size] = pages
+                return Change(surplus=pages, failed=pages)
+            case "shrink":
+                return replace(self._remove(size, pages), surplus=-self._failed.pop(size, 0))
+            case "end use":
+                return replace(self._remove(size, pages), surplus=-pages)
+        raise ValueError(f"{operation}: unknown ({USE}, {END_USE}, {FAIL}, grow, ...)")
 
     def _add(self, size: int, count: int) -> Change:
         is_optimized = self._on and self._sizes[size].net_frames != 0

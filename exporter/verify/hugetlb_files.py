@@ -5,14 +5,25 @@ import mmap
 from collections.abc import Callable
 from pathlib import Path
 
+from exporter.verify.fault_injection import AllocationFailures
 from exporter.verify.machine import ImpossibleError
 from probes.geometry import KIB
 from probes.kernel.host import Host
 from probes.operations import Operation
 
 _TRIES, _TRIES_WITHOUT_CACHES = 3, 10
-MAP_HUGETLB, _MAP_HUGE_SHIFT = 0x40000, 26
+_MAP_HUGETLB, _MAP_HUGE_SHIFT = 0x40000, 26
 """include/uapi/asm-generic/mman-common.h and hugetlb_encode.h; Python has no names for them."""
+
+
+def map_huge_pages(size: int, pages: int, *, populate: bool = False, flags: int = 0) -> mmap.mmap:
+    """Map private huge pages of ``size`` bytes; ``populate``: get them now. Raises ``OSError``.
+
+    A page that can't be got by ``populate`` is left out, and a touch of it is a SIGBUS.
+    """
+    flags |= mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (mmap.MAP_POPULATE if populate else 0)
+    flags |= _MAP_HUGETLB | (size.bit_length() - 1) << _MAP_HUGE_SHIFT
+    return mmap.mmap(-1, pages * size, flags=flags)
 
 
 class HugetlbFiles:
@@ -22,6 +33,9 @@ class HugetlbFiles:
         """``drop_caches``: to find memory for a pool, also drop what the kernel has cached."""
         self._host = host
         self._drop_caches = drop_caches
+        self.failures = AllocationFailures(host)
+        self._not_restored: set[int] = set()
+        """Sizes whose pages ``_fail_to_shrink`` has left as surplus."""
         self._mapped: dict[int, tuple[mmap.mmap, int]] = {}
         """By size, the mapped pages, and how many the pool had before."""
 
@@ -40,7 +54,8 @@ class HugetlbFiles:
         verbs: dict[str, Callable[[], object]] = {
             "hvo": lambda: self.switch.write_text("1" if operation.on else "0"),
             "grow": lambda: self._resize_by(size, pages),
-            "shrink": lambda: self._resize_by(size, -pages),
+            "shrink": lambda: self._shrink(size, pages),
+            "fail to shrink": lambda: self._fail_to_shrink(size, pages),
             "demote": lambda: (self.pool(size) / "demote").write_text(str(pages)),
             "overcommit": lambda: self._overcommit(size, pages),
             "use": lambda: self._use(size, pages),
@@ -58,6 +73,19 @@ class HugetlbFiles:
             memory, pages = self._mapped.pop(one)
             memory.close()
             (self.pool(one) / "nr_hugepages").write_text(str(pages))
+
+    def _shrink(self, size: int, pages: int) -> None:
+        if size in self._not_restored:
+            count = self.pool(size) / "nr_hugepages"
+            count.write_text(count.read_text())  # surplus becomes the pool's own
+            self._not_restored.remove(size)
+        self._resize_by(size, -pages)
+
+    def _fail_to_shrink(self, size: int, pages: int) -> None:
+        """Shrink while this task's allocations fail: what can't be restored stays, as surplus."""
+        count = self.pool(size) / "nr_hugepages"
+        self._not_restored.add(size)
+        self.failures.write(count, str(_number(count) - pages))
 
     def _resize_by(self, size: int, change: int) -> None:
         self._resize(size, _number(self.pool(size) / "nr_hugepages") + change)
@@ -89,10 +117,8 @@ class HugetlbFiles:
         before = _number(self.pool(size) / "nr_hugepages")
         limit = self.pool(size) / "nr_overcommit_hugepages"
         limit.write_text(str(_number(self.pool(size) / "surplus_hugepages") + pages))
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-        flags |= MAP_HUGETLB | (size.bit_length() - 1) << _MAP_HUGE_SHIFT
         try:
-            memory = mmap.mmap(-1, pages * size, flags=flags)
+            memory = map_huge_pages(size, pages, populate=True)
         except OSError as error:
             raise ImpossibleError(f"{pages} pages can't be mapped: {error.strerror}") from error
         self._mapped[size] = memory, before

@@ -9,6 +9,8 @@ from probes.operations import Operation
 
 USE, END_USE = "use", "end use"
 """Verbs beside those of ``probes.operations``: a task maps pages beyond the pool, and ends."""
+FAIL = "fail to shrink"
+"""Another: the pool shrinks while the kernel gets no memory to restore pages."""
 
 MAX_BUDDY_ORDER = 10
 """Pages of a larger order are gigantic: they can't be surplus (include/linux/mmzone.h)."""
@@ -60,6 +62,10 @@ class Machine(Protocol):
     @property
     def known_bugs(self) -> Mapping[str, str]:
         """Bugs of HVO that the kernel is recognized to have: name, and what happens."""
+
+    @property
+    def never_fails(self) -> str:
+        """Why the kernel can't be made to have no memory, one line; empty if it can."""
 
     def free_bytes(self) -> int:
         """Free memory."""

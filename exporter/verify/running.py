@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The running machine: its pools, its probes, and every account that its kernel keeps."""
 
-from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from mmap import PAGESIZE
@@ -79,6 +78,11 @@ class RunningMachine:
         net = {pool.order: pool.net_frames for pool in pools}
         return tuple(self._size(size, net) for size in huge_page_sizes(self._host))
 
+    @property
+    def never_fails(self) -> str:
+        """The kernel has no fault injection."""
+        return self._files.failures.problem()
+
     def free_bytes(self) -> int:
         """MemFree."""
         return read_meminfo(self._host)["MemFree"]
@@ -92,14 +96,12 @@ class RunningMachine:
 
     def read(self, *, flags: bool = False) -> Accounts:
         """Read every account now."""
-        pages: Counter[int] = Counter()
-        for pool in self._state.pools().by_node:
-            if pool.state == "total":
-                pages[pool.size] += pool.pages
+        pools = self._state.pools()
         counters, trouble = self._probes()
         memmap = self._state.memmap_pages()
         return Accounts(
-            pages=pages,
+            pages=pools.pages("total"),
+            surplus=pools.pages("surplus"),
             probes=counters,
             probe_trouble=trouble,
             census=self._counted(),
@@ -182,9 +184,8 @@ def _attached(facts: Facts) -> tuple[LiveBackend | None, Absent]:
 def in_use(facts: Facts) -> str:
     """Which pools have pages in use or reserved, one line; empty if none has."""
     pools = KernelState(facts.host).pools()
-    used: Counter[int] = Counter()
-    for pool in pools.by_node:
-        used[pool.size] += {"total": pool.pages, "free": -pool.pages}.get(pool.state, 0)
+    used = pools.pages("total")
+    used.subtract(pools.pages("free"))
     used.update({size: pages for size, pages in pools.reserved.items() if pages > 0})
     found = [f"{pages} of {size // KIB} KiB" for size, pages in sorted(used.items()) if pages > 0]
     return ", ".join(found)

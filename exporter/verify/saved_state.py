@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from exporter.verify.fault_injection import PROBABILITY
 from probes.kernel.host import Host, has_numa
 
 STATE_FILE = Path("/run/hvoscope-verify.json")
@@ -29,7 +30,10 @@ class LeftoverError(Exception):
 
 
 def read_settings(host: Host) -> Settings:
-    """Switch, pools of each node, overcommit. Raises ``OSError`` and ``ValueError``."""
+    """Switch, pools of each node, overcommit, fault injection.
+
+    Raises ``OSError`` and ``ValueError``.
+    """
     machine, nodes = host.sys / "kernel/mm/hugepages", host.sys / "devices/system/node"
     pools = (
         nodes.glob("node[0-9]*/hugepages/hugepages-*/nr_hugepages")
@@ -40,6 +44,7 @@ def read_settings(host: Host) -> Settings:
         host.proc / "sys/vm/hugetlb_optimize_vmemmap",
         *sorted(pools),
         *sorted(machine.glob("hugepages-*/nr_overcommit_hugepages")),
+        host.sys / PROBABILITY,
     ]
     return {str(path): int(path.read_text()) for path in paths if path.exists()}
 
@@ -47,10 +52,14 @@ def read_settings(host: Host) -> Settings:
 def put_back(settings: Settings) -> tuple[str, ...]:
     """Write what differs; return what could not be made as it was, one line each."""
     left: tuple[str, ...] = ()
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         for name, value in settings.items():
-            if _read(name) != value:
-                _write(name, value)
+            found = _read(name)
+            if found == value:
+                continue
+            if attempt and found is not None:
+                _write(name, found)  # pages that were not restored are surplus: into the pool first
+            _write(name, value)
         left = differences(settings)
         if not left:
             break

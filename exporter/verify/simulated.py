@@ -3,6 +3,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 
 from exporter.verify.accounts import NOT_READ, Accounts, Counted
@@ -85,6 +86,11 @@ class SimulatedMachine:
         """Those of the generation."""
         return described(self._kernel.kernel_bugs())
 
+    @property
+    def never_fails(self) -> str:
+        """Memory can always be held back."""
+        return ""
+
     def free_bytes(self) -> int:
         """Free memory of all nodes."""
         return sum(node.buddy.nr_free for node in self._nodes) * self.page_size
@@ -97,6 +103,11 @@ class SimulatedMachine:
                     self._kernel.take(operation.size, operation.pages)
                 case "end use":
                     self._kernel.give(operation.size, operation.pages)
+                case "fail to shrink":
+                    self._fail_to_shrink(operation.size, operation.pages)
+                case "shrink":
+                    self._own_surplus(operation.size)
+                    self._backend.operate(operation)
                 case _:
                     self._backend.operate(operation)
         except OperationError as error:
@@ -106,13 +117,11 @@ class SimulatedMachine:
         """Read every account now."""
         kernel = self._kernel
         seen = self._backend.observe((PROBES,))
-        pages: Counter[int] = Counter()
-        for pool in kernel.pools().by_node:
-            if pool.state == "total":
-                pages[pool.size] += pool.pages
+        pools = kernel.pools()
         counters = kernel.generation.memmap_counters
         return Accounts(
-            pages=pages,
+            pages=pools.pages("total"),
+            surplus=pools.pages("surplus"),
             probes=seen.counters,
             probe_trouble=seen.status.problem,
             census=self._census(),
@@ -129,6 +138,7 @@ class SimulatedMachine:
         for h in self._hstates:
             if in_use := len(h.hugepage_activelist):
                 self.perform(Operation(END_USE, h.size, in_use))
+            self._own_surplus(h.size)
             h.nr_overcommit_huge_pages = self._overcommit[h.size]
             if h.persistent_huge_pages:
                 try:
@@ -137,6 +147,20 @@ class SimulatedMachine:
                     left.append(str(error))
         self._backend.operate(Operation("hvo", on=self._switch))
         return tuple(left)
+
+    def _fail_to_shrink(self, size: int, pages: int) -> None:
+        for node in range(self._kernel.nodes):
+            self._kernel.hold_memory(node, leave=0)
+        try:
+            with suppress(OperationError):  # the accounts say how far it came
+                self._backend.operate(Operation("shrink", size, pages))
+        finally:
+            self._kernel.release_memory()
+
+    def _own_surplus(self, size: int) -> None:
+        """Make surplus that no task has the pool's own, as a write to nr_hugepages does."""
+        if surplus := self._kernel.pools().pages("surplus")[size]:
+            self._backend.operate(Operation("grow", size, surplus))
 
     def _census(self) -> Mapping[int, Counted]:
         optimized: Counter[int] = Counter()

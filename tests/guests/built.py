@@ -34,30 +34,29 @@ class Recipe:
     edits: tuple[Edit, ...]
     files: Mapping[str, str] = field(default_factory=dict)
     """New files by their paths in the source, written before the edits are made."""
+    variants: Mapping[str, tuple[Edit, ...]] = field(default_factory=dict)
+    """Further edits by the name of what they make. Each is built in the tree as the one before left
+    it, so that only what it touches is compiled again."""
 
     def provide(self, name: str, cache: Cache, append: str = "") -> Kernel:
         """The kernel, built now (10 minutes) unless the cache has a build of the same inputs."""
+        return _kernel(name, self.tree(name, cache), append)
+
+    def tree(self, name: str, cache: Cache) -> Path:
+        """What ``_keep`` keeps; of each variant, in a folder of its name."""
         tools.require_all(tools.BUILD)
         apt = Apt(cache, self.suite)
         config = requested_config(name)
         key = digest(
             source=apt.candidate(self.package),
-            edits=[str(edit) for edit in (*self.edits, *self.files.items())],
+            edits=[
+                str(edit) for edit in (*self.edits, *self.files.items(), *self.variants.items())
+            ],
             config=config,
             compiler=run("gcc --version", ["gcc", "--version"]).splitlines()[0],
             recipe=_RECIPE,
         )
-        tree = cache.entry(f"{name}-{key}", lambda into: self._make(name, apt, config, into))
-        release = (tree / "release").read_text().strip()
-        headers = tree / "headers"
-        return Kernel(
-            name=name,
-            release=release,
-            vmlinuz=tree / "bzImage",
-            modules=None,
-            links=tuple((f"/lib/modules/{release}/{at}", headers) for at in ("build", "source")),
-            append=append,
-        )
+        return cache.entry(f"{name}-{key}", lambda into: self._make(name, apt, config, into))
 
     def _make(self, name: str, apt: Apt, config: str, into: Path) -> None:
         work = into / "work"
@@ -67,18 +66,26 @@ class Recipe:
                 file.write(text)
         apply_all(source, self.edits)
         _configure(source, name, config)
-        jobs = len(os.sched_getaffinity(0))
-        log = into / "build.log"
-        say(f"building the kernel {name} with {jobs} jobs; this takes minutes, once")
-        run_long(
-            "make bzImage",
-            [*_MAKE, f"-j{jobs}", "bzImage"],
-            cwd=source,
-            log=log,
-            state=lambda: f"{log.read_text(errors='replace').count(' CC ')} files compiled",
-        )
-        _keep(source, into)
+        _build(name, source, into)
+        for variant, edits in self.variants.items():
+            apply_all(source, edits)
+            (into / variant).mkdir()
+            _build(f"{name} ({variant})", source, into / variant)
         shutil.rmtree(work)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of a recipe's variants."""
+
+    recipe: Recipe
+    base: str
+    """The recipe's own name."""
+    variant: str
+
+    def provide(self, name: str, cache: Cache, append: str = "") -> Kernel:
+        """As ``Recipe.provide``."""
+        return _kernel(name, self.recipe.tree(self.base, cache) / self.variant, append)
 
 
 def requested_config(name: str) -> str:
@@ -138,6 +145,33 @@ def _configure(source: Path, name: str, config: str) -> None:
         run(" ".join(command), command, cwd=source)
     if missing := missing_options(config, (source / ".config").read_text()):
         raise CommandError(f"{name}: the kernel does not take {', '.join(missing)}")
+
+
+def _build(name: str, source: Path, into: Path) -> None:
+    jobs = len(os.sched_getaffinity(0))
+    log = into / "build.log"
+    say(f"building the kernel {name} with {jobs} jobs; this takes minutes, once")
+    run_long(
+        "make bzImage",
+        [*_MAKE, f"-j{jobs}", "bzImage"],
+        cwd=source,
+        log=log,
+        state=lambda: f"{log.read_text(errors='replace').count(' CC ')} files compiled",
+    )
+    _keep(source, into)
+
+
+def _kernel(name: str, tree: Path, append: str) -> Kernel:
+    release = (tree / "release").read_text().strip()
+    headers = tree / "headers"
+    return Kernel(
+        name=name,
+        release=release,
+        vmlinuz=tree / "bzImage",
+        modules=None,
+        links=tuple((f"/lib/modules/{release}/{at}", headers) for at in ("build", "source")),
+        append=append,
+    )
 
 
 def _keep(source: Path, into: Path) -> None:

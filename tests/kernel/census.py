@@ -6,7 +6,6 @@ beside what the probes have kept since a census of their own.
 """
 
 import json
-import mmap
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from exporter.verify.hugetlb_files import MAP_HUGETLB
+from exporter.verify.hugetlb_files import map_huge_pages
 from probes.geometry import MIB
 from probes.live.backend import LiveBackend
 from probes.observation import CENSUS, Census, known
@@ -85,10 +84,7 @@ def surplus(backend: LiveBackend) -> Notes:
     pool = pool_of(2 * MIB)
     there = int((pool / "nr_hugepages").read_text())
     (pool / "nr_overcommit_hugepages").write_text(str(SURPLUS))
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_HUGETLB
-    with mmap.mmap(-1, (there + SURPLUS) * 2 * MIB, flags=flags) as memory:
-        for page in range(there + SURPLUS):
-            memory[page * 2 * MIB] = 1
+    with map_huge_pages(2 * MIB, there + SURPLUS, populate=True):
         return observe("surplus", backend)
 
 

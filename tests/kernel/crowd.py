@@ -8,14 +8,13 @@ instances for (max(10, 2 x CPUs)).
 """
 
 import json
-import mmap
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from exporter.verify.hugetlb_files import MAP_HUGETLB
+from exporter.verify.hugetlb_files import map_huge_pages
 from probes.geometry import MIB
 from probes.live.backend import LiveBackend
 from probes.observation import Observation, known
@@ -26,7 +25,6 @@ from tests.kernel.workload import Notes, hooks_left, kernels_own, perform, plain
 
 TASKS, PAGES, ROUNDS = 96, 8, 4
 POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
-HUGE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_HUGETLB
 LIMIT = 4000
 """Surplus pages allowed: more than all tasks want."""
 
@@ -39,8 +37,7 @@ def one_page_held() -> Iterator[None]:
     hugetlb_optimize_vmemmap_key), of which QEMU's threads hang where all CPUs run through it.
     """
     (POOL / "nr_hugepages").write_text("1")
-    with mmap.mmap(-1, 2 * MIB, flags=HUGE) as memory:
-        memory[0] = 1
+    with map_huge_pages(2 * MIB, 1, populate=True):
         yield
 
 
@@ -64,7 +61,7 @@ def _child(ready: int, go: int, go_write: int) -> int:
     if child:
         return child
     os.close(go_write)
-    memory = mmap.mmap(-1, PAGES * 2 * MIB, flags=HUGE)
+    memory = map_huge_pages(2 * MIB, PAGES)
     os.write(ready, b"r")
     os.read(go, 1)
     for page in range(PAGES):

@@ -5,14 +5,13 @@
 """
 
 import contextlib
-import mmap
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from exporter.verify.hugetlb_files import MAP_HUGETLB
+from exporter.verify.hugetlb_files import map_huge_pages
 from probes.geometry import MIB
 from probes.operations import parse_operation
 from tests.kernel.workload import HVOSCOPE, perform, pool_of, wait_for
@@ -28,8 +27,7 @@ def fault_in(pages: int) -> None:
     size = 2 * MIB
     limit = pool_of(size) / "nr_overcommit_hugepages"
     limit.write_text(str(pages))
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_HUGETLB | _MAP_NORESERVE
-    with mmap.mmap(-1, pages * size, flags=flags) as memory:
+    with map_huge_pages(size, pages, flags=_MAP_NORESERVE) as memory:
         for page in range(pages):
             memory[page * size] = 1
     (pool_of(size) / "nr_hugepages").write_text("0")  # waits for the kworker

@@ -117,6 +117,17 @@ def test_a_second_run_is_refused(seen: Seen) -> None:
     assert "another hvoscope verify is running" in second["stdout"]
 
 
+def test_huge_pages_in_use_are_left_alone(seen: Seen) -> None:
+    if not seen.restores:
+        return
+    in_use = seen.notes["in_use"]
+    assert (in_use["exit_code"], in_use["pool"]) == (4, 1)
+    assert in_use["stdout"].splitlines()[1:] == [
+        "1..0 # SKIP huge pages are in use or reserved (1 of 2048 KiB): stop their users, "
+        "or --pools-in-use"
+    ]
+
+
 def test_what_kill_9_leaves_is_named_and_put_back(seen: Seen) -> None:
     if not seen.restores:
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs in the guest: ``hvoscope verify``, whole, ended by SIGTERM, and killed.
+"""Runs in the guest: ``hvoscope verify``, whole, refused, ended by SIGTERM, and killed.
 
 ``python -m tests.kernel.verify FOLDER OPTION...`` writes verify.json; the options are for the whole
 run. It judges nothing.
@@ -12,6 +12,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from exporter.verify.hugetlb_files import map_huge_pages
 from exporter.verify.saved_state import StateFile, read_settings
 from probes.geometry import MIB
 from probes.kernel.host import Host
@@ -55,6 +56,17 @@ def beside_another() -> Notes:
         return verify(*QUICK)
 
 
+def with_a_page_in_use() -> Notes:
+    """A run while a task, here this process, has a page of the pool; and what the pool is then."""
+    count = pool_of(2 * MIB) / "nr_hugepages"
+    count.write_text("1")
+    with map_huge_pages(2 * MIB, 1, populate=True):
+        notes = verify(*QUICK)
+        notes["pool"] = int(count.read_text())
+    count.write_text("0")
+    return notes
+
+
 def main() -> None:
     """Do it all and write the notes."""
     out, options = Path(sys.argv[1]), sys.argv[2:]
@@ -64,6 +76,7 @@ def main() -> None:
         notes |= {
             "terminated": interrupted(signal.SIGTERM),
             "second": beside_another(),
+            "in_use": with_a_page_in_use(),
             "killed": interrupted(signal.SIGKILL),
             "next": verify(*QUICK),
             "put_back": verify("--put-back"),

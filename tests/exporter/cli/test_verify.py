@@ -48,6 +48,25 @@ def test_the_cases_are_listed_with_what_they_do() -> None:
     assert "grow-2MB        grow 2MB 23, shrink 2MB 23" in ran.stdout.splitlines()
 
 
+def test_a_case_that_is_only_run_by_name() -> None:
+    listed = verify("--list").stdout
+    assert (
+        "no-memory-2MB   grow 2MB 23, fail to shrink 2MB 23, shrink 2MB 23 (only by --only)\n"
+        in listed
+    )
+    ran = verify("--only", "no-memory-2MB", "--json")
+    assert ran.exit_code == 0
+    cases = [point["case"] for point in json.loads(ran.stdout)["points"]]
+    assert set(cases) == {"kernel", "no-memory-2MB"}
+
+
+def test_without_names_the_others_are_run() -> None:
+    ran = verify("--json", "--share", "1")
+    cases = {point["case"] for point in json.loads(ran.stdout)["points"]}
+    assert "grow-2MB" in cases
+    assert "no-memory-2MB" not in cases
+
+
 def test_a_kernel_that_frees_nothing_is_skipped() -> None:
     ran = verify("--sim.kernel", "v17")
     assert ran.exit_code == 4

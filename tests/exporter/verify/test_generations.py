@@ -17,6 +17,7 @@ EVERYTHING = Options(known_bug=True, keep_going=True)
 
 
 def verify(machine: SimulatedMachine, options: Options = EVERYTHING) -> list[Point]:
+    """Every case, also those that run only where they are named."""
     cases = cases_of(machine, machine.free_bytes() // 4)
     points = list(run(machine, cases, options, sleep=lambda _seconds: None))
     assert len(points) == number_of_points(cases)

@@ -40,6 +40,7 @@ def counters(optimized: int, restored: int = 0, *, frames: int = 8, failures: in
 
 BEFORE = Accounts(
     pages={2 * MIB: 0, GIB: 0},
+    surplus={2 * MIB: 0, GIB: 0},
     probes=counters(0),
     probe_trouble="",
     census={9: Counted(0, 0), 18: Counted(0, 0)},
@@ -136,6 +137,32 @@ def test_what_one_account_shows_otherwise_is_named(
 ) -> None:
     found = judged(BEFORE, replace(GROWN, **wrong))  # type: ignore[arg-type]
     assert found.pop(account) == complaints
+    assert found == agreed(found)
+
+
+def short_of_memory(**wrong: object) -> dict[str, object]:
+    """What each account says of 23 pages that could not be restored."""
+    after = replace(GROWN, surplus={2 * MIB: 23, GIB: 0}, probes=counters(23, failures=23))
+    effect = {2 * MIB: Change(surplus=23, failed=23)}
+    return judged(GROWN, replace(after, **wrong), effect)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("failures", [23, 24])
+def test_pages_that_are_not_restored_are_surplus_and_failures(failures: int) -> None:
+    """One more with lists of pages (Linux 6.7)."""
+    assert short_of_memory(probes=counters(23, failures=failures)) == agreed(STEP_ACCOUNTS)
+
+
+@pytest.mark.parametrize("failures", [0, 22, 25])
+def test_each_page_that_is_not_restored_is_a_failure(failures: int) -> None:
+    found = short_of_memory(probes=counters(23, failures=failures))
+    assert found.pop("probes") == [f"{failures} restore failures (expected 23 or 24)"]
+    assert found == agreed(found)
+
+
+def test_pages_that_are_not_restored_and_no_surplus() -> None:
+    found = short_of_memory(surplus={2 * MIB: 22})
+    assert found.pop("pool files") == ["the surplus of 2MB changed by 22 pages (expected 23)"]
     assert found == agreed(found)
 
 
