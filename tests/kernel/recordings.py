@@ -54,6 +54,9 @@ class Recorded:
             hvo=not EXPECTED[self.kernel_name].restore,  # a kernel without a restore has no switch
             cpu=CPU,
             held_nodes=tuple(range(self._node_of_1gb())),
+            memmap_pages=tuple(step["kernel"]["memmap_pages"] for step in self.notes["steps"])
+            if self.notes["steps"][0]["kernel"]["memmap_pages"] is not None
+            else (),
         )
 
     def step(self, operation: str) -> dict[str, Any]:
