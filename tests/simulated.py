@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the simulator does with the operations of a golden trace.
 
-Besides those of ``probes.operations``: ``reserve 2MB 5``, ``unreserve 2MB 5``, ``dissolve 2MB 1``,
-and ``hold 8``: no memory on any node but for eight huge pages of 2 MB, until ``release``.
+They are actions of scenarios. ``pressure 16MB`` leaves memory for eight huge pages on each node,
+where a real kernel has none for anything but huge pages (``tests.kernel.steps``).
 """
 
 from collections.abc import Iterator
@@ -10,13 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from probes.events import CanonicalEvent, Event, canonical
-from probes.geometry import GIB, MIB, parse_size
-from probes.operations import Operation, parse_operation
+from probes.geometry import GIB, parse_size
 from sim_backend.kernel.errors import OperationError
 from sim_backend.kernel.sim_kernel import SimKernel
-
-_FRAMES_2MB = 2 * MIB // 4096
-_OF_PAGES = ("reserve", "unreserve", "dissolve")
+from sim_backend.scenario.actions import parse_action
+from sim_backend.scenario.perform import perform
 
 
 @dataclass(frozen=True)
@@ -62,25 +60,13 @@ class Simulation:
         for node in setup.held_nodes:
             kernel.hold_memory(node, leave=GIB // 2 // 4096)
         self.memmap_pages.append(sum(kernel.memmap_pages().values()))
-        held = False
+        pressed = False
         for operation in setup.operations:
             events.clear()
-            held = operation.startswith("hold") or (held and operation != "release")
-            with suppress(*[OperationError] * held):  # that is what it is held for
-                _perform(kernel, operation)
+            if operation.startswith("pressure"):
+                pressed = operation != "pressure off"
+            with suppress(*[OperationError] * pressed):  # failures are what it is for
+                perform(kernel, parse_action(operation))
             self.memmap_pages.append(sum(kernel.memmap_pages().values()))
             for event in canonical(events):
                 yield operation, event
-
-
-def _perform(kernel: SimKernel, operation: str) -> None:
-    verb, *words = operation.split()
-    if verb == "hold":
-        for node in range(kernel.nodes):
-            kernel.hold_memory(node, leave=int(words[0]) * _FRAMES_2MB)
-    elif verb == "release":
-        kernel.release_memory()
-    elif verb in _OF_PAGES:
-        kernel.operate(Operation(verb, parse_size(words[0]), int(words[1])))
-    else:
-        kernel.operate(parse_operation(operation))

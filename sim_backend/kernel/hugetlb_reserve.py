@@ -60,7 +60,7 @@ def hugetlb_unreserve_pages(m: Machine, h: Hstate, pages: int) -> None:
 
 def dissolve_free_huge_page(m: Machine, h: Hstate, page: HugePage) -> int:
     """Turn a free page back into base pages: soft-offline, memory offline, alloc_contig_range."""
-    if h.free_huge_pages <= h.resv_huge_pages:
+    if h.available_huge_pages <= 0:
         return -EBUSY
     remove_hugetlb_page(h, page, adjust_surplus=False)
     if ret := restore_vmemmap(m, h, page):

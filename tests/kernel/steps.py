@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in the guest: what a golden trace's operations do to the running kernel.
 
-Those of ``probes.operations``, each once and whatever comes of it, and ``tests.golden`` has the
-rest: ``hold``, ``release``, ``reserve``, ``unreserve``, ``dissolve``.
+Those of ``probes.operations``, each once and whatever comes of it, and of scenarios ``pressure``,
+``reserve``, ``unreserve`` and ``dissolve``.
 """
 
 import mmap
@@ -46,8 +46,7 @@ class Steps:
         self._verbs: dict[str, Callable[[list[str]], object]] = {
             "grow": lambda words: self._resize(words, 1),
             "shrink": lambda words: self._resize(words, -1),
-            "hold": self._hold,
-            "release": self._release,
+            "pressure": self._pressure,
             "reserve": self._reserve,
             "unreserve": self._unreserve,
             "dissolve": self._dissolve,
@@ -67,16 +66,17 @@ class Steps:
         persistent = _number(size, "nr_hugepages") - _number(size, "surplus_hugepages")
         (pool_of(size) / "nr_hugepages").write_text(str(persistent + sign * pages))
 
-    def _hold(self, _words: list[str]) -> None:
+    def _pressure(self, words: list[str]) -> None:
         """Leave no memory to struct pages: raise the minimum of their zones above all they have.
 
-        Movable memory is apart (movablecore=), so tasks and huge pages go on.
+        Movable memory is apart (movablecore=), so tasks go on, and huge pages are found: how much
+        the simulator must leave for them is no concern here.
         """
-        self._min_free = _MIN_FREE.read_text()
-        _MIN_FREE.write_text(str(managed_kib()))
-
-    def _release(self, _words: list[str]) -> None:
-        _MIN_FREE.write_text(self._min_free)
+        if words == ["off"]:
+            _MIN_FREE.write_text(self._min_free)
+        else:
+            self._min_free = _MIN_FREE.read_text()
+            _MIN_FREE.write_text(str(managed_kib()))
 
     def _reserve(self, words: list[str]) -> None:
         """Map pages and touch none."""
