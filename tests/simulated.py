@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 
 from probes.events import CanonicalEvent, Event, canonical
 from probes.geometry import GIB, parse_size
+from probes.operations import Operation
 from sim_backend.kernel.errors import OperationError
 from sim_backend.kernel.sim_kernel import SimKernel
-from sim_backend.scenario.actions import parse_action
+from sim_backend.scenario.actions import Action, parse_action
 from sim_backend.scenario.perform import perform
+
+_ORDER_2MB = 9
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,19 @@ class Simulation:
         for node in setup.held_nodes:
             kernel.hold_memory(node, leave=GIB // 2 // 4096)
         self.memmap_pages.append(sum(kernel.memmap_pages().values()))
-        pressed = False
         for operation in setup.operations:
             events.clear()
-            if operation.startswith("pressure"):
-                pressed = operation != "pressure off"
-            with suppress(*[OperationError] * pressed):  # failures are what it is for
-                perform(kernel, parse_action(operation))
+            with suppress(OperationError):  # done in part: the events say what
+                _perform(kernel, parse_action(operation))
             self.memmap_pages.append(sum(kernel.memmap_pages().values()))
             for event in canonical(events):
                 yield operation, event
+
+
+def _perform(kernel: SimKernel, action: Operation | Action) -> None:
+    if not isinstance(action, Action) or action.verb != "pressure" or not action.size:
+        perform(kernel, action)
+        return
+    # Huge pages are next from where they were before, so that no PMD is to be split.
+    for node in range(kernel.nodes):
+        kernel.machine.memory.hold(node, action.size // 4096, _ORDER_2MB)

@@ -4,9 +4,11 @@
 The tool is tried on recordings of the simulator, made here and kept nowhere.
 """
 
+import json
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,10 +22,15 @@ from probes.recording.trace_file import TraceFileError, TraceReader
 from sim_backend.backend import SimBackend
 from sim_backend.kernel.sim_kernel import SimKernel
 from tests import golden
-from tests.golden import TRACES, Golden, Setup
+from tests.golden import TRACES, Golden
 from tests.kernel.expected import EXPECTED
-from tests.kernel.recordings import RECORDED
+from tests.kernel.recordings import STORED, operations_of
+from tests.simulated import Setup, Simulation
 
+RECORDINGS = [(kind, kernel_name) for kind, names in STORED.items() for kernel_name in names]
+DIGESTS: dict[str, Any] = json.loads((TRACES / golden.DIGESTS).read_text())
+WITHOUT_COUNTERS = ("v17", "patched", "debian-6.1")
+"""Kernels before Linux 6.11, without nr_memmap_* in /proc/vmstat."""
 OPERATIONS = (
     *("hvo off", "grow 2MB 5", "shrink 2MB 5", "hvo on", "grow 2MB 23", "grow 1GB 1"),
     *("overcommit 2MB 5", "demote 1GB 1", "shrink 2MB 509"),
@@ -70,13 +77,56 @@ def records(path: Path) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("kernel_name", RECORDED)
-def test_the_simulator_does_what_real_kernels_did(kernel_name: str) -> None:
-    trace = golden.load(TRACES / f"{kernel_name}.hvot")
+@pytest.mark.parametrize(("kind", "kernel_name"), RECORDINGS)
+def test_the_simulator_does_what_real_kernels_did(kind: str, kernel_name: str) -> None:
+    name = kernel_name if kind == "pools" else f"{kernel_name}-{kind}"
+    trace = golden.load(TRACES / f"{name}.hvot")
     assert trace.header.backend == "bcc"
     assert trace.setup.generation == EXPECTED[kernel_name].generation
+    assert trace.setup.operations == operations_of(kernel_name, kind)
+    assert bool(trace.setup.memmap_pages) == (kernel_name not in WITHOUT_COUNTERS)
     assert len(trace.events) > 9_000  # v17 only grows
     assert golden.first_difference(trace) == ""
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_the_simulator_has_the_digests_of_other_real_kernels(name: str) -> None:
+    entry = DIGESTS[name]
+    setup = golden.setup_of(entry["setup"])
+    simulation = Simulation(setup)
+    made = golden.digest(event for _, event in simulation.events())
+    assert made == golden.Digest(entry["events"], entry["sha256"])
+    assert list(setup.memmap_pages) == simulation.memmap_pages
+
+
+def test_every_trace_and_digest_is_of_a_kernel_that_is_recorded() -> None:
+    traces = {path.stem for path in TRACES.glob("*.hvot")}
+    assert traces == {name if k == "pools" else f"{name}-{k}" for k, name in RECORDINGS}
+    assert {name.removesuffix("-rare").removesuffix("-cma") for name in DIGESTS} <= set(EXPECTED)
+    assert not traces & set(DIGESTS)
+
+
+def test_a_digest_tells_any_change(trace: Golden) -> None:
+    events = list(trace.events)
+    whole = golden.digest(events)
+    assert whole == golden.digest(iter(events))
+    assert golden.digest(events[:-1]) != whole
+    events[509] = events[509]._replace(node=1 - events[509].node)
+    assert golden.digest(events) != whole
+    assert golden.digest(events).events == whole.events
+
+
+def test_memmap_pages_that_differ_are_told(trace: Golden) -> None:
+    counted = Simulation(trace.setup)
+    assert list(counted.events())
+    right = replace(trace, setup=replace(trace.setup, memmap_pages=tuple(counted.memmap_pages)))
+    assert golden.first_difference(right) == ""
+    wrong = [*counted.memmap_pages]
+    wrong[2] += 1
+    told = golden.first_difference(
+        replace(trace, setup=replace(trace.setup, memmap_pages=tuple(wrong)))
+    )
+    assert told.endswith(f"after 'grow 2MB 5': kernel {wrong[2]}, simulator {wrong[2] - 1}")
 
 
 @pytest.mark.parametrize("generation", ["v17-enabled", "7.1"])

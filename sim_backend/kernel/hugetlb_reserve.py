@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """mm/hugetlb.c: pages that a task has mapped and not yet touched, and pages that are dissolved.
 
-Functions return 0 or a negative errno. Counts are huge pages.
+Counts are huge pages. Other functions return 0 or a negative errno.
 """
 
 from collections import deque
@@ -46,8 +46,12 @@ def gather_surplus_pages(m: Machine, h: Hstate, delta: int) -> int:
     return 0
 
 
-def hugetlb_unreserve_pages(m: Machine, h: Hstate, pages: int) -> None:
-    """The mapping goes, untouched: free as many pages as were surplus (return_unused_...)."""
+def hugetlb_unreserve_pages(m: Machine, h: Hstate, pages: int) -> int:
+    """The mapping goes, untouched: free as many pages as were surplus; how many were reserved.
+
+    After return_unused_surplus_pages.
+    """
+    pages = min(pages, h.resv_huge_pages)
     page_list: deque[HugePage] = deque()
     for _ in range(0 if h.gigantic else min(pages, h.surplus_huge_pages)):
         page = remove_pool_huge_page(h, acct_surplus=True)
@@ -56,6 +60,13 @@ def hugetlb_unreserve_pages(m: Machine, h: Hstate, pages: int) -> None:
         page_list.appendleft(page)
     h.resv_huge_pages -= pages
     update_and_free_pages_bulk(m, h, page_list)
+    return pages
+
+
+def dissolve_free_huge_pages(m: Machine, h: Hstate, count: int) -> int:
+    """Dissolve up to ``count`` free pages, lowest address first; how many it could."""
+    free = sorted((page for pages in h.hugepage_freelists for page in pages), key=lambda p: p.pfn)
+    return sum(dissolve_free_huge_page(m, h, page) == 0 for page in free[:count])
 
 
 def dissolve_free_huge_page(m: Machine, h: Hstate, page: HugePage) -> int:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``SimKernel``: the simulated machine, put together, and what can be done with it."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -9,20 +9,19 @@ from probes.baseline import Baseline
 from probes.counters import PageKey
 from probes.geometry import GIB, MIB, Geometry, size_label
 from probes.kernel.kernel_bugs import RESTORE_LEAK
-from probes.observation import Pool, Pools
+from probes.observation import Pools
 from probes.operations import Operation
 from sim_backend.kernel.conservation import Accounts, accounts_of, check_conservation, seen_memmap
 from sim_backend.kernel.durations import Clock
 from sim_backend.kernel.errors import OperationError
 from sim_backend.kernel.faulty_tracer import FaultyTracer
-from sim_backend.kernel.frames import Memory
 from sim_backend.kernel.generation import NEWEST, Generation, HeadFrame
 from sim_backend.kernel.hstate import Hstate
 from sim_backend.kernel.hugetlb import free_hpage_workfn
 from sim_backend.kernel.hugetlb_boot import boot
 from sim_backend.kernel.hugetlb_demote import demote_store
 from sim_backend.kernel.hugetlb_reserve import (
-    dissolve_free_huge_page,
+    dissolve_free_huge_pages,
     hugetlb_reserve_pages,
     hugetlb_unreserve_pages,
 )
@@ -31,9 +30,9 @@ from sim_backend.kernel.hugetlb_surplus import exit_mmap, fault_in_huge_pages, m
 from sim_backend.kernel.hugetlb_vmemmap import free_vmemmap_pages_per_hpage
 from sim_backend.kernel.machine import Machine
 from sim_backend.kernel.machine_parts import (
-    MAX_ORDER,
     make_hstates,
-    pmd_order,
+    make_memory,
+    pool_counts,
     self_hosted_nodes,
 )
 from sim_backend.kernel.pagetable import PageTable
@@ -96,12 +95,7 @@ class SimKernel:
         self._machine = Machine(
             geometry=geometry,
             generation=known,
-            memory=Memory(
-                nodes,
-                memory_per_node // geometry.page_size,
-                max_order=max(MAX_ORDER, *(h.order for h in hstates)),
-                pageblock_order=pmd_order(geometry),
-            ),
+            memory=make_memory(geometry, nodes, memory_per_node, hstates),
             init_mm=PageTable(geometry),
             clock=clock,
             trace=FaultyTracer(clock, geometry.page_size, known.symbols["remap_range"]),
@@ -200,7 +194,7 @@ class SimKernel:
         """Huge pages by size, node and state, as /sys would show them."""
         hstates = self._machine.hstates[::-1]
         return Pools(
-            tuple(pool for h in hstates for pool in _pool_counts(h)),
+            tuple(pool for h in hstates for pool in pool_counts(h)),
             {h.size: h.resv_huge_pages for h in hstates},
             {h.size: h.nr_overcommit_huge_pages for h in hstates},
         )
@@ -352,19 +346,15 @@ class SimKernel:
 
     def _unreserve(self, operation: Operation) -> int:
         h = self._hstate(operation)
-        done = min(operation.pages, h.resv_huge_pages)
         self._begin_task(b"hugetlb-user")
-        hugetlb_unreserve_pages(self._machine, h, done)
+        done = hugetlb_unreserve_pages(self._machine, h, operation.pages)
         _expect(operation, done, f"no reserved page but {done}")
         return done
 
     def _dissolve(self, operation: Operation) -> int:
         h = self._hstate(operation)
         self._begin_task(b"bash")
-        free = sorted((p for pages in h.hugepage_freelists for p in pages), key=lambda p: p.pfn)
-        done = sum(
-            not dissolve_free_huge_page(self._machine, h, p) for p in free[: operation.pages]
-        )
+        done = dissolve_free_huge_pages(self._machine, h, operation.pages)
         _expect(operation, done, f"no page but {done} that could be dissolved")
         return done
 
@@ -403,10 +393,3 @@ class SimKernel:
 def _expect(operation: Operation, done: int, problem: str) -> None:
     if done < operation.pages:
         raise OperationError(f"{operation}: there is {problem}", done)
-
-
-def _pool_counts(h: Hstate) -> Iterator[Pool]:
-    for nid in range(h.nodes):
-        yield Pool(h.size, nid, "total", h.nr_huge_pages_node[nid])
-        yield Pool(h.size, nid, "free", h.free_huge_pages_node[nid])
-        yield Pool(h.size, nid, "surplus", h.surplus_huge_pages_node[nid])

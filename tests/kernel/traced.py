@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from tests.kernel.recorded import CPU, RECORDING, recorder
+from tests.kernel.short import say
 from tests.kernel.steps import Steps
 from tests.kernel.workload import Notes, kernels_own
 
@@ -25,8 +26,7 @@ def observe(out: Path, operations: list[str]) -> Notes:
         for text in operations:
             steps.perform(text)
             notes["steps"].append({"op": text, "kernel": kernels_own()})
-            sys.stderr.write(f"done: {text}: {notes['steps'][-1]['kernel']}\n")
-            sys.stderr.flush()
+            say(f"done: {text}")
     notes["record_exit_code"] = recording.returncode
     notes["record_said"] = (out / RECORDING).with_suffix(".log").read_text()
     return notes
