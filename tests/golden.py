@@ -15,9 +15,8 @@ header has the kernel, the command, the date and the operations.
 """
 
 import argparse
-import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -37,8 +36,6 @@ from probes.recording.trace_file import (
 from tests.simulated import Setup, Simulation
 
 TRACES = Path(__file__).with_name("data") / "traces"
-DIGESTS = "digests.json"
-"""Beside the traces: what is left of recordings that are not kept, by name."""
 
 _VMEMMAP = 0xFFFFEA0000000000
 """Where every huge page's vmemmap is put to: without its base, x86-64's."""
@@ -55,29 +52,6 @@ class Golden:
     events: list[CanonicalEvent]
     counters: Counters
     """The kernel's totals; no durations."""
-
-
-@dataclass(frozen=True)
-class Digest:
-    """Canonical events, in short."""
-
-    events: int
-    sha256: str
-
-
-def digest(events: Iterable[CanonicalEvent]) -> Digest:
-    """The same for the same events, whoever made them."""
-    count, seen = 0, hashlib.sha256()
-    for event in events:
-        count += 1
-        seen.update(f"{[value if value is None else int(value) for value in event]}\n".encode())
-    return Digest(count, seen.hexdigest())
-
-
-def setup_of(notes: Mapping[str, Any]) -> Setup:
-    """A setup as JSON has it. Raises ``TypeError``."""
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in notes.items()}
-    return Setup(**fields)
 
 
 def store(recording: Path, golden: Path, setup: Setup, command: str) -> None:
@@ -141,9 +115,12 @@ def trim(events: Iterable[Event]) -> Iterator[Event]:
 def load(path: Path) -> Golden:
     """Read a golden trace. Raises ``TraceFileError``."""
     header, last, records = _read(path)
-    notes = {name: value for name, value in header.notes.items() if name != "command"}
+    notes: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in header.notes.items()
+    }
+    notes.pop("command", None)
     try:
-        setup = setup_of(notes)
+        setup = Setup(**notes)
     except TypeError as error:
         raise TraceFileError(f"{path}: no golden trace: {error}") from error
     return Golden(path.name, header, setup, list(canonical(unpack_all(records))), last.counters)

@@ -4,11 +4,9 @@
 The tool is tried on recordings of the simulator, made here and kept nowhere.
 """
 
-import json
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -28,9 +26,8 @@ from tests.kernel.recordings import STORED, operations_of
 from tests.simulated import Setup, Simulation
 
 RECORDINGS = [(kind, kernel_name) for kind, names in STORED.items() for kernel_name in names]
-DIGESTS: dict[str, Any] = json.loads((TRACES / golden.DIGESTS).read_text())
-WITHOUT_COUNTERS = ("v17", "patched", "debian-6.1")
-"""Kernels before Linux 6.11, without nr_memmap_* in /proc/vmstat."""
+WITHOUT_MEMMAP = ("v17", "patched", "debian-6.1", "debian-6.12", "debian-sid")
+"""Before Linux 6.11 /proc/vmstat has no nr_memmap_*; the last two were recorded without them."""
 OPERATIONS = (
     *("hvo off", "grow 2MB 5", "shrink 2MB 5", "hvo on", "grow 2MB 23", "grow 1GB 1"),
     *("overcommit 2MB 5", "demote 1GB 1", "shrink 2MB 509"),
@@ -84,36 +81,14 @@ def test_the_simulator_does_what_real_kernels_did(kind: str, kernel_name: str) -
     assert trace.header.backend == "bcc"
     assert trace.setup.generation == EXPECTED[kernel_name].generation
     assert trace.setup.operations == operations_of(kernel_name, kind)
-    assert bool(trace.setup.memmap_pages) == (kernel_name not in WITHOUT_COUNTERS)
+    assert bool(trace.setup.memmap_pages) == (kernel_name not in WITHOUT_MEMMAP)
     assert len(trace.events) > 9_000  # v17 only grows
     assert golden.first_difference(trace) == ""
 
 
-@pytest.mark.parametrize("name", DIGESTS)
-def test_the_simulator_has_the_digests_of_other_real_kernels(name: str) -> None:
-    entry = DIGESTS[name]
-    setup = golden.setup_of(entry["setup"])
-    simulation = Simulation(setup)
-    made = golden.digest(event for _, event in simulation.events())
-    assert made == golden.Digest(entry["events"], entry["sha256"])
-    assert list(setup.memmap_pages) == simulation.memmap_pages
-
-
-def test_every_trace_and_digest_is_of_a_kernel_that_is_recorded() -> None:
+def test_every_trace_is_of_a_kernel_that_is_recorded() -> None:
     traces = {path.stem for path in TRACES.glob("*.hvot")}
     assert traces == {name if k == "pools" else f"{name}-{k}" for k, name in RECORDINGS}
-    assert {name.removesuffix("-rare").removesuffix("-cma") for name in DIGESTS} <= set(EXPECTED)
-    assert not traces & set(DIGESTS)
-
-
-def test_a_digest_tells_any_change(trace: Golden) -> None:
-    events = list(trace.events)
-    whole = golden.digest(events)
-    assert whole == golden.digest(iter(events))
-    assert golden.digest(events[:-1]) != whole
-    events[509] = events[509]._replace(node=1 - events[509].node)
-    assert golden.digest(events) != whole
-    assert golden.digest(events).events == whole.events
 
 
 def test_memmap_pages_that_differ_are_told(trace: Golden) -> None:

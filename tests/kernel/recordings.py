@@ -2,14 +2,13 @@
 """Boot a test kernel, record what is done to its pools, and make a golden trace of it.
 
 ``python -m tests.kernel.recordings --out FOLDER --kind KIND [KERNEL ...]`` records the traces in
-tests/data/traces again, or the digest of a kernel whose trace is not kept.
+tests/data/traces again.
 """
 
 import json
 import shlex
 import sys
-import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +64,7 @@ KINDS = {
             *("pressure 16MB", "grow 2MB 16", "pressure off", "shrink 2MB 16"),
             *("grow 2MB 64", "pressure 4KB", "shrink 2MB 64", "pressure off"),
             *("grow 2MB 64", "shrink 2MB 64"),
+            *("overcommit 2MB 5", "hvo off", "grow 2MB 2", "shrink 2MB 2"),
         ),
         append="movablecore=4G hugetlb_free_vmemmap=on",
         hugepages=("1GB 2", "2MB 23"),
@@ -79,13 +79,24 @@ KINDS = {
 from memory that was set apart for them."""
 
 STORED = {
-    "pools": ("v17", "patched", "debian-6.1", "debian-6.12", "debian-sid"),
+    "pools": (
+        *("v17", "patched", "debian-6.1", "debian-6.12-113", "debian-6.12", "debian-6.16"),
+        "debian-sid",
+    ),
     "rare": (),
     "cma": (),
 }
-"""Test kernels whose golden traces are kept. Of others, only a digest (``digests.json``)."""
+"""Test kernels that have a golden trace."""
 
 RECORDED = STORED["pools"]
+
+NOT_RECORDED = {
+    # This kernel restores a 1 GB page with its head's flag copied to the 512 parts, takes 511 of
+    # them for optimised already, and later restores what never was. The simulator's 6.12.114 does
+    # the same by the source; a recording with these operations would prove it.
+    "debian-6.12": ("demote 1GB 1", "shrink 2MB 512"),
+}
+"""Operations that a test kernel leaves out of its trace."""
 
 _INSTEAD = {
     # Their configurations lack CONFIG_MEMORY_FAILURE.
@@ -142,7 +153,8 @@ def operations_of(kernel_name: str, kind: str = "pools") -> tuple[str, ...]:
     """What is done on a test kernel."""
     instead = _INSTEAD.get(kernel_name, {})
     done = EXPECTED[kernel_name].done(KINDS[kind].operations)
-    return tuple(instead.get(operation, operation) for operation in done)
+    left_out = NOT_RECORDED.get(kernel_name, ())
+    return tuple(instead.get(text, text) for text in done if text not in left_out)
 
 
 def record(kernel_name: str, kernel: Kernel, out: Path, kind: str = "pools") -> Recorded:
@@ -171,25 +183,6 @@ def store(recorded: Recorded, folder: Path = golden.TRACES) -> Path:
     return path
 
 
-def keep(recorded: Recorded, folder: Path = golden.TRACES) -> str:
-    """Keep a recording as a golden trace, or its digest; what was kept, to be read."""
-    if recorded.kernel_name in STORED[recorded.kind]:
-        path = store(recorded, folder)
-        return f"{path}: {path.stat().st_size} bytes"
-    with tempfile.TemporaryDirectory() as scratch:
-        trace = golden.load(store(recorded, Path(scratch)))
-    path = folder / golden.DIGESTS
-    digests = json.loads(path.read_text()) if path.exists() else {}
-    digests[recorded.trace_name] = {
-        "kernel": trace.header.kernel,
-        "setup": asdict(trace.setup),
-        **asdict(golden.digest(trace.events)),
-    }
-    text = json.dumps(dict(sorted(digests.items())), indent=1)
-    path.write_text(f"{text}\n")
-    return f"{path}: {recorded.trace_name}, {len(trace.events)} events"
-
-
 @click.command(help=__doc__)
 @click.argument("names", metavar="[KERNEL]...", nargs=-1, type=click.Choice(list(EXPECTED)))
 @click.option("--kind", type=click.Choice(list(KINDS)), default="pools", show_default=True)
@@ -203,7 +196,9 @@ def main(names: tuple[str, ...], kind: str, out: Path) -> None:
     """Record test kernels again, one after the other."""
     tools.require("bcc")
     for name in names or STORED[kind]:
-        click.echo(keep(record(name, kernel_matrix.provide(name), out / f"{name}-{kind}", kind)))
+        recorded = record(name, kernel_matrix.provide(name), out / f"{name}-{kind}", kind)
+        path = store(recorded)
+        click.echo(f"{path}: {path.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

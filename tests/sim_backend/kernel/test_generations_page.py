@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """docs/generations.md says what there is: a row per generation, and the kernels that prove it."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +17,6 @@ class Row(NamedTuple):
     generation: str
     kernels: str
     traces: str
-    digests: str
     operations: str
 
 
@@ -34,27 +32,21 @@ def kept() -> dict[str, Setup]:
     return {path.stem: golden.load(path).setup for path in golden.TRACES.glob("*.hvot")}
 
 
-def digested() -> dict[str, Setup]:
-    """What was done for each recording of which a digest is left."""
-    digests = json.loads((golden.TRACES / golden.DIGESTS).read_text())
-    return {name: golden.setup_of(entry["setup"]) for name, entry in digests.items()}
-
-
 def test_every_generation_has_a_row_in_order() -> None:
     assert [row.generation for row in rows()] == list(GENERATIONS)
 
 
-def test_the_recordings_named_are_those_that_there_are() -> None:
-    for column, recordings in (("traces", kept()), ("digests", digested())):
-        for row in rows():
-            of_it = (name for name, s in recordings.items() if s.generation == row.generation)
-            assert getattr(row, column) == (", ".join(sorted(of_it)) or "none")
+def test_the_traces_named_are_those_that_there_are() -> None:
+    setups = kept()
+    for row in rows():
+        of_it = (name for name, setup in setups.items() if setup.generation == row.generation)
+        assert row.traces == (", ".join(sorted(of_it)) or "none")
 
 
 def test_the_operations_compared_are_those_that_were_done() -> None:
-    setups = [*kept().values(), *digested().values()]
+    setups = kept()
     for row in rows():
-        of_it = [setup for setup in setups if setup.generation == row.generation]
+        of_it = [setup for setup in setups.values() if setup.generation == row.generation]
         verbs = {text.split()[0] for setup in of_it for text in setup.operations}
         verbs |= {"boot" for setup in of_it if setup.hugepages}
         named = row.operations.split(": ")[0].split(", ")
