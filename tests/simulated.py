@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the simulator does with the operations of a golden trace.
 
-They are actions of scenarios. ``pressure 16MB`` leaves memory for eight huge pages on each node,
-where a real kernel has none for anything but huge pages (``tests.kernel.steps``).
+They are actions of scenarios.
 """
 
 from collections.abc import Iterator
@@ -11,13 +10,10 @@ from dataclasses import dataclass, field
 
 from probes.events import CanonicalEvent, Event, canonical
 from probes.geometry import GIB, parse_size
-from probes.operations import Operation
 from sim_backend.kernel.errors import OperationError
 from sim_backend.kernel.sim_kernel import SimKernel
-from sim_backend.scenario.actions import Action, parse_action
+from sim_backend.scenario.actions import parse_action
 from sim_backend.scenario.perform import perform
-
-_ORDER_2MB = 9
 
 
 @dataclass(frozen=True)
@@ -66,16 +62,7 @@ class Simulation:
         for operation in setup.operations:
             events.clear()
             with suppress(OperationError):  # done in part: the events say what
-                _perform(kernel, parse_action(operation))
+                perform(kernel, parse_action(operation))
             self.memmap_pages.append(sum(kernel.memmap_pages().values()))
             for event in canonical(events):
                 yield operation, event
-
-
-def _perform(kernel: SimKernel, action: Operation | Action) -> None:
-    if not isinstance(action, Action) or action.verb != "pressure" or not action.size:
-        perform(kernel, action)
-        return
-    # Huge pages are next from where they were before, so that no PMD is to be split.
-    for node in range(kernel.nodes):
-        kernel.machine.memory.hold(node, action.size // 4096, _ORDER_2MB)

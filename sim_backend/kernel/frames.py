@@ -164,29 +164,22 @@ class Memory:
         """Give back 2^order frames that ``alloc_pages`` handed out."""
         self.node_of(pfn).buddy.free(pfn, order)
 
-    def hold(self, nid: int, leave: int, order: int = 0) -> int:
+    def hold(self, nid: int, leave: int) -> int:
         """Let something else take all free frames of node ``nid`` but ``leave``.
 
-        What is left lies together as far as it can; with ``order``, it is first of all the blocks
-        of 2^``order`` frames that are next to be allocated. Returns how many it took. Raises
+        What is left lies together as far as it can. Returns how many it took. Raises
         ``ValueError`` when fewer than ``leave`` are free.
         """
         buddy = self.nodes[nid].buddy
         taken = buddy.nr_free - leave
         if taken < 0:
             raise ValueError(f"node {nid} has {buddy.nr_free} free frames, not {leave}")
-        kept: list[int] = []
-        while order and leave >> order and (pfn := buddy.alloc(order)) is not None:
-            kept.append(pfn)
-            leave -= 1 << order
         for start, end in buddy.take_all():
-            stop = start + min(leave, end - start)
-            buddy.free_run(start, stop)
-            leave -= stop - start
-            if stop < end:
-                self._held.append((stop, end))
-        for pfn in kept:
-            buddy.free(pfn, order)
+            kept = start + min(leave, end - start)
+            buddy.free_run(start, kept)
+            leave -= kept - start
+            if kept < end:
+                self._held.append((kept, end))
         return taken
 
     def scatter(self, nid: int, order: int) -> None:

@@ -58,33 +58,19 @@ KINDS = {
             *("reserve 2MB 2", "shrink 2MB 3", "unreserve 2MB 2"),
             *("grow 2MB 5", "reserve 2MB 7", "unreserve 2MB 7"),
             *("dissolve 2MB 1", "shrink 2MB 4"),
-            # Under pressure no frame for a new head, and none to restore with. No PMD is split
-            # then: the kernel would kill tasks for the page table's sake.
-            *("grow 2MB 64", "shrink 2MB 64"),
-            *("pressure 16MB", "grow 2MB 16", "pressure off", "shrink 2MB 16"),
-            *("grow 2MB 64", "pressure 4KB", "shrink 2MB 64", "pressure off"),
-            *("grow 2MB 64", "shrink 2MB 64"),
-            *("overcommit 2MB 5", "hvo off", "grow 2MB 2", "shrink 2MB 2"),
         ),
-        append="movablecore=4G hugetlb_free_vmemmap=on",
+        append="hugetlb_free_vmemmap=on",
         hugepages=("1GB 2", "2MB 23"),
     ),
-    "cma": Kind(
-        "tests.kernel.traced",
-        ("grow 1GB 2", "shrink 1GB 2"),
-        append="hugetlb_free_vmemmap=on hugetlb_cma=2G",
-    ),
 }
-"""``pools`` is what an operator does, ``rare`` what else happens, ``cma`` where 1 GB pages come
-from memory that was set apart for them."""
+"""``pools`` is what an operator does, ``rare`` what else happens."""
 
 STORED = {
     "pools": (
         *("v17", "patched", "debian-6.1", "debian-6.12-113", "debian-6.12", "debian-6.16"),
         "debian-sid",
     ),
-    "rare": (),
-    "cma": (),
+    "rare": ("debian-6.12-113",),
 }
 """Test kernels that have a golden trace."""
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in the guest: what a golden trace's operations do to the running kernel.
 
-Those of ``probes.operations``, each once and whatever comes of it, and of scenarios ``pressure``,
-``reserve``, ``unreserve`` and ``dissolve``.
+Those of ``probes.operations``, each once and whatever comes of it, and of scenarios ``reserve``,
+``unreserve`` and ``dissolve``.
 """
 
 import mmap
@@ -11,11 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from exporter.verify.hugetlb_files import MAP_HUGETLB
-from probes.geometry import KIB, parse_size
+from probes.geometry import parse_size
 from probes.operations import parse_operation
 from tests.kernel.workload import perform, pool_of
 
-_MIN_FREE = Path("/proc/sys/vm/min_free_kbytes")
 _PAGE_FLAGS = Path("/proc/kpageflags")
 _SOFT_OFFLINE = Path("/sys/devices/system/memory/soft_offline_page")
 _HUGE = 1 << 17  # KPF_HUGE
@@ -26,27 +25,15 @@ def _number(size: int, name: str) -> int:
     return int((pool_of(size) / name).read_text())
 
 
-def managed_kib() -> int:
-    """Memory of all zones that struct pages may come from: all but the movable ones."""
-    total = 0
-    for zone in Path("/proc/zoneinfo").read_text().split("\nNode "):
-        name, *lines = zone.splitlines()
-        managed = next(int(line.split()[1]) for line in lines if "managed" in line)
-        total += 0 if name.endswith("Movable") else managed
-    return total * (mmap.PAGESIZE // KIB)
-
-
 class Steps:
     """Operations on the running kernel, and what of them lasts."""
 
     def __init__(self) -> None:
-        """Nothing is held or reserved."""
-        self._min_free = ""
+        """Nothing is reserved."""
         self._reserved: dict[int, mmap.mmap] = {}
         self._verbs: dict[str, Callable[[list[str]], object]] = {
             "grow": lambda words: self._resize(words, 1),
             "shrink": lambda words: self._resize(words, -1),
-            "pressure": self._pressure,
             "reserve": self._reserve,
             "unreserve": self._unreserve,
             "dissolve": self._dissolve,
@@ -65,18 +52,6 @@ class Steps:
         size, pages = parse_size(words[0]), int(words[1])
         persistent = _number(size, "nr_hugepages") - _number(size, "surplus_hugepages")
         (pool_of(size) / "nr_hugepages").write_text(str(persistent + sign * pages))
-
-    def _pressure(self, words: list[str]) -> None:
-        """Leave no memory to struct pages: raise the minimum of their zones above all they have.
-
-        Movable memory is apart (movablecore=), so tasks go on, and huge pages are found: how much
-        the simulator must leave for them is no concern here.
-        """
-        if words == ["off"]:
-            _MIN_FREE.write_text(self._min_free)
-        else:
-            self._min_free = _MIN_FREE.read_text()
-            _MIN_FREE.write_text(str(managed_kib()))
 
     def _reserve(self, words: list[str]) -> None:
         """Map pages and touch none."""
