@@ -24,9 +24,7 @@ from typing import Any
 
 from probes.counters import Counters
 from probes.events import CanonicalEvent, Event, Kind, canonical, unpack_all
-from probes.geometry import GIB
 from probes.observation import Observation, Probes
-from probes.operations import parse_operation
 from probes.recording.gaps import GapFinder
 from probes.recording.trace_file import (
     BLOCK_RECORDS,
@@ -35,29 +33,13 @@ from probes.recording.trace_file import (
     TraceReader,
     TraceWriter,
 )
-from sim_backend.kernel.sim_kernel import SimKernel
+from tests.simulated import Setup, Simulation
 
 TRACES = Path(__file__).with_name("data") / "traces"
 
 _VMEMMAP = 0xFFFFEA0000000000
 """Where every huge page's vmemmap is put to: without its base, x86-64's."""
 _CONTEXT = 3
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What the simulator must be told to do the same."""
-
-    generation: str
-    operations: tuple[str, ...]
-    nodes: int = 2
-    memory_per_node: int = 6 * GIB
-    hvo: bool = False
-    """The switch before the first operation."""
-    cpu: int = 0
-    """On which the tasks ran: pages that a fault brings in come from its node."""
-    held_nodes: tuple[int, ...] = ()
-    """Nodes that have no free GB in one piece: a guest's memory is not all alike."""
 
 
 @dataclass(frozen=True)
@@ -144,31 +126,12 @@ def load(path: Path) -> Golden:
     return Golden(path.name, header, setup, list(canonical(unpack_all(records))), last.counters)
 
 
-def simulate(setup: Setup) -> Iterator[tuple[str, CanonicalEvent]]:
-    """Do the operations on the simulator: each event, and the operation in which it came."""
-    events: list[Event] = []
-    kernel = SimKernel(
-        setup.generation,
-        nodes=setup.nodes,
-        memory_per_node=setup.memory_per_node,
-        hvo=setup.hvo,
-        emit=events.append,
-    )
-    kernel.pin(setup.cpu)
-    for node in setup.held_nodes:
-        kernel.hold_memory(node, leave=GIB // 2 // 4096)
-    for operation in setup.operations:
-        events.clear()
-        kernel.operate(parse_operation(operation))
-        for event in canonical(events):
-            yield operation, event
-
-
 def first_difference(golden: Golden) -> str:
     """Where the simulator first does other than the kernel, to be read; empty when nowhere."""
     operation = ""
     before: list[str] = []
-    simulated = simulate(golden.setup)
+    simulation = Simulation(golden.setup)
+    simulated = simulation.events()
     for number, (real, made) in enumerate(zip_longest(golden.events, simulated)):
         operation, event = made or (operation, None)
         if real != event:
@@ -188,6 +151,18 @@ def first_difference(golden: Golden) -> str:
                 )
             )
         before.append(_line(number, "both", real))
+    return _memmap_difference(golden, simulation.memmap_pages)
+
+
+def _memmap_difference(golden: Golden, simulated: Sequence[int]) -> str:
+    """Where nr_memmap_pages + nr_memmap_boot_pages first differ, if the kernel has them."""
+    steps = ("boot", *golden.setup.operations)
+    for step, real, made in zip(steps, golden.setup.memmap_pages, simulated, strict=False):
+        if real != made:
+            return (
+                f"{golden.name} ({golden.header.about()}): memmap pages differ after {step!r}: "
+                f"kernel {real}, simulator {made}"
+            )
     return ""
 
 

@@ -20,10 +20,14 @@ from probes.recording.trace_file import TraceFileError, TraceReader
 from sim_backend.backend import SimBackend
 from sim_backend.kernel.sim_kernel import SimKernel
 from tests import golden
-from tests.golden import TRACES, Golden, Setup
+from tests.golden import TRACES, Golden
 from tests.kernel.expected import EXPECTED
-from tests.kernel.recordings import RECORDED
+from tests.kernel.recordings import STORED, operations_of
+from tests.simulated import Setup, Simulation
 
+RECORDINGS = [(kind, kernel_name) for kind, names in STORED.items() for kernel_name in names]
+WITHOUT_MEMMAP = ("v17", "patched", "debian-6.1", "debian-6.12", "debian-sid")
+"""Before Linux 6.11 /proc/vmstat has no nr_memmap_*; the last two were recorded without them."""
 OPERATIONS = (
     *("hvo off", "grow 2MB 5", "shrink 2MB 5", "hvo on", "grow 2MB 23", "grow 1GB 1"),
     *("overcommit 2MB 5", "demote 1GB 1", "shrink 2MB 509"),
@@ -70,13 +74,34 @@ def records(path: Path) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("kernel_name", RECORDED)
-def test_the_simulator_does_what_real_kernels_did(kernel_name: str) -> None:
-    trace = golden.load(TRACES / f"{kernel_name}.hvot")
+@pytest.mark.parametrize(("kind", "kernel_name"), RECORDINGS)
+def test_the_simulator_does_what_real_kernels_did(kind: str, kernel_name: str) -> None:
+    name = kernel_name if kind == "pools" else f"{kernel_name}-{kind}"
+    trace = golden.load(TRACES / f"{name}.hvot")
     assert trace.header.backend == "bcc"
     assert trace.setup.generation == EXPECTED[kernel_name].generation
+    assert trace.setup.operations == operations_of(kernel_name, kind)
+    assert bool(trace.setup.memmap_pages) == (kernel_name not in WITHOUT_MEMMAP)
     assert len(trace.events) > 9_000  # v17 only grows
     assert golden.first_difference(trace) == ""
+
+
+def test_every_trace_is_of_a_kernel_that_is_recorded() -> None:
+    traces = {path.stem for path in TRACES.glob("*.hvot")}
+    assert traces == {name if k == "pools" else f"{name}-{k}" for k, name in RECORDINGS}
+
+
+def test_memmap_pages_that_differ_are_told(trace: Golden) -> None:
+    counted = Simulation(trace.setup)
+    assert list(counted.events())
+    right = replace(trace, setup=replace(trace.setup, memmap_pages=tuple(counted.memmap_pages)))
+    assert golden.first_difference(right) == ""
+    wrong = [*counted.memmap_pages]
+    wrong[2] += 1
+    told = golden.first_difference(
+        replace(trace, setup=replace(trace.setup, memmap_pages=tuple(wrong)))
+    )
+    assert told.endswith(f"after 'grow 2MB 5': kernel {wrong[2]}, simulator {wrong[2] - 1}")
 
 
 @pytest.mark.parametrize("generation", ["v17-enabled", "7.1"])

@@ -99,6 +99,9 @@ class Generation:
     pre_hvo: bool = False
     """Gigantic pages of the command line never get the struct pages that HVO would free
     (hugetlb_vmemmap_init_early, _late)."""
+    parallel_boot: bool = False
+    """hugepages= is allocated in parts, each from the first node on (hugetlb_pages_alloc_boot, 6.9
+    to 6.14; later a second thread takes eight CPUs)."""
     empty_list_returns: bool = False
     """hugetlb_vmemmap_optimize_folios flushes no TLB for an empty list."""
     sysctl: bool = True
@@ -193,6 +196,7 @@ _6_11 = replace(
     name="6.11",
     origin="Linux 6.11 to 6.14, demote_free_hugetlb_folios, 9d8573111024 (read: Debian 6.12.113)",
     demotion=Demotion.BATCHED,
+    parallel_boot=True,
     memmap_counters=True,
 )
 _6_12_114 = replace(
@@ -206,6 +210,7 @@ _6_15 = replace(
     name="6.15",
     origin="Linux 6.15 to 7.0, hugetlb_vmemmap_optimize_bootmem_folios: pre-HVO",
     pre_hvo=True,
+    parallel_boot=False,
 )
 _6_18_51 = replace(
     _6_15,

@@ -72,6 +72,11 @@ class Hstate:
         return sum(self.free_huge_pages_node)
 
     @property
+    def available_huge_pages(self) -> int:
+        """Free pages that nobody has reserved."""
+        return self.free_huge_pages - self.resv_huge_pages
+
+    @property
     def surplus_huge_pages(self) -> int:
         """Pages above the size that was asked for."""
         return sum(self.surplus_huge_pages_node)

@@ -97,13 +97,16 @@ def add_hugetlb_page(h: Hstate, page: HugePage, *, adjust_surplus: bool) -> None
     enqueue_huge_page(h, page)
 
 
-def remove_pool_huge_page(h: Hstate) -> HugePage | None:
-    """Take a free page out of the pool, nodes in turn; None if no node has one."""
+def remove_pool_huge_page(h: Hstate, *, acct_surplus: bool = False) -> HugePage | None:
+    """Take a free page out of the pool, nodes in turn; None if no node has one.
+
+    ``acct_surplus``: of a node with surplus, which then has one less.
+    """
     for _ in range(h.nodes):
         nid = hstate_next_node_to_free(h)
-        if h.hugepage_freelists[nid]:
+        if h.hugepage_freelists[nid] and (not acct_surplus or h.surplus_huge_pages_node[nid]):
             page = h.hugepage_freelists[nid][0]
-            remove_hugetlb_page(h, page, adjust_surplus=False)
+            remove_hugetlb_page(h, page, adjust_surplus=acct_surplus)
             return page
     return None
 

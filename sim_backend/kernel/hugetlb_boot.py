@@ -43,7 +43,23 @@ def boot(m: Machine, hugepages: Mapping[int, int]) -> None:
     for h, pages in bootmem:
         _gather_bootmem_prealloc(m, h, pages)
         if not h.gigantic:
-            set_max_huge_pages(m, h, hugepages.get(h.size, 0))
+            _hugetlb_pages_alloc_boot(m, h, hugepages.get(h.size, 0))
+
+
+def _hugetlb_pages_alloc_boot(m: Machine, h: Hstate, count: int) -> None:
+    """Allocate pages of the command line, in parts where threads do it (padata_do_multithreaded).
+
+    Two threads for each node, and four parts for each thread (load_balance_factor), as long as a
+    part is no smaller than a thread's share.
+    """
+    least = max(count // h.nodes // 2, 1)
+    threads = min(count // least, 2 * h.nodes) if m.generation.parallel_boot else 1
+    part = max(count // (threads * 4), least) if threads > 1 else max(count, 1)
+    for start in range(0, count, part):
+        h.next_nid_to_alloc = 0
+        set_max_huge_pages(m, h, min(start + part, count))
+    if threads > 1:
+        h.next_nid_to_alloc = 0
 
 
 def _alloc_bootmem(m: Machine, h: Hstate, count: int) -> deque[HugePage]:

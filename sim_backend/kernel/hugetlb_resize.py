@@ -68,6 +68,11 @@ def _shrink(m: Machine, h: Hstate, count: int, interface: _Interface) -> None:
     interface.update_and_free_pages_bulk(m, h, page_list)
 
 
+def update_and_free_pages_bulk(m: Machine, h: Hstate, pages: Iterable[HugePage]) -> None:
+    """Restore and free pages that were removed; those that can't be restored are surplus."""
+    _INTERFACES[m.generation.interface].update_and_free_pages_bulk(m, h, pages)
+
+
 def adjust_pool_surplus(h: Hstate, delta: int) -> bool:
     """Move one page into (1) or out of (-1) surplus, nodes in turn; whether there was one."""
     turn = hstate_next_node_to_alloc if delta < 0 else hstate_next_node_to_free

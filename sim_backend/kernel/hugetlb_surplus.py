@@ -28,13 +28,13 @@ def alloc_surplus_huge_page(m: Machine, h: Hstate) -> HugePage | None:
 
 
 def map_huge_pages(m: Machine, h: Hstate, surplus: int) -> tuple[list[HugePage], int]:
-    """Let the task use every free page of the pool and ``surplus`` more.
+    """Let the task use every free page of the pool that is not reserved, and ``surplus`` more.
 
     Returns the pages it got, and how many of them are surplus.
     """
     pages = []
     for nid in range(h.nodes):
-        while page := dequeue_huge_page_node_exact(h, nid):
+        while h.available_huge_pages > 0 and (page := dequeue_huge_page_node_exact(h, nid)):
             pages.append(page)
     in_pool = len(pages)
     h.nr_overcommit_huge_pages = h.surplus_huge_pages + surplus
@@ -62,7 +62,7 @@ def fault_in_huge_pages(m: Machine, h: Hstate, count: int) -> int:
 
 def _dequeue_huge_page(m: Machine, h: Hstate) -> HugePage | None:
     """A free page of the pool, of the task's own node if it can be (dequeue_huge_page_vma)."""
-    for distance in range(h.nodes):
+    for distance in range(h.nodes if h.available_huge_pages > 0 else 0):
         page = dequeue_huge_page_node_exact(h, (m.numa_node_id() + distance) % h.nodes)
         if page is not None:
             return page

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``SimKernel``: the simulated machine, put together, and what can be done with it."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -9,22 +9,32 @@ from probes.baseline import Baseline
 from probes.counters import PageKey
 from probes.geometry import GIB, MIB, Geometry, size_label
 from probes.kernel.kernel_bugs import RESTORE_LEAK
-from probes.observation import Pool, Pools
+from probes.observation import Pools
 from probes.operations import Operation
 from sim_backend.kernel.conservation import Accounts, accounts_of, check_conservation, seen_memmap
 from sim_backend.kernel.durations import Clock
 from sim_backend.kernel.errors import OperationError
 from sim_backend.kernel.faulty_tracer import FaultyTracer
-from sim_backend.kernel.frames import Memory
-from sim_backend.kernel.generation import NEWEST, Generation, HeadFrame, SelfHosted
+from sim_backend.kernel.generation import NEWEST, Generation, HeadFrame
 from sim_backend.kernel.hstate import Hstate
 from sim_backend.kernel.hugetlb import free_hpage_workfn
 from sim_backend.kernel.hugetlb_boot import boot
 from sim_backend.kernel.hugetlb_demote import demote_store
+from sim_backend.kernel.hugetlb_reserve import (
+    dissolve_free_huge_pages,
+    hugetlb_reserve_pages,
+    hugetlb_unreserve_pages,
+)
 from sim_backend.kernel.hugetlb_resize import set_max_huge_pages
 from sim_backend.kernel.hugetlb_surplus import exit_mmap, fault_in_huge_pages, map_huge_pages
 from sim_backend.kernel.hugetlb_vmemmap import free_vmemmap_pages_per_hpage
 from sim_backend.kernel.machine import Machine
+from sim_backend.kernel.machine_parts import (
+    make_hstates,
+    make_memory,
+    pool_counts,
+    self_hosted_nodes,
+)
 from sim_backend.kernel.pagetable import PageTable
 from sim_backend.kernel.release import find_generation
 from sim_backend.kernel.tracing import Emit, EmitRun, Task
@@ -32,8 +42,6 @@ from sim_backend.kernel.tracing import Emit, EmitRun, Task
 MEMORY_BLOCK = 128 * MIB
 """Memory comes in blocks of this many bytes (a section of sparse memory on 4K pages)."""
 
-_MAX_ORDER = 10
-"""Largest order of a real buddy allocator with 4K pages; more where a pmd maps more."""
 _FIRST_PID = 1000
 _KWORKER_PID = 57
 
@@ -78,7 +86,7 @@ class SimKernel:
             raise ValueError(f"memory per node must be a multiple of {size_label(MEMORY_BLOCK)}")
         if memory_per_node // geometry.page_size * geometry.struct_page_size % geometry.page_size:
             raise ValueError("the struct pages of a node do not fill whole pages")
-        hstates = _hstates(geometry, huge_page_sizes, nodes)
+        hstates = make_hstates(geometry, huge_page_sizes, nodes)
         clock = clock or Clock(seed)
         self._random = Random(seed)  # noqa: S311 - picks CPUs, not secrets
         self._pinned: int | None = None
@@ -87,19 +95,14 @@ class SimKernel:
         self._machine = Machine(
             geometry=geometry,
             generation=known,
-            memory=Memory(
-                nodes,
-                memory_per_node // geometry.page_size,
-                max_order=max(_MAX_ORDER, *(h.order for h in hstates)),
-                pageblock_order=_pmd_order(geometry),
-            ),
+            memory=make_memory(geometry, nodes, memory_per_node, hstates),
             init_mm=PageTable(geometry),
             clock=clock,
             trace=FaultyTracer(clock, geometry.page_size, known.symbols["remap_range"]),
             hstates=hstates,
             cpus_per_node=cpus_per_node,
             vmemmap_optimize_enabled=hvo,
-            self_hosted=_self_hosted(known, self_hosted, nodes),
+            self_hosted=self_hosted_nodes(known, self_hosted, nodes),
             init_on_alloc=init_on_alloc,
         )
         boot(self._machine, hugepages or {})
@@ -109,6 +112,9 @@ class SimKernel:
             "overcommit": self._overcommit,
             "demote": self._demote,
             "hvo": self._switch,
+            "reserve": self._reserve,
+            "unreserve": self._unreserve,
+            "dissolve": self._dissolve,
         }
         if emit is not None:
             self.attach(emit)
@@ -171,7 +177,11 @@ class SimKernel:
 
         ``overcommit`` is a task that uses the whole pool and ``pages`` more, then ends.
         ``demote`` (5.16 and later) and the switch at run time (5.19 and later) work in every
-        generation. Raises ``OperationError`` when all of it, or the rest of it, is impossible.
+        generation. Besides, a task may ``reserve`` pages, untouched (what the pool does not have is
+        allocated as surplus), and ``unreserve`` them; ``dissolve`` breaks up free pages, lowest
+        address first, as memory failure does.
+
+        Raises ``OperationError`` when all of it, or the rest of it, is impossible.
         """
         if operation.verb not in self._verbs:
             raise OperationError(f"unknown operation {operation.verb!r}")
@@ -184,7 +194,7 @@ class SimKernel:
         """Huge pages by size, node and state, as /sys would show them."""
         hstates = self._machine.hstates[::-1]
         return Pools(
-            tuple(pool for h in hstates for pool in _pool_counts(h)),
+            tuple(pool for h in hstates for pool in pool_counts(h)),
             {h.size: h.resv_huge_pages for h in hstates},
             {h.size: h.nr_overcommit_huge_pages for h in hstates},
         )
@@ -327,6 +337,27 @@ class SimKernel:
         _expect(operation, done, f"memory to restore no more than {done}")
         return done
 
+    def _reserve(self, operation: Operation) -> int:
+        h = self._hstate(operation)
+        self._begin_task(b"hugetlb-user")
+        done = 0 if hugetlb_reserve_pages(self._machine, h, operation.pages) else operation.pages
+        _expect(operation, done, "memory for none of them")
+        return done
+
+    def _unreserve(self, operation: Operation) -> int:
+        h = self._hstate(operation)
+        self._begin_task(b"hugetlb-user")
+        done = hugetlb_unreserve_pages(self._machine, h, operation.pages)
+        _expect(operation, done, f"no reserved page but {done}")
+        return done
+
+    def _dissolve(self, operation: Operation) -> int:
+        h = self._hstate(operation)
+        self._begin_task(b"bash")
+        done = dissolve_free_huge_pages(self._machine, h, operation.pages)
+        _expect(operation, done, f"no page but {done} that could be dissolved")
+        return done
+
     def _switch(self, operation: Operation) -> int:
         self._machine.vmemmap_optimize_enabled = operation.on
         return 0
@@ -362,34 +393,3 @@ class SimKernel:
 def _expect(operation: Operation, done: int, problem: str) -> None:
     if done < operation.pages:
         raise OperationError(f"{operation}: there is {problem}", done)
-
-
-def _pool_counts(h: Hstate) -> Iterator[Pool]:
-    for nid in range(h.nodes):
-        yield Pool(h.size, nid, "total", h.nr_huge_pages_node[nid])
-        yield Pool(h.size, nid, "free", h.free_huge_pages_node[nid])
-        yield Pool(h.size, nid, "surplus", h.surplus_huge_pages_node[nid])
-
-
-def _self_hosted(generation: Generation, nodes: Collection[int], count: int) -> frozenset[int]:
-    if nodes and generation.self_hosted is SelfHosted.EXCLUDED:
-        raise ValueError(f"kernel {generation.name} has no memmap_on_memory beside HVO")
-    if not set(nodes) <= set(range(count)):
-        raise ValueError(f"self-hosted memory on nodes {sorted(nodes)} of {count}")
-    return frozenset(nodes)
-
-
-def _pmd_order(geometry: Geometry) -> int:
-    """Page order of what one pmd entry maps."""
-    return geometry.ptes_per_table.bit_length() - 1
-
-
-def _hstates(geometry: Geometry, sizes: Sequence[int], nodes: int) -> tuple[Hstate, ...]:
-    if not sizes or len(set(sizes)) != len(sizes):
-        raise ValueError("a kernel has at least one huge page size, and each only once")
-    # A pmd-sized page is never gigantic: ARCH_FORCE_MAX_ORDER grows with the page size (arm64).
-    buddy_order = max(_MAX_ORDER, _pmd_order(geometry))
-    orders = {size: geometry.order(size) for size in sorted(sizes, reverse=True)}
-    if min(orders.values()) == 0:
-        raise ValueError("a huge page is larger than a base page")
-    return tuple(Hstate(size, order, order > buddy_order, nodes) for size, order in orders.items())

@@ -6,6 +6,9 @@ Beside the operations of ``probes.operations``, one line each:
 * ``resize 2MB 512``: grow or shrink the pool to so many pages; 0 empties it.
 * ``take 2MB 23``, ``give 2MB 23``: tasks map huge pages and keep them (from the pool as long as it
   has some, then surplus), and unmap them again.
+* ``reserve 2MB 5``, ``unreserve 2MB 5``: a task maps huge pages and touches none (what the pool
+  lacks is allocated as surplus), and unmaps them again.
+* ``dissolve 2MB 1``: free huge pages break up, lowest address first, as after a memory error.
 * ``pressure 20KB``: something else takes all memory but so much of each node; ``pressure off``.
 * ``fragment 1MB``: half of the free memory goes, so that what is left lies in pieces of this size;
   ``pressure off`` ends it.
@@ -140,6 +143,9 @@ _SHAPES: Mapping[str, _Shape] = {
     "resize": _Shape("resize 2MB 512", _read_resize, _pages_words),
     "take": _Shape("take 2MB 23", _read_pages, _pages_words),
     "give": _Shape("give 2MB 23", _read_pages, _pages_words),
+    "reserve": _Shape("reserve 2MB 5", _read_pages, _pages_words),
+    "unreserve": _Shape("unreserve 2MB 5", _read_pages, _pages_words),
+    "dissolve": _Shape("dissolve 2MB 1", _read_pages, _pages_words),
     "pressure": _Shape(
         "pressure 20KB",
         _read_pressure,

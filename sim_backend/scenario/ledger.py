@@ -6,7 +6,7 @@ from probes.operations import SWITCH_VERB, Operation
 from sim_backend.scenario.actions import Action
 from sim_backend.scenario.machine import MachineSpec
 
-_SIZED = ("resize", "take", "give")
+_SIZED = ("resize", "take", "give", "reserve", "unreserve", "dissolve")
 
 
 class Ledger:
@@ -52,8 +52,10 @@ class Ledger:
         self._check_size(action, size)
         if action.verb == "resize":
             self._pool[size] = pages
-        elif action.verb == "take":
+        elif action.verb in ("take", "reserve"):
             self._taken[size] += pages
+        elif action.verb == "dissolve":
+            self._pool[size] = self._less(action, self._pool[size], pages, may_fail)
         else:
             self._taken[size] = self._less(action, self._taken[size], pages, may_fail)
 

@@ -39,6 +39,10 @@ def _resize(kernel: SimKernel, action: Action) -> None:
         kernel.operate(Operation("grow" if change > 0 else "shrink", action.size, abs(change)))
 
 
+def _operate(kernel: SimKernel, action: Action) -> None:
+    kernel.operate(Operation(action.verb, action.size, int(action.amount)))
+
+
 def _pressure(kernel: SimKernel, action: Action) -> None:
     kernel.release_memory()
     if action.size:
@@ -69,6 +73,9 @@ _ACTS: Mapping[str, Callable[[SimKernel, Action], object]] = {
     "resize": _resize,
     "take": lambda kernel, a: kernel.take(a.size, int(a.amount)),
     "give": lambda kernel, a: kernel.give(a.size, int(a.amount)),
+    "reserve": _operate,
+    "unreserve": _operate,
+    "dissolve": _operate,
     "pressure": _pressure,
     "fragment": _fragment,
     "detach": lambda kernel, a: kernel.machine.trace.detach_probe(_has_step(kernel, a)),

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boot a test kernel, run ``tests.kernel.recorded`` in it, and make a golden trace of its output.
+"""Boot a test kernel, record what is done to its pools, and make a golden trace of it.
 
-``python -m tests.kernel.recordings [KERNEL ...]`` records the traces in tests/data/traces again.
+``python -m tests.kernel.recordings --out FOLDER --kind KIND [KERNEL ...]`` records the traces in
+tests/data/traces again.
 """
 
 import json
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,74 @@ from tests.guests.qemu import run_in_guest
 from tests.kernel.expected import EXPECTED
 from tests.kernel.recorded import CPU, OPERATIONS, RECORDING
 from tests.kernel.test_counts import MEMORY_MIB
+from tests.simulated import Setup
 
 GUEST_TIMEOUT_S = 1500
 
-RECORDED = ("v17", "patched", "debian-6.1", "debian-6.12", "debian-sid")
+
+@dataclass(frozen=True)
+class Kind:
+    """What is done while a recording is made."""
+
+    program: str
+    """Runs in the guest."""
+    operations: tuple[str, ...]
+    append: str = ""
+    hugepages: tuple[str, ...] = ()
+    """Of the command line, where HVO then is on."""
+
+    @property
+    def command_line(self) -> str:
+        """Boot parameters."""
+        pages = (one.split() for one in self.hugepages)
+        return " ".join(
+            (self.append, *(f"hugepagesz={size[:-1]} hugepages={n}" for size, n in pages))
+        )
+
+
+KINDS = {
+    "pools": Kind("tests.kernel.recorded", OPERATIONS),
+    "rare": Kind(
+        "tests.kernel.traced",
+        (
+            # What is optimised since boot is given back.
+            *("shrink 2MB 23", "shrink 1GB 1", "demote 1GB 1", "shrink 2MB 509"),
+            # Of three pages two are reserved: one goes, two are surplus for as long.
+            *("reserve 2MB 2", "shrink 2MB 3", "unreserve 2MB 2"),
+            *("grow 2MB 5", "reserve 2MB 7", "unreserve 2MB 7"),
+            *("dissolve 2MB 1", "shrink 2MB 4"),
+        ),
+        append="hugetlb_free_vmemmap=on",
+        hugepages=("1GB 2", "2MB 23"),
+    ),
+}
+"""``pools`` is what an operator does, ``rare`` what else happens."""
+
+STORED = {
+    "pools": (
+        *("v17", "patched", "debian-6.1", "debian-6.12-113", "debian-6.12", "debian-6.16"),
+        "debian-sid",
+    ),
+    "rare": ("debian-6.12-113",),
+}
 """Test kernels that have a golden trace."""
 
-NOT_SIMULATED = {
+RECORDED = STORED["pools"]
+
+NOT_RECORDED = {
     # This kernel restores a 1 GB page with its head's flag copied to the 512 parts, takes 511 of
     # them for optimised already, and later restores what never was. The simulator's 6.12.114 does
     # the same by the source; a recording with these operations would prove it.
     "debian-6.12": ("demote 1GB 1", "shrink 2MB 512"),
 }
 """Operations that a test kernel leaves out of its trace."""
+
+_INSTEAD = {
+    # Their configurations lack CONFIG_MEMORY_FAILURE.
+    "debian-6.1": {"dissolve 2MB 1": "shrink 2MB 1"},
+    "patched": {"dissolve 2MB 1": "shrink 2MB 1"},
+}
+"""What a test kernel does in place of what it can't."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +99,27 @@ class Recorded:
     kernel_name: str
     notes: dict[str, Any]
     recording: Path
+    kind: str = "pools"
 
     @property
-    def setup(self) -> golden.Setup:
+    def trace_name(self) -> str:
+        """Of its golden trace."""
+        return self.kernel_name if self.kind == "pools" else f"{self.kernel_name}-{self.kind}"
+
+    @property
+    def setup(self) -> Setup:
         """What the simulator must be told to do the same."""
-        return golden.Setup(
+        kind, memmap = KINDS[self.kind], [s["kernel"]["memmap_pages"] for s in self.notes["steps"]]
+        return Setup(
             generation=EXPECTED[self.kernel_name].generation,
             operations=tuple(step["op"] for step in self.notes["steps"][1:]),
             memory_per_node=MEMORY_MIB // 2 << 20,
-            hvo=not EXPECTED[self.kernel_name].restore,  # a kernel without a restore has no switch
+            # A kernel without a restore has no switch.
+            hvo=not EXPECTED[self.kernel_name].restore or "hugetlb_free_vmemmap" in kind.append,
             cpu=CPU,
             held_nodes=tuple(range(self._node_of_1gb())),
+            hugepages=kind.hugepages,
+            memmap_pages=tuple(memmap) if memmap[0] is not None else (),
         )
 
     def step(self, operation: str) -> dict[str, Any]:
@@ -63,51 +129,61 @@ class Recorded:
 
     def _node_of_1gb(self) -> int:
         """Nodes below it have no free GB in one piece: the kernel asks them in order."""
+        if self.kind != "pools":
+            return 0
         pools = self.step("grow 1GB 1")["kernel"]["pools"]
         return next(n for n in range(len(pools)) if pools.get(f"node{n} hugepages-1048576kB"))
 
 
-def operations_of(kernel_name: str) -> tuple[str, ...]:
+def operations_of(kernel_name: str, kind: str = "pools") -> tuple[str, ...]:
     """What is done on a test kernel."""
-    left_out = NOT_SIMULATED.get(kernel_name, ())
-    done = EXPECTED[kernel_name].done(OPERATIONS)
-    return tuple(operation for operation in done if operation not in left_out)
+    instead = _INSTEAD.get(kernel_name, {})
+    done = EXPECTED[kernel_name].done(KINDS[kind].operations)
+    left_out = NOT_RECORDED.get(kernel_name, ())
+    return tuple(instead.get(text, text) for text in done if text not in left_out)
 
 
-def record(kernel_name: str, kernel: Kernel, out: Path) -> Recorded:
+def record(kernel_name: str, kernel: Kernel, out: Path, kind: str = "pools") -> Recorded:
     """Boot ``kernel`` and let the guest do its work; its files are in ``out``."""
+    program, append = KINDS[kind].program, KINDS[kind].command_line
+    kernel = with_programs(kernel)
     run = run_in_guest(
-        with_programs(kernel),
-        (sys.executable, "-m", "tests.kernel.recorded", str(out), *operations_of(kernel_name)),
+        replace(kernel, append=f"{kernel.append} {append}"),
+        (sys.executable, "-m", program, str(out), *operations_of(kernel_name, kind)),
         out=out,
         memory_mib=MEMORY_MIB,
         timeout_s=GUEST_TIMEOUT_S,
     )
     assert run.exit_code == 0, run.stderr
-    return Recorded(kernel_name, json.loads((out / "recorded.json").read_text()), out / RECORDING)
+    notes = json.loads((out / "recorded.json").read_text())
+    return Recorded(kernel_name, notes, out / RECORDING, kind)
 
 
 def store(recorded: Recorded, folder: Path = golden.TRACES) -> Path:
     """Make the golden trace of a recording."""
-    path = folder / f"{recorded.kernel_name}.hvot"
-    command = shlex.join(("python", "-m", "tests.kernel.recordings", recorded.kernel_name))
-    golden.store(recorded.recording, path, recorded.setup, command)
+    path = folder / f"{recorded.trace_name}.hvot"
+    words = ("python", "-m", "tests.kernel.recordings", "--kind", recorded.kind)
+    golden.store(
+        recorded.recording, path, recorded.setup, shlex.join((*words, recorded.kernel_name))
+    )
     return path
 
 
 @click.command(help=__doc__)
-@click.argument("names", metavar="[KERNEL]...", nargs=-1, type=click.Choice(RECORDED))
+@click.argument("names", metavar="[KERNEL]...", nargs=-1, type=click.Choice(list(EXPECTED)))
+@click.option("--kind", type=click.Choice(list(KINDS)), default="pools", show_default=True)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     help="Where what the guests write is kept.",
 )
-def main(names: tuple[str, ...], out: Path) -> None:
+def main(names: tuple[str, ...], kind: str, out: Path) -> None:
     """Record test kernels again, one after the other."""
     tools.require("bcc")
-    for name in names or RECORDED:
-        path = store(record(name, kernel_matrix.provide(name), out / name))
+    for name in names or STORED[kind]:
+        recorded = record(name, kernel_matrix.provide(name), out / f"{name}-{kind}", kind)
+        path = store(recorded)
         click.echo(f"{path}: {path.stat().st_size} bytes")
 
 

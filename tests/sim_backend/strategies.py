@@ -16,7 +16,7 @@ SIZES = (64 * KIB, 2 * MIB, 32 * MIB)
 NODES = 2
 
 Step = Operation | Action | int | None
-"""An operation, ``take``, ``give`` or ``resize``; or how many frames something else leaves free on
+"""An operation, or what else is done to a pool; or how many frames something else leaves free on
 each node, None for all."""
 
 Workload = tuple[str, int, list[Step]]
@@ -26,11 +26,11 @@ Workload = tuple[str, int, list[Step]]
 CALM_VERBS = (
     *["grow"] * 6,
     *["shrink"] * 6,
-    *["overcommit", "demote", "take", "give"] * 2,
+    *["overcommit", "demote", "take", "give", "reserve", "unreserve"] * 2,
     *["hvo off", "hvo on"],
 )
 """Verbs that need no more memory than there is."""
-_VERBS = (*CALM_VERBS, "resize", *["pressure"] * 2, "no pressure")
+_VERBS = (*CALM_VERBS, "resize", "dissolve", *["pressure"] * 2, "no pressure")
 NOT_DRAWN = ("fragment", "detach", "miss", "lose", "restart", "clock", "slow")
 """Verbs that do nothing to pools: frames are held by ``pressure``, the others disturb observers."""
 _SIZES_DRAWN = (64 * KIB, *[2 * MIB] * 3, *[32 * MIB] * 3)

@@ -23,7 +23,7 @@ class Pool:
         self.free: list[deque[bool]] = [deque() for _ in range(nodes)]
         self.used: deque[tuple[int, bool]] = deque()
         self.surplus = [0] * nodes
-        self.overcommit = self.next_alloc = self.next_free = 0
+        self.overcommit = self.next_alloc = self.next_free = self.reserved = 0
 
     def total(self, node: int) -> int:
         return len(self.free[node]) + sum(nid == node for nid, _ in self.used)
@@ -31,6 +31,10 @@ class Pool:
     @property
     def persistent(self) -> int:
         return sum(map(self.total, range(len(self.free)))) - sum(self.surplus)
+
+    @property
+    def available(self) -> int:
+        return sum(map(len, self.free)) - self.reserved
 
     def turns(self, cursor: str) -> list[int]:
         """Nodes from a cursor on; ``turn`` moves it past the one that was taken."""
@@ -93,7 +97,8 @@ class Model:
     def shrink(self, order: int, pages: int) -> None:
         pool = self.pools[order]
         goal = pool.persistent - pages
-        while pool.persistent > max(goal, len(pool.used)) and any(pool.free):
+        in_use = len(pool.used) + pool.reserved
+        while pool.persistent > max(goal, in_use) and any(pool.free):
             node = next(n for n in pool.turns("next_free") if pool.free[n])
             self._restore(pool, pool.turn("next_free", node), pool.free[node].popleft())
         while pool.persistent > goal:  # adjust_pool_surplus(1)
@@ -104,7 +109,7 @@ class Model:
         pool = self.pools[order]
         for got in range(pages):
             node = next((n for n, free in enumerate(pool.free) if free), None)
-            if node is not None:
+            if node is not None and pool.available > 0:
                 pool.used.append((node, pool.free[node].popleft()))
             elif not pool.gigantic:  # alloc_surplus_huge_page, on the task's node
                 pool.overcommit = max(pool.overcommit, sum(pool.surplus) + pages - got)
@@ -120,9 +125,10 @@ class Model:
         pool = self.pools[order]
         if pool.gigantic:
             return
-        mapped = [(n, flag) for n, free in enumerate(pool.free) for flag in free]
-        for free in pool.free:
-            free.clear()
+        mapped = []
+        for node, free in enumerate(pool.free):
+            while free and pool.available > 0:
+                mapped.append((node, free.popleft()))
         pool.surplus[0] += pages
         mapped += [(0, self._optimize(pool, 0)) for _ in range(pages)]
         for node, flag in mapped:
@@ -134,7 +140,8 @@ class Model:
         if not smaller or pages > sum(map(len, pool.free)):
             return
         target = self.pools[max(smaller)]
-        while pages:
+        batched = BATCHED_DEMOTION[self.generation] and pool.available > 0
+        while pages and (batched or pool.available > 0):
             node = pool.turn("next_free", pool.next_free)
             batch = min(pages, len(pool.free[node]))
             for _ in range(batch if BATCHED_DEMOTION[self.generation] else min(batch, 1)):
@@ -146,6 +153,26 @@ class Model:
                         target.free[node].appendleft(flag)
                     else:
                         self._free(target, node, flag)
+
+    def reserve(self, order: int, pages: int) -> None:
+        pool = self.pools[order]
+        lacking = max(0, pages - pool.available)  # gather_surplus_pages, on the task's node
+        if lacking and pool.gigantic:
+            return
+        pool.surplus[0] += lacking
+        pool.free[0].extendleft([self._optimize(pool, 0) for _ in range(lacking)])
+        pool.reserved += pages
+
+    def unreserve(self, order: int, pages: int) -> None:
+        pool = self.pools[order]
+        pages = min(pages, pool.reserved)
+        pool.reserved -= pages
+        for _ in range(0 if pool.gigantic else min(pages, sum(pool.surplus))):
+            turns = pool.turns("next_free")
+            node = next((n for n in turns if pool.surplus[n] and pool.free[n]), None)
+            if node is not None:
+                pool.surplus[pool.turn("next_free", node)] -= 1
+                self._restore(pool, node, pool.free[node].popleft())
 
 
 GENERATIONS_MODELLED = tuple(n for n in ALL if n not in ("6.12.114", "6.18.51"))

@@ -18,8 +18,11 @@ def test_pages_of_the_command_line_are_in_the_pool_unseen(
     traced = big(generation, nodes=2, hugepages={size: pages})
     assert traced.events == []
     pools = {(p.node, p.state): p.pages for p in traced.kernel.pools().by_node if p.size == size}
-    assert [pools[0, "total"], pools[1, "total"]] == [(pages + 1) // 2, pages // 2]
-    assert [pools[0, "free"], pools[1, "free"]] == [(pages + 1) // 2, pages // 2]
+    # In parts of 5, 5, 5, 5 and 3, each from node 0 on (tests/data/traces/debian-6.12-113-rare).
+    in_parts = size == 2 * MIB and generation in ("6.11", "6.12.114")
+    nodes = [14, 9] if in_parts else [(pages + 1) // 2, pages // 2]
+    assert [pools[0, "total"], pools[1, "total"]] == nodes
+    assert [pools[0, "free"], pools[1, "free"]] == nodes
     traced.kernel.check_conservation()
 
 

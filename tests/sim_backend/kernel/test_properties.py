@@ -87,6 +87,8 @@ def test_every_frame_is_somewhere(workload: Workload) -> None:
         kernel.check_conservation()
     press(kernel, None)
     for h in kernel.machine.hstates:
+        if h.resv_huge_pages:
+            kernel.operate(Operation("unreserve", h.size, h.resv_huge_pages))
         if h.hugepage_activelist:
             kernel.give(h.size, len(h.hugepage_activelist))
         empty(kernel, h.size)

@@ -44,6 +44,23 @@ def test_tasks_take_from_every_node() -> None:
     assert pool(traced) == {"total": 22, "free": 0, "surplus": 0}
 
 
+@pytest.mark.parametrize("generation", ALL)
+def test_a_reservation_keeps_pages_in_the_pool_and_ends_with_its_surplus(generation: str) -> None:
+    traced = after("grow 2MB 23", "reserve 2MB 17", generation=generation)
+    assert pool(traced) == {"total": 23, "free": 23, "surplus": 0}
+    perform(traced.kernel, parse_action("reserve 2MB 11"))
+    assert pool(traced) == {"total": 28, "free": 28, "surplus": 5}
+    perform(traced.kernel, parse_action("unreserve 2MB 28"))
+    traced.kernel.check_conservation()
+    assert pool(traced) == {"total": 23, "free": 23, "surplus": 0}
+
+
+def test_a_dissolved_page_leaves_the_pool_for_good() -> None:
+    traced = after("grow 2MB 23", "dissolve 2MB 3")
+    assert pool(traced) == {"total": 20, "free": 20, "surplus": 0}
+    assert traced.total("hugepages_restored") == 3
+
+
 def test_pages_in_use_do_not_leave_the_pool() -> None:
     traced = after("grow 2MB 23", "take 2MB 20")
     with pytest.raises(OperationError, match="no more than 3"):
@@ -58,6 +75,9 @@ def test_pages_in_use_do_not_leave_the_pool() -> None:
         ("take 2MB 3", "give 2MB 5", "no page in use but 3"),
         ("pressure 20KB", "take 2MB 1", "memory for no more than 0"),
         ("hvo on", "resize 1GB 1", "this kernel has huge pages of 2MB"),
+        ("pressure 20KB", "reserve 2MB 1", "memory for none of them"),
+        ("reserve 2MB 3", "unreserve 2MB 5", "no reserved page but 3"),
+        ("reserve 2MB 3", "dissolve 2MB 1", "no page but 0 that could be dissolved"),
         ("hvo on", "take 1GB 1", "this kernel has huge pages of 2MB"),
         ("hvo on", "pressure 2GB", "node 0 has"),
         ("hvo on", "fragment 3MB", "power of two"),
@@ -121,7 +141,7 @@ ACTIONS = st.one_of(
     ),
     st.builds(
         Action,
-        st.sampled_from(["resize", "take", "give"]),
+        st.sampled_from(["resize", "take", "give", "reserve", "unreserve", "dissolve"]),
         size=st.just(2 * MIB),
         amount=st.integers(1, 23),
     ),
