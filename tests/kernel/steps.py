@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from exporter.verify.hugetlb_files import MAP_HUGETLB
+from exporter.verify.hugetlb_files import map_huge_pages
 from probes.geometry import parse_size
 from probes.operations import parse_operation
 from tests.kernel.workload import perform, pool_of
@@ -18,7 +18,6 @@ from tests.kernel.workload import perform, pool_of
 _PAGE_FLAGS = Path("/proc/kpageflags")
 _SOFT_OFFLINE = Path("/sys/devices/system/memory/soft_offline_page")
 _HUGE = 1 << 17  # KPF_HUGE
-_MAP_HUGE_SHIFT = 26
 
 
 def _number(size: int, name: str) -> int:
@@ -57,9 +56,7 @@ class Steps:
         """Map pages and touch none."""
         size, pages = parse_size(words[0]), int(words[1])
         (pool_of(size) / "nr_overcommit_hugepages").write_text(str(pages))
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_HUGETLB
-        flags |= (size.bit_length() - 1) << _MAP_HUGE_SHIFT
-        self._reserved[size] = mmap.mmap(-1, pages * size, flags=flags)
+        self._reserved[size] = map_huge_pages(size, pages)
 
     def _unreserve(self, words: list[str]) -> None:
         self._reserved.pop(parse_size(words[0])).close()

@@ -70,7 +70,9 @@ def images() -> tuple[Image, Image]:
 
 @pytest.fixture(scope="module", params=STOCK)
 def kernel(request: pytest.FixtureRequest, kernels: Kernels) -> Kernel:
-    return with_programs(kernels(request.param))
+    kernel = kernels(request.param)
+    with_programs(kernel)  # reads what the programs depend on; the image brings its own programs
+    return kernel
 
 
 @pytest.fixture(scope="module")
