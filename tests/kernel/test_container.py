@@ -83,10 +83,10 @@ def programs(
     into = tmp_path_factory.mktemp("programs")
     into.chmod(0o755)
     tree, headers = tree_and_headers(kernel)
-    mounts = {tree: "/tree:ro", headers: "/headers:ro", into: "/programs:rw"}
-    volumes = [f"--volume={folder}:{at}" for folder, at in mounts.items()]
-    options = [*volumes, "--env=BCC_KERNEL_SOURCE=/headers", "--user=0:0"]
-    paths = ("--path.procfs", "/tree/proc", "--path.sysfs", "/tree/sys")
+    cache = tree.parent  # where the headers' links lead to
+    options = [f"--volume={cache}:{cache}:ro", f"--volume={into}:/programs:rw"]
+    options += [f"--env=BCC_KERNEL_SOURCE={headers}", "--user=0:0"]
+    paths = ("--path.procfs", str(tree / "proc"), "--path.sysfs", str(tree / "sys"))
     compiled = ("hvoscope", "compile", "/programs", "--probe.mode", "full", *paths)
     with storage() as env:
         buildah(env, "pull", "--quiet", images[1].archive)

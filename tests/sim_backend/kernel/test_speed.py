@@ -20,9 +20,9 @@ from sim_backend.kernel.sim_kernel import SimKernel
 
 PAGES = 1024
 PTES = PAGES * 4094
-COUNTERS_OVER_LOOP = 3
-RECORDS_OVER_LOOP = 6
-"""Most CPU time that a terabyte may take, in times of the plainest loop."""
+COUNTERS_OVER_LOOP = 8
+RECORDS_OVER_LOOP = 16
+"""Most CPU time that a terabyte may take, in times of the loop; an object for each PTE takes 40."""
 
 
 def terabyte(generation: str, sink: Sink | None = None) -> SimBackend:
