@@ -9,15 +9,21 @@ import binascii
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 INSTRUCTION_SIZE = 8
 """struct bpf_insn (include/uapi/linux/bpf.h): opcode, registers, offset, 32-bit immediate."""
 
-_LOAD_IMMEDIATE_64 = 0x18
-_SOURCE_IS_MAP = 1
-"""BPF_PSEUDO_MAP_FD in the upper half of the register byte: the immediate is a descriptor."""
+ELEMENTS = {"task_slots": 0x68766F_5F656C_0001, "settings": 0x68766F_5F656C_0002}
+"""Maps of one element, and the number that stands for the element's address in the C
+(``HVO_ELEMENT_OF_*``): BCC's C has no other way to say it."""
+
+_LOAD_IMMEDIATE_64 = 0x18  # of two instructions: the immediates are its lower and its upper half
+_SOURCE_IS_MAP, _SOURCE_IS_ELEMENT = 1, 2
+"""BPF_PSEUDO_MAP_FD and _VALUE (Linux 5.2) in the upper half of the register byte: the lower
+immediate is a descriptor; loaded is the map, or the address of its only element."""
+_ELEMENT_OF = {number: name for name, number in ELEMENTS.items()}
 
 
 class MapSpec(NamedTuple):
@@ -32,11 +38,13 @@ class MapSpec(NamedTuple):
 
 @dataclass(frozen=True)
 class Function:
-    """One BPF function: its instructions, and which of them load a map's descriptor."""
+    """One BPF function: its instructions, and which of them load a map or its only element."""
 
     code: bytes
     maps: Mapping[int, str]
     """Instruction number -> map name."""
+    elements: Mapping[int, str] = field(default_factory=dict)
+    """The same of those that load the address of the map's only element."""
 
     @classmethod
     def unbound(cls, code: bytes, map_descriptors: Mapping[int, str]) -> Self:
@@ -45,14 +53,20 @@ class Function:
         Raises ``ValueError`` if the code uses another descriptor.
         """
         maps: dict[int, str] = {}
+        elements: dict[int, str] = {}
         for number in range(len(code) // INSTRUCTION_SIZE):
             at = number * INSTRUCTION_SIZE
-            if code[at] == _LOAD_IMMEDIATE_64 and code[at + 1] >> 4 == _SOURCE_IS_MAP:
-                descriptor = int.from_bytes(code[at + 4 : at + 8], "little")
+            if code[at] != _LOAD_IMMEDIATE_64:
+                continue
+            lower, upper = code[at + 4 : at + 8], code[at + 12 : at + 16]
+            if code[at + 1] >> 4 == _SOURCE_IS_MAP:
+                descriptor = int.from_bytes(lower, "little")
                 if descriptor not in map_descriptors:
                     raise ValueError(f"instruction {number} uses an unknown map descriptor")
                 maps[number] = map_descriptors[descriptor]
-        return cls(code, maps)
+            elif name := _ELEMENT_OF.get(int.from_bytes(lower + upper, "little")):
+                elements[number] = name
+        return cls(code, maps, elements)
 
     def bound_to(self, descriptors: Mapping[str, int]) -> bytes:
         """Return the instructions with these map descriptors filled in."""
@@ -60,6 +74,11 @@ class Function:
         for number, name in self.maps.items():
             at = number * INSTRUCTION_SIZE + 4
             code[at : at + 4] = descriptors[name].to_bytes(4, "little")
+        for number, name in self.elements.items():
+            at = number * INSTRUCTION_SIZE
+            code[at + 1] |= _SOURCE_IS_ELEMENT << 4
+            code[at + 4 : at + 8] = descriptors[name].to_bytes(4, "little")
+            code[at + 12 : at + 16] = bytes(4)  # offset in the element
         return bytes(code)
 
 
@@ -79,6 +98,7 @@ class ObjectCode:
                     name: {
                         "code": base64.b64encode(function.code).decode(),
                         "maps": list(function.maps.items()),
+                        "elements": list(function.elements.items()),
                     }
                     for name, function in self.functions.items()
                 },
@@ -98,7 +118,9 @@ class ObjectCode:
                 {name: MapSpec(**spec) for name, spec in content["maps"].items()},
                 {
                     name: Function(
-                        base64.b64decode(function["code"], validate=True), dict(function["maps"])
+                        base64.b64decode(function["code"], validate=True),
+                        dict(function["maps"]),
+                        dict(function["elements"]),
                     )
                     for name, function in content["functions"].items()
                 },
