@@ -29,6 +29,7 @@ from probes.bpf.handover import (
     NOTHING,
     Handover,
     Request,
+    receive_go,
     receive_request,
     send_handover,
 )
@@ -185,6 +186,10 @@ def main() -> None:
         if request is None:  # the daemon ended without a request
             return
         facts = Facts(request.host, cache=request.cache_folder, programs=request.programs_folder)
+        if request.attach != NOTHING:
+            facts.read_ahead()
+        if not receive_go(sock):
+            return
         handover = handover_of(request, facts)
         send_handover(sock, handover)
         if handover.descriptors:
