@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from exporter.service.daemon import WebOptions, site_of
+from exporter.service.daemon import site_of
+from exporter.service.web_options import WebOptions
 from exporter.web import sockets
 from exporter.web.addresses import TcpAddress
 from exporter.web.reload import WebConfigFile

@@ -4,6 +4,7 @@
 import math
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from probes.bpf.handover import ATTACHES, AUTO
 from probes.bpf.program_cache import DEFAULT_FOLDER, SHIPPED_FOLDER
 from probes.recording.replay import parse_speed
 from sim_backend.kernel.generation import NEWEST
-from sim_backend.scenario.file import load
 
 
 def parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
@@ -75,6 +75,11 @@ def parse_time_scale(text: str) -> float:
     return scale
 
 
+def _scenario(text: str) -> Any:
+    """Load a scenario: only then is the simulator imported."""
+    return import_module("sim_backend.scenario.file").load(text)
+
+
 def source_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that select the event source."""
     for option in (
@@ -121,7 +126,7 @@ def source_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--sim.scenario",
             "scenario",
-            callback=parsed(lambda text: text and load(text)),
+            callback=parsed(lambda text: text and _scenario(text)),
             metavar="NAME|FILE",
             help="Scenario to simulate (-: stdin); see hvoscope simulate --list-scenarios. "
             "[default: pools that grow and shrink, endless]",

@@ -2,7 +2,7 @@
 """``hvoscope serve``."""
 
 import logging
-import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,6 @@ import click
 from exporter.cli.options import path_options, source_options
 from exporter.cli.sources import SourceOptions, make_backend
 from exporter.cli.web_options import split_web_options, web_options
-from exporter.service import daemon
-from exporter.service.privileges import PrivilegeError
-from exporter.web.reload import WebConfigFile
-from exporter.web.sockets import ListenError
-from exporter.web.yaml_file import ConfigError
-from probes import preflight
 from probes.kernel.host import Host
 
 
@@ -70,21 +64,18 @@ def serve_command(*, proc: Path, sys_: Path, check_only: bool, user: str, **opti
     web, source = split_web_options(**options)
     _log_to_stderr()
     host = Host(proc=proc, sys=sys_)
+    backend = make_backend(SourceOptions(**source), host)
+    if not check_only:
+        backend.prepare()  # what it starts works while the web server is imported
+    serving = import_module("exporter.cli.serving")
     try:
-        backend = make_backend(SourceOptions(**source), host)
         if check_only:
-            WebConfigFile(web.config_file, time.monotonic)
-            click.echo("hvoscope: configuration is valid")
+            serving.check(web)
             return
-        if backend.info.about:
-            daemon.log.info("%s", backend.info.about)
-        if source["backend"] in ("bcc", "state") and (off := preflight.switched_off(host)):
-            daemon.log.warning("%s", off)
-        daemon.serve(backend, web, user)
-    except ListenError as error:
-        raise click.ClickException(f"{error}: choose another with --web.listen-address") from error
-    except (ConfigError, PrivilegeError, daemon.WebDiedError) as error:
-        raise click.ClickException(str(error)) from error
+        real = source["backend"] in ("bcc", "state")
+        serving.serve(backend, web, user, host if real else None)
+    finally:
+        backend.stop()
 
 
 def _log_to_stderr() -> None:

@@ -2,7 +2,9 @@
 """Make the backend that the command line selects: live, simulated or replayed."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from probes.backend import FULL, Backend, BackendError
 from probes.bpf.handover import AUTO
@@ -11,10 +13,9 @@ from probes.kernel.host import Host
 from probes.live.backend import LiveBackend
 from probes.live.state_backend import StateBackend
 from probes.recording.replay import REAL_TIME, ReplayBackend
-from sim_backend.backend import SimBackend
-from sim_backend.kernel.generation import NEWEST
-from sim_backend.scenario.default import default_kernel, default_scenario
-from sim_backend.scenario.file import Scenario
+
+if TYPE_CHECKING:
+    from sim_backend.scenario.file import Scenario
 
 BACKENDS = ("bcc", "state", "sim", "replay")
 
@@ -33,7 +34,7 @@ class SourceOptions:
     """None: the scenario's, or the newest."""
     seed: int | None = None
     """None: the scenario's, or 1."""
-    scenario: Scenario | None = None
+    scenario: "Scenario | None" = None
     """None: the default scenario, which is endless."""
     time_scale: float = 1.0
     """Simulated seconds per second; infinite: as fast as possible."""
@@ -75,27 +76,6 @@ def make_backend(
                 f"{options.replay_file} was recorded without stacks: record it with --stack"
             )
         return replay
-    return _make_simulation(options, stream, stacks)
-
-
-def _make_simulation(options: SourceOptions, stream: bool, stacks: bool) -> SimBackend:
-    scenario = options.scenario
-    if scenario is None:
-        seed = 1 if options.seed is None else options.seed
-        kernel = default_kernel(options.generation or NEWEST, seed)
-        steps = default_scenario(seed)
-    else:
-        try:
-            kernel = scenario.boot_up(options.generation, options.seed)
-        except ValueError as error:
-            raise BackendError(f"the simulated machine can't boot: {error}") from error
-        steps = scenario.steps(options.seed)
-    return SimBackend(
-        kernel,
-        steps,
-        time_scale=options.time_scale,
-        stream=stream,
-        stacks=stacks,
-        loses=scenario is not None and scenario.loses,
-        about=f"scenario {scenario.name}: {scenario.description}" if scenario else "",
-    )
+    simulated = import_module("exporter.cli.simulated_source")
+    backend: Backend = simulated.make_simulation(options, stream, stacks)
+    return backend

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from exporter.cli.options import parsed
-from exporter.service.daemon import WebOptions
+from exporter.service.web_options import WebOptions
 from exporter.web.addresses import Address, parse_address
 from exporter.web.limits import DEFAULT
 

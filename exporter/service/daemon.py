@@ -7,19 +7,15 @@ import queue
 import signal
 import socket
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from types import FrameType
 
 from exporter.metrics.registry import make_registry
 from exporter.service import malloc, privileges
 from exporter.service.notify import Notifier
+from exporter.service.web_options import WebOptions
 from exporter.web import landing, sockets
-from exporter.web.addresses import Address
 from exporter.web.app import Readiness, Site, make_site
-from exporter.web.limits import DEFAULT, Limits
 from exporter.web.reload import WebConfigFile
 from exporter.web.server import Server
 from probes.backend import Backend, BackendError
@@ -40,18 +36,6 @@ class _Terminated(BaseException):
 
 class WebDiedError(Exception):
     """The web server ended unexpectedly; the message is one line."""
-
-
-@dataclass(frozen=True)
-class WebOptions:
-    """Options of the web server."""
-
-    addresses: Sequence[Address]
-    telemetry_path: str = "/metrics"
-    from_systemd: bool = False
-    """Use the sockets that systemd passes, instead of ``addresses``."""
-    config_file: Path | None = None
-    limits: Limits = DEFAULT
 
 
 def serve(backend: Backend, web: WebOptions, user: str = "") -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages between daemon and loader over a Unix socket: a request, and a handover of descriptors.
 
-One message in each direction, and then the baseline of a census. Descriptors are sent with the
-handover (SCM_RIGHTS), in the order of the names in it.
+A request and its go-ahead, the handover in return, and then the baseline of a census. Descriptors
+are sent with the handover (SCM_RIGHTS), in the order of the names in it.
 """
 
 import json
@@ -26,6 +26,7 @@ AUTO, KPROBE, FENTRY = ATTACHES = ("auto", "kprobe", "fentry")
 AT_RETURN = "_return"
 """Suffix of BPF functions that run at the return of a kernel function."""
 
+_GO = b"go"
 _MAX_BYTES = 1 << 16
 _MAX_DESCRIPTORS = 64
 
@@ -148,6 +149,16 @@ def receive_request(sock: socket.socket) -> Request | None:
     """Receive the daemon's request; None if the daemon ended without one. Raises ``OSError``."""
     data = sock.recv(_MAX_BYTES)
     return Request(**json.loads(data)) if data else None
+
+
+def send_go(sock: socket.socket) -> None:
+    """Let the loader handle its request. Raises ``OSError``."""
+    sock.send(_GO)
+
+
+def receive_go(sock: socket.socket) -> bool:
+    """Wait for it; False if the daemon ended without. Raises ``OSError``."""
+    return sock.recv(_MAX_BYTES) == _GO
 
 
 def send_handover(sock: socket.socket, handover: Handover) -> None:

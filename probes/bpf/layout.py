@@ -67,7 +67,7 @@ class Layout:
 
     def declare(self) -> str:
         """Return the C text of ``struct hvo_block`` and the macros that index it."""
-        index = "".join(f"(order) == {o} ? {i} : " for i, o in enumerate(self.orders)) + "-1"
+        index = "".join(f"(order) == {o} ? {i} : " for i, o in enumerate(self.orders)) + "HVO_SIZES"
         return "\n".join(
             (
                 *(f"#define {slot_name(slot)} {i}" for i, slot in enumerate(SLOTS)),
@@ -78,7 +78,7 @@ class Layout:
                 f"#define HVO_SIZES {len(self.orders)}",
                 f"#define HVO_KEYS {len(self.orders) * self.nodes}",
                 f"#define HVO_BUCKETS {_NR_BUCKETS}",
-                f"static __always_inline int hvo_size_index(u32 order) {{ return {index}; }}",
+                f"static __always_inline u32 hvo_size_index(u32 order) {{ return {index}; }}",
                 f"static __always_inline u32 hvo_bucket(u64 ns)\n{{\n{_search()}}}",
                 "struct hvo_duration { u64 bucket[HVO_BUCKETS]; u64 sum_ns; };",
                 "struct hvo_block {",

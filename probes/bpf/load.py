@@ -59,11 +59,11 @@ def create_map(spec: MapSpec, name: str) -> int:
     return _call(_MAP_CREATE, _MAP.pack(*spec, 0, 0, _object_name(name)), f"map {name}")
 
 
-def set_u64(map_descriptor: int, index: int, value: int) -> None:
-    """Write ``value`` into an array of u64."""
-    key, element = ctypes.c_uint32(index), ctypes.c_uint64(value)
+def set_element(map_descriptor: int, value: bytes) -> None:
+    """Write the only element of an array, which is as large as ``value``."""
+    key, element = ctypes.c_uint32(0), ctypes.create_string_buffer(value, len(value))
     addresses = ctypes.addressof(key), ctypes.addressof(element)
-    _call(_MAP_UPDATE, _UPDATE.pack(map_descriptor, *addresses, 0), "an element of an array")
+    _call(_MAP_UPDATE, _UPDATE.pack(map_descriptor, *addresses, 0), "the element of an array")
 
 
 def load_program(

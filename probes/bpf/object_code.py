@@ -7,16 +7,22 @@ Contains no descriptors and no addresses, because these differ on every load and
 import base64
 import hashlib
 import json
-from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 INSTRUCTION_SIZE = 8
 """struct bpf_insn (include/uapi/linux/bpf.h): opcode, registers, offset, 32-bit immediate."""
 
-_LOAD_IMMEDIATE_64 = 0x18
-_SOURCE_IS_MAP = 1
-"""BPF_PSEUDO_MAP_FD in the upper half of the register byte: the immediate is a descriptor."""
+ELEMENTS = {"task_slots": 0x68766F_5F656C_0001, "settings": 0x68766F_5F656C_0002}
+"""Maps of one element, and the number that stands for the element's address in the C
+(``HVO_ELEMENT_OF_*``): BCC's C has no other way to say it."""
+
+_LOAD_IMMEDIATE_64 = 0x18  # of two instructions: the immediates are its lower and its upper half
+_SOURCE_IS_MAP, _SOURCE_IS_ELEMENT = 1, 2
+"""BPF_PSEUDO_MAP_FD and _VALUE (Linux 5.2) in the upper half of the register byte: the lower
+immediate is a descriptor; loaded is the map, or the address of its only element."""
+_ELEMENT_OF = {number: name for name, number in ELEMENTS.items()}
 
 
 class MapSpec(NamedTuple):
@@ -31,11 +37,13 @@ class MapSpec(NamedTuple):
 
 @dataclass(frozen=True)
 class Function:
-    """One BPF function: its instructions, and which of them load a map's descriptor."""
+    """One BPF function: its instructions, and which of them load a map or its only element."""
 
     code: bytes
     maps: Mapping[int, str]
     """Instruction number -> map name."""
+    elements: Mapping[int, str] = field(default_factory=dict)
+    """The same of those that load the address of the map's only element."""
 
     @classmethod
     def unbound(cls, code: bytes, map_descriptors: Mapping[int, str]) -> Self:
@@ -44,14 +52,20 @@ class Function:
         Raises ``ValueError`` if the code uses another descriptor.
         """
         maps: dict[int, str] = {}
+        elements: dict[int, str] = {}
         for number in range(len(code) // INSTRUCTION_SIZE):
             at = number * INSTRUCTION_SIZE
-            if code[at] == _LOAD_IMMEDIATE_64 and code[at + 1] >> 4 == _SOURCE_IS_MAP:
-                descriptor = int.from_bytes(code[at + 4 : at + 8], "little")
+            if code[at] != _LOAD_IMMEDIATE_64:
+                continue
+            lower, upper = code[at + 4 : at + 8], code[at + 12 : at + 16]
+            if code[at + 1] >> 4 == _SOURCE_IS_MAP:
+                descriptor = int.from_bytes(lower, "little")
                 if descriptor not in map_descriptors:
                     raise ValueError(f"instruction {number} uses an unknown map descriptor")
                 maps[number] = map_descriptors[descriptor]
-        return cls(code, maps)
+            elif name := _ELEMENT_OF.get(int.from_bytes(lower + upper, "little")):
+                elements[number] = name
+        return cls(code, maps, elements)
 
     def bound_to(self, descriptors: Mapping[str, int]) -> bytes:
         """Return the instructions with these map descriptors filled in."""
@@ -59,6 +73,11 @@ class Function:
         for number, name in self.maps.items():
             at = number * INSTRUCTION_SIZE + 4
             code[at : at + 4] = descriptors[name].to_bytes(4, "little")
+        for number, name in self.elements.items():
+            at = number * INSTRUCTION_SIZE
+            code[at + 1] |= _SOURCE_IS_ELEMENT << 4
+            code[at + 4 : at + 8] = descriptors[name].to_bytes(4, "little")
+            code[at + 12 : at + 16] = bytes(4)  # offset in the element
         return bytes(code)
 
 
@@ -78,6 +97,7 @@ class ObjectCode:
                     name: {
                         "code": base64.b64encode(function.code).decode(),
                         "maps": list(function.maps.items()),
+                        "elements": list(function.elements.items()),
                     }
                     for name, function in self.functions.items()
                 },
@@ -95,7 +115,9 @@ class ObjectCode:
             content = json.loads(body)
             maps = {name: _map_spec(**spec) for name, spec in content["maps"].items()}
             functions = {
-                name: _function(function["code"], dict(function["maps"]), maps)
+                name: _function(
+                    function["code"], dict(function["maps"]), dict(function["elements"]), maps
+                )
                 for name, function in content["functions"].items()
             }
             return cls(maps, functions)
@@ -110,12 +132,16 @@ def _map_spec(**attributes: int) -> MapSpec:
     return MapSpec(**attributes)
 
 
-def _function(code: str, maps: Mapping[int, str], known: Container[str]) -> Function:
-    """Raises ``TypeError`` or ``ValueError`` if ``maps`` are not in the code, or not known."""
+def _function(
+    code: str, maps: Mapping[int, str], elements: Mapping[int, str], known: Iterable[str]
+) -> Function:
+    """Raises ``TypeError`` or ``ValueError`` if what it loads is not in the code, or not known."""
     instructions = base64.b64decode(code, validate=True)
     count, rest = divmod(len(instructions), INSTRUCTION_SIZE)
-    if rest or any(type(at) is not int or at not in range(count) for at in maps):
-        raise ValueError(f"a function of {len(instructions)} bytes has maps at {list(maps)}")
-    if unknown := [name for name in maps.values() if name not in known]:
-        raise ValueError(f"a function uses the unknown maps {unknown}")
-    return Function(instructions, maps)
+    # A load is of two instructions: the second one is in the code, too.
+    loads = [*maps, *elements]
+    if rest or any(type(at) is not int or at not in range(count - 1) for at in loads):
+        raise ValueError(f"a function of {len(instructions)} bytes has maps at {loads}")
+    if unknown := {*maps.values(), *elements.values()}.difference(known):
+        raise ValueError(f"a function uses the unknown maps {sorted(unknown)}")
+    return Function(instructions, maps, elements)

@@ -14,6 +14,7 @@ from probes.backend import FULL, RANGE
 from probes.bpf.handover import AT_RETURN
 from probes.bpf.kernel_facts import KernelFacts
 from probes.bpf.layout import Layout
+from probes.bpf.object_code import ELEMENTS
 from probes.events import RECORD
 from probes.kernel.btf import Btf
 from probes.kernel.hooks import Hook, Role, StepHooks
@@ -23,11 +24,11 @@ STREAM_PAGES = 4096
 a fifth of a second of the fastest published allocation (874,000 PTEs a second, batches of Linux
 6.7)."""
 SETTINGS_MAP = "settings"
-"""Array of u64 that the loader fills with values that change on every boot."""
+"""One element of u64s that the loader fills with values that change on every boot."""
 
 
 class Setting(IntEnum):
-    """Elements of the settings map; ``SETTING_*`` in the C. An address of 0 is not known."""
+    """Numbers of the settings; ``SETTING_*`` in the C. An address of 0 is not known."""
 
     SWITCH = 0
     """Address of the HVO switch."""
@@ -165,6 +166,7 @@ def source(
         "HVO_STREAM_PAGES": STREAM_PAGES,
         "HVO_STACKS": int(stacks),
         "HVO_WAKE_EVERY": wake_every(STREAM_PAGES * page_size, layout.cpus),
+        **{f"HVO_ELEMENT_OF_{name}": f"{number:#x}ULL" for name, number in ELEMENTS.items()},
     }
     folder = files("probes.bpf.c")
     return "\n".join(

@@ -2,8 +2,7 @@
 """Reader of the kernel's symbol table, limited to the symbols of HVO and its probes."""
 
 import errno
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from probes.kernel.host import parse_digits
@@ -17,7 +16,9 @@ _RETURN_TRAMPOLINES = (
 """Functions that a return probe puts in place of a return address, newest name first."""
 _POOLS = ("hstates", "hugetlb_max_hstate", "hpage_freelist")  # mm/hugetlb.c
 _NAMES = (_TRAMPOLINE, *_RETURN_TRAMPOLINES, *_POOLS)
-_WANTED = re.compile(rf"vmemmap| (?:{'|'.join(_NAMES)})$")
+_WANTED = (b"vmemmap", *(f" {name}\n".encode() for name in _NAMES))
+"""What is in the lines of those symbols: about 100 of 200,000."""
+_BLOCK = 1 << 20
 _TEXT_AND_DATA = frozenset("tTdDbBrR")
 
 
@@ -30,12 +31,10 @@ def read_symbols(kallsyms: Path) -> Mapping[str, int]:
     """
     found: dict[str, int] = {}
     empty = True
-    with kallsyms.open(encoding="ascii", errors="replace", newline="\n") as lines:
-        for line in lines:
-            empty = False
-            if not _WANTED.search(line):  # about 100 of 200,000 lines match
-                continue
-            words = line.split()
+    for block in _blocks(kallsyms):
+        empty = False
+        for line in _wanted_lines(block):
+            words = line.decode("ascii", "replace").split()
             if len(words) != 3 or words[1] not in _TEXT_AND_DATA:
                 continue
             try:
@@ -46,6 +45,33 @@ def read_symbols(kallsyms: Path) -> Mapping[str, int]:
     if empty:
         raise OSError(errno.ENODATA, "the file is empty", str(kallsyms))
     return found
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The file in blocks of whole lines; the last line has an end, too."""
+    rest = b""
+    with path.open("rb", buffering=0) as file:
+        while read := file.read(_BLOCK):
+            whole, end, rest = (rest + read).rpartition(b"\n")
+            if end:
+                yield whole + end
+    if rest:
+        yield rest + b"\n"
+
+
+def _wanted_lines(block: bytes) -> Iterator[bytes]:
+    """Lines with one of ``_WANTED``, in the order of the file.
+
+    Searching for each in the whole block takes a tenth of a look at each line.
+    """
+    begins = set()
+    for wanted in _WANTED:
+        at = block.find(wanted)
+        while at >= 0:
+            begins.add(block.rfind(b"\n", 0, at) + 1)
+            at = block.find(wanted, at + len(wanted))
+    for begin in sorted(begins):
+        yield block[begin : block.index(b"\n", begin)]
 
 
 def find_return_trampoline(symbols: Mapping[str, int]) -> int:

@@ -116,10 +116,10 @@ class LiveBackend:
         )
 
     def prepare(self) -> None:
-        """Start the loader process, which alone needs privileges; it waits until ``start``."""
+        """Start the loader process, which alone needs privileges; it attaches at ``start``."""
         if self._loader is None:
             try:
-                self._loader = LoaderProcess()
+                self._loader = LoaderProcess(self._request())
             except OSError as error:
                 self._handover = Handover(problem=f"the loader can't be started: {error}")
 
@@ -162,19 +162,20 @@ class LiveBackend:
         self._baseline = _PENDING
         self._receive_baseline(_CENSUS_WAIT_S)
 
+    def _request(self) -> Request:
+        return Request.of(
+            self._host,
+            mode=self._mode,
+            attach=self._attach,
+            stream=self._stream,
+            stacks=self._stacks,
+            cache=self._cache,
+            programs=self._programs,
+        )
+
     def _ask(self, loader: LoaderProcess) -> Handover:
         try:
-            return loader.ask(
-                Request.of(
-                    self._host,
-                    mode=self._mode,
-                    attach=self._attach,
-                    stream=self._stream,
-                    stacks=self._stacks,
-                    cache=self._cache,
-                    programs=self._programs,
-                )
-            )
+            return loader.ask()
         except (BackendError, OSError) as error:
             return Handover(problem=str(error))
 

@@ -12,6 +12,7 @@ for any reason.
 import os
 import platform
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -28,10 +29,11 @@ from probes.bpf.handover import (
     NOTHING,
     Handover,
     Request,
+    receive_go,
     receive_request,
     send_handover,
 )
-from probes.bpf.load import create_maps, set_u64
+from probes.bpf.load import create_maps, set_element
 from probes.bpf.object_code import ObjectCode
 from probes.bpf.program import SETTINGS_MAP, STREAM_PAGES, Setting
 from probes.bpf.program_cache import ProgramCache, has_programs, key_of, shipped
@@ -119,7 +121,7 @@ def _load_as(request: Request, facts: Facts, *, fentry: bool) -> Handover:
         handover.probes += attacher.attach(step, points, handover.descriptors)
     # Optional: without it, an unfinished operation is removed only when its thread id is reused.
     attacher.attach_task_exit(composition.task_exit, handover.descriptors)
-    _set(maps, {Setting.ARMED: 1})
+    _set(maps, {**settings, Setting.ARMED: 1})
     return handover
 
 
@@ -171,8 +173,8 @@ def _make_maps(program: ObjectCode, settings: Mapping[Setting, int]) -> dict[str
 
 def _set(maps: Mapping[str, int], settings: Mapping[Setting, int]) -> None:
     try:
-        for which, value in settings.items():
-            set_u64(maps[SETTINGS_MAP], which, value)
+        values = (settings.get(which, 0) for which in Setting)
+        set_element(maps[SETTINGS_MAP], struct.pack(f"={len(Setting)}Q", *values))
     except OSError as error:
         raise LoadError(f"the probes can't be armed ({error.strerror or error})") from error
 
@@ -184,6 +186,10 @@ def main() -> None:
         if request is None:  # the daemon ended without a request
             return
         facts = Facts(request.host, cache=request.cache_folder, programs=request.programs_folder)
+        if request.attach != NOTHING:
+            facts.read_ahead()
+        if not receive_go(sock):
+            return
         handover = handover_of(request, facts)
         send_handover(sock, handover)
         if handover.descriptors:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon's handle of the loader: a child process that handles one request.
 
-The daemon starts the loader, drops all its privileges, and then sends the request; the child keeps
-the privileges that it was started with. It lives until it has attached the probes and taken a
-census, which can take a while if the pools are busy.
+The daemon starts the loader with its request, drops all its privileges, and then lets it go on; the
+child keeps the privileges that it was started with. Meanwhile it reads what takes long, the symbols
+and BTF of the kernel. It lives until it has attached the probes and taken a census, which can take
+a while if the pools are busy.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from probes.bpf.handover import (
     Request,
     receive_baseline,
     receive_handover,
+    send_go,
     send_request,
 )
 from probes.observation import Absent
@@ -35,8 +37,8 @@ _STDERR_TAIL = 300
 class LoaderProcess:
     """A running loader."""
 
-    def __init__(self) -> None:
-        """Start the process. Raises ``OSError``."""
+    def __init__(self, request: Request) -> None:
+        """Start the process for ``request``. Raises ``OSError``."""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._stderr = os.memfd_create("loader-stderr")
         with theirs:
@@ -48,9 +50,12 @@ class LoaderProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=self._stderr,
             )
+        # A loader that dies early closes the socket; ``ask`` then says why it died.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            send_request(self._socket, request)
 
-    def ask(self, request: Request) -> Handover:
-        """Send ``request`` and wait for the answer. Raises ``BackendError``.
+    def ask(self) -> Handover:
+        """Let it handle the request and wait for the answer. Raises ``BackendError``.
 
         After an answer without a problem, ``baseline`` is to come.
         """
@@ -59,7 +64,7 @@ class LoaderProcess:
         try:
             # A loader that dies early closes the socket; its exit code is then more informative.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                send_request(self._socket, request)
+                send_go(self._socket)
                 handover = receive_handover(self._socket)
         except TimeoutError:
             self._process.kill()

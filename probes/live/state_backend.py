@@ -55,7 +55,7 @@ class StateBackend:
         """Start the process that runs the checks: with all privileges, it can read more."""
         if self._loader is None:
             try:
-                self._loader = LoaderProcess()
+                self._loader = LoaderProcess(Request.of_checks(self._host))
             except OSError:
                 self._loader = None  # the state is there without the checks, too
 
@@ -66,7 +66,7 @@ class StateBackend:
         loader, self._loader = self._loader, None
         if loader is not None:
             try:
-                self._handover = loader.ask(Request.of_checks(self._host))
+                self._handover = loader.ask()
             except BackendError:
                 self._handover = Handover()
             finally:

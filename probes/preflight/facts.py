@@ -95,6 +95,10 @@ class Facts:
         except OSError as error:
             return error
 
+    def read_ahead(self) -> None:
+        """Read now what takes long: the symbols and BTF."""
+        _ = self.symbols, self.btf
+
     @property
     def known_btf(self) -> Btf | None:
         """The kernel's BTF; None if it can't be read."""

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from probes.operations import parse_operation
+from tests.guests.precompiled import ELSEWHERE
 from tests.kernel.workload import ADDRESS, Notes, exporter, get, perform, wait_for
 from tests.process import Taken, taken
 
@@ -23,11 +24,10 @@ PEER = Path(__file__).parent / "peers" / "perf_per_pte.py"
 
 
 @contextmanager
-def ready_exporter(out: Path, name: str) -> Iterator[tuple[int, float]]:
+def ready_exporter(out: Path, name: str, *options: str) -> Iterator[tuple[int, float]]:
     """A daemon whose probes are attached: its pid, and seconds from start to ready."""
     began = time.monotonic()
-    cache = ("--probe.cache", str(out / "programs"))
-    with exporter(out / f"{name}.log", options=cache) as process:
+    with exporter(out / f"{name}.log", options=options) as process:
         wait_for(lambda: get("/-/ready")[0] == 200)
         yield process.pid, time.monotonic() - began
 
@@ -43,10 +43,12 @@ def scrape(times: int) -> None:
 
 
 def live(out: Path, scrapes: list[int]) -> Notes:
-    """Start it twice: with everything to compile, and with nothing."""
-    with ready_exporter(out, "first") as (_, cold):
+    """Start it with everything to compile, with shipped programs, and with nothing to compile."""
+    cache = ("--probe.cache", str(out / "programs"))
+    with ready_exporter(out, "first", *cache) as (_, cold):
         pass
-    with ready_exporter(out, "second") as (pid, cached):
+    shipped = shipped_seconds(out)
+    with ready_exporter(out, "second", *cache) as (pid, cached):
         perform(parse_operation("hvo on"))
         perform(parse_operation("grow 2MB 509"))
         looks: dict[int, Taken] = {0: taken(pid)}
@@ -57,7 +59,22 @@ def live(out: Path, scrapes: list[int]) -> Notes:
             done = count
             looks[count] = taken(pid)
         each = (time.monotonic() - began) / done
-    return {"cold": cold, "cached": cached, "looks": looks, "seconds_of_a_scrape": each}
+    return {
+        "cold": cold,
+        "shipped": shipped,
+        "cached": cached,
+        "looks": looks,
+        "seconds_of_a_scrape": each,
+    }
+
+
+def shipped_seconds(out: Path) -> float:
+    """From start to ready with a program that was compiled elsewhere, and an empty cache."""
+    options = ("--probe.programs", str(ELSEWHERE), "--probe.cache", str(out / "empty"))
+    with ready_exporter(out, "shipped", *options) as (_, seconds):
+        if "compiled elsewhere" not in (out / "shipped.log").read_text():
+            raise RuntimeError(f"the program in {ELSEWHERE} was not used")
+        return seconds
 
 
 def plain_bcc(python: str) -> Notes:

@@ -23,12 +23,15 @@ from probes.kernel.hooks import select_hooks
 from probes.kernel.host import Host
 from probes.kernel.kallsyms import read_symbols
 from probes.live.backend import LiveBackend
+from tests.bench.empty_probes import empty_probes
 from tests.bench.pool import Pool, full_of_gigabytes
 from tests.kernel.drain import Drain
 from tests.kernel.workload import SWITCH, hooks, wait_for
 
 NONE, BPFTRACE, BCC = "none", "bpftrace", "plain BCC"
 """The first word of ways that are not hvoscope's own ("full fentry stream")."""
+EMPTY = "empty"
+"""The last word of ways whose programs only return 0 ("full fentry empty")."""
 PEERS = Path(__file__).with_name("peers")
 TRIES = 5
 GIGABYTES_NODE = 1
@@ -149,6 +152,9 @@ def attached(way: str) -> Iterator[Notes]:
     elif way == BCC:
         with perf_per_pte() as notes:
             yield notes
+    elif rest[-1] == EMPTY:
+        with empty_probes(first, rest[0]):
+            yield {}
     else:
         with hvoscope(way) as notes:
             yield notes

@@ -9,17 +9,28 @@ from probes.geometry import MIB
 from tests.bench import kernel_cost
 from tests.bench.kernel_cost import (
     FULL_FENTRY,
+    KERNELS,
     PAGES,
     PEERS,
     QUICK,
     RANGE_FENTRY,
     SHIPPED_STREAM,
+    SHORT,
     THOROUGH,
     section,
 )
 from tests.bench.kernel_cost_guest import BCC, CLOCKS, NONE, Job
+from tests.bench.kernel_limit import ZEROED_PAGES, empty, job_of_zeroed
 
-COSTS = {FULL_FENTRY: 1.1, RANGE_FENTRY: 1.02, PEERS[0]: 1.06}
+COSTS = {
+    FULL_FENTRY: 1.1,
+    RANGE_FENTRY: 1.02,
+    PEERS[0]: 1.06,
+    empty(FULL_FENTRY): 1.08,
+    empty(RANGE_FENTRY): 1.01,
+    empty("full kprobe"): 1.2,
+    empty("range kprobe"): 1.1,
+}
 
 
 def times(job: Job, factor: float) -> dict[str, Any]:
@@ -88,3 +99,32 @@ def test_a_stream_is_judged_without_its_reader() -> None:
     rows = {row[0]: row for row in made.tables[0].rows}
     assert rows[BCC][3:5] == ("-", "-")
     assert "-" not in rows[SHIPPED_STREAM]
+
+
+def test_the_limit_is_what_empty_programs_add() -> None:
+    made = section({"debian-6.1": notes_of(THOROUGH)})
+    full = made.ratios["kernel_cost.full_fentry_over_empty_6_1"]
+    assert full.value == pytest.approx(100 / 80)
+    assert full.met is True
+    walks = made.ratios["kernel_cost.range_fentry_over_empty_6_1"]
+    assert walks.value == pytest.approx(20 / 10)
+    assert walks.met is False
+    (limit,) = (one for one in made.tables if "the limit" in one.title)
+    assert limit.rows[0] == (FULL_FENTRY, "100", "80", "1.25", "200", "160", "1.25")
+
+
+def test_a_kernel_that_zeroes_is_told_beside_one_that_does_not() -> None:
+    zeroed = notes_of(job_of_zeroed((FULL_FENTRY,)))
+    made = section({"debian-6.1": notes_of(THOROUGH)}, {"debian-6.1": zeroed})
+    table = made.tables[-1]
+    assert [row[:4] for row in table.rows] == [
+        ("debian-6.1", f"init_on_alloc={how}", FULL_FENTRY, "1,000") for how in (0, 1)
+    ]
+    assert str(ZEROED_PAGES) in table.note
+
+
+def test_a_way_that_one_kernel_has_not_is_a_dash_in_the_docs() -> None:
+    jobs = {name: THOROUGH if name != KERNELS[1] else SHORT for name in KERNELS}
+    made = section({name: notes_of(job) for name, job in jobs.items()})
+    rows = {row[0]: row[1:] for row in made.quoted[0].rows}
+    assert [cell == "-" for cell in rows[BCC]] == [False, False, True, True, False, False]

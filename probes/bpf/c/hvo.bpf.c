@@ -24,10 +24,32 @@
  *   HVO_STREAM, HVO_STREAM_PAGES              1: with event stream; its size in pages
  *   HVO_STACKS                                1: the stream has kernel stacks
  *   HVO_WAKE_EVERY                            records per CPU between wakeups, a power of two
+ *   HVO_ELEMENT_OF_*                          stand for addresses of maps' elements (ELEMENT)
  *   HVO_CPUS, struct hvo_block, HVO_SLOT_*,
  *   HVO_DIAG_*, HVO_DURATION_*, HVO_BUCKETS,
  *   hvo_bucket(), hvo_size_index(), HVO_NODES the counters (probes/bpf/layout.py)
  */
+
+/*
+ * All PTEs of an operation are done. The clock is read only for the stream: if the
+ * return comes, as it nearly always does, only its time counts.
+ */
+static __always_inline void set_done(struct operation *op)
+{
+	op->done = 1;
+#if HVO_STREAM
+	op->done_ns = bpf_ktime_get_ns();
+#endif
+}
+
+static __always_inline u64 done_at(struct operation *op)
+{
+#if HVO_STREAM
+	return op->done_ns;
+#else
+	return 0;
+#endif
+}
 
 /*
  * End an operation whose return was missed. Causes that were not detected at the
@@ -36,17 +58,18 @@
  * (recursion_misses). If the last PTE was seen, the operation is complete;
  * otherwise its result is unknown and it is not counted.
  */
-static __always_inline void
-finish_without_return(struct task_slot *slot, struct operation *op, u64 task)
+static __always_inline void finish_without_return(struct operation *op)
 {
 	if (!op->dropped)	/* otherwise counted at the entry */
 		count_missed(op->restoring);
-	if (op->done_ns) {
-		finish_either(slot, op, task, op->done_ns);
+	if (op->done) {
+		finish_either(op, done_at(op));
 		return;
 	}
+	if (!op->restoring)
+		count_call(op->key);
 	flush_records(op);
-	end_operation(slot, task);
+	end_operation(op);
 }
 
 /*
@@ -59,67 +82,69 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped, vo
 {
 	u64 task = bpf_get_current_pid_tgid();
 	struct task_slot *slot = task_slot_of(task);
-	struct operation *op = slot ? operation_at(slot, task) : 0;
-	u32 order = order_of(hstate, typed);
-	int node = node_of(head, typed);
-	int size_index = hvo_size_index(order);
-	u32 key = size_index * HVO_NODES + node;
-	u8 reason;
+	struct operation *op = operation_at(slot, task);
+	u32 order, size_index, node, key;
 	struct report r;
 
-	if (!slot || !setting(SETTING_ARMED))
+	if (!setting(SETTING_ARMED))
 		return;
 	if (dropped)
 		count_missed(restoring);
-	if (op && op->head == head && op->restoring == restoring && !hook && op->hook) {
-		if (dropped)
-			op->result_missed = 1;
-		else
-			op->depth++;
-		return;
+	if (unlikely(op)) {
+		if (op->head == head && op->restoring == restoring && !hook && op->hook) {
+			if (dropped)
+				op->result_missed = 1;
+			else
+				op->depth++;
+			return;
+		}
+		finish_without_return(op);	/* the previous operation's return was missed */
+		task = bpf_get_current_pid_tgid();	/* so that no register keeps it meanwhile */
+		slot = task_slot_of(task);
 	}
-	if (op)	/* the previous operation's return was missed */
-		finish_without_return(slot, op, task);
-	if (size_index < 0 || node >= HVO_NODES) {
+	order = order_of(hstate, typed);
+	size_index = hvo_size_index(order);
+	node = node_of(head, typed);
+	if (size_index >= HVO_SIZES || node >= HVO_NODES) {
 		COUNT_DIAG(HVO_DIAG_MAP_ERRORS);
 		return;
 	}
-	if (!restoring)
-		count_call(key);
+	key = size_index * HVO_NODES + node;
 	op = begin_operation(slot, task);
 	if (!op) {
+		if (!restoring)
+			count_call(key);
 		COUNT_DIAG(HVO_DIAG_MAP_ERRORS);
 		return;
 	}
-	op->done_ns = 0;
 	op->head = head;
+	op->last = head + struct_pages_size(order) - HVO_PAGE_SIZE;
 	op->key = key;
-	op->ret = 0;
-	op->node = node;
 	op->order = order;
 	op->size_index = size_index;
-	op->ptes = 0;
-	op->ranges = op->depth = op->head_remapped = op->first_skipped = 0;
-	op->rolled_back = op->walked = op->result_missed = 0;
-	op->restoring = restoring;
 	op->hook = hook;
+	op->restoring = restoring;
 	op->dropped = dropped;
-	init_records(op, task, ctx);
+	/* Else the compiler makes one row of zeros of them all, in steps of two bytes. */
+	asm volatile("" : : : "memory");
+	op->outcome = op->progress = 0;
+	init_records(op, task, node, ctx);
 	r = report_of(op, restoring ? HVO_RESTORE_ENTER : HVO_OPTIMIZE_ENTER);
 	r.reuse = stack_of(op);
 	emit(&r, op);
 	op->since_ns = bpf_ktime_get_ns();
 	if (dropped && !restoring) {
-		reason = reason_to_skip(order);
+		u8 reason = reason_to_skip(order);
+
 		if (reason == HVO_REASON_OFF || reason == HVO_REASON_UNSUPPORTED)
-			finish(slot, op, task, 0, bpf_ktime_get_ns());
+			finish(current_slot(), op, 0, bpf_ktime_get_ns());
 	}
 }
 
 /* The walk's count was not read; or the page was skipped or failed, and the result was dropped. */
 static __always_inline int has_no_result(struct operation *op)
 {
-	if (op->ret || op->ptes)
+	if (op->outcome)
 		return 0;
 #if HVO_PTE_PROBES
 	return op->result_missed && !op->ranges;
@@ -136,7 +161,7 @@ static __always_inline void on_exit(u8 restoring, int has_result, int ret)
 {
 	u64 task = bpf_get_current_pid_tgid();
 	struct task_slot *slot = task_slot_of(task);
-	struct operation *op = slot ? operation_at(slot, task) : 0;
+	struct operation *op = operation_at(slot, task);
 
 	if (!op || op->restoring != restoring)
 		return;
@@ -146,12 +171,12 @@ static __always_inline void on_exit(u8 restoring, int has_result, int ret)
 		op->depth--;
 		return;
 	}
-	if (has_no_result(op)) {
+	if (unlikely(has_no_result(op))) {
 		op->dropped = 1;
-		finish_without_return(slot, op, task);
+		finish_without_return(op);
 		return;
 	}
-	finish(slot, op, task, restoring, bpf_ktime_get_ns());
+	finish(slot, op, restoring, bpf_ktime_get_ns());
 }
 
 /* Entry of the nested function that alone returns the operation's result. */
@@ -174,20 +199,29 @@ static __always_inline void on_result(u8 restoring, int has_result, int ret)
 		op->ret = ret;
 }
 
+/* End the task's batch, if there is one: its return was missed. */
+static __always_inline void end_missed_batch(void)
+{
+#if HVO_BATCHES
+	u64 task = bpf_get_current_pid_tgid();
+	struct task_slot *slot = task_slot_of(task);
+	struct batch *batch = batch_at(slot, task);
+
+	if (!batch)
+		return;
+	COUNT_DIAG(HVO_DIAG_MISSED_BATCH);
+	end_batch(slot, batch, task);
+#endif
+}
+
 /* A task ends: end its operation and batch whose returns were missed. */
 static __always_inline void on_task_exit(void)
 {
-	u64 task = bpf_get_current_pid_tgid();
-	struct task_slot *slot = task_slot_of(task);
-	struct operation *op = slot ? operation_at(slot, task) : 0;
-	u32 pid = task;
+	struct operation *op = current_operation();
 
 	if (op)
-		finish_without_return(slot, op, task);
-	if (HVO_BATCHES && batches.lookup(&pid)) {
-		COUNT_DIAG(HVO_DIAG_MISSED_BATCH);
-		batches.delete(&pid);
-	}
+		finish_without_return(op);
+	end_missed_batch();
 }
 
 /*
@@ -220,7 +254,8 @@ on_range_enter(u64 start, u64 end, u64 reuse, u64 walk, int typed, int dropped)
 		op->rolled_back = !op->restoring;
 		return;
 	}
-	op->walk = walk;
+	if (!typed)
+		op->walk = walk;
 	if (walk)
 		read_walk_head(op, walk, typed);
 #if HVO_STREAM
@@ -243,9 +278,7 @@ on_range_enter(u64 start, u64 end, u64 reuse, u64 walk, int typed, int dropped)
 /* walk: if the arguments are available at the return, else 0. has_result: 0 for a void function. */
 static __always_inline void on_range_exit(int has_result, int ret, u64 walk, int typed)
 {
-	u64 task = bpf_get_current_pid_tgid();
-	struct task_slot *slot = task_slot_of(task);
-	struct operation *op = slot ? operation_at(slot, task) : 0;
+	struct operation *op = current_operation();
 
 	if (!op)
 		return;
@@ -270,12 +303,10 @@ static __always_inline void on_range_exit(int has_result, int ret, u64 walk, int
 		walked = READ(u64, op->walk + HVO_WALK_NR_WALKED, 0);
 	op->ptes = walked ? walked - op->first_skipped : 0;
 	if (op->ptes && !op->ret)
-		op->done_ns = bpf_ktime_get_ns();
+		set_done(op);
 #endif
-	if (op->dropped && op->ret < 0)
-		finish(slot, op, task, 0, bpf_ktime_get_ns());
-	else if (op->dropped && op->done_ns)
-		finish_either(slot, op, task, op->done_ns);
+	if (unlikely(op->dropped) && (op->ret < 0 || op->done))
+		finish_either(op, bpf_ktime_get_ns());
 }
 
 /*
@@ -286,16 +317,14 @@ static __always_inline void on_range_exit(int has_result, int ret, u64 walk, int
  */
 static __always_inline void on_pte(u64 address, u8 kind)
 {
-	u64 task = bpf_get_current_pid_tgid();
-	struct task_slot *slot = task_slot_of(task);
-	struct operation *op = slot ? operation_at(slot, task) : 0;
+	struct operation *op = current_operation();
 
 	if (!op)
 		return;
-	if (op->restoring != (kind == HVO_RESTORE_PTE)) {
+	if (unlikely(op->restoring != (kind == HVO_RESTORE_PTE))) {
 		op->rolled_back = 1;
 		if (op->dropped)
-			finish(slot, op, task, 0, bpf_ktime_get_ns());
+			finish(current_slot(), op, 0, bpf_ktime_get_ns());
 		return;
 	}
 	op->ptes++;
@@ -308,43 +337,49 @@ static __always_inline void on_pte(u64 address, u8 kind)
 	r.end = address + HVO_PAGE_SIZE;
 	emit(&r, op);
 #endif
-	if (address + HVO_PAGE_SIZE != end_of(op))
+	if (address != op->last)
 		return;
-	op->done_ns = bpf_ktime_get_ns();
-	if (op->dropped)
-		finish(slot, op, task, kind == HVO_RESTORE_PTE, op->done_ns);
+	set_done(op);
+	if (unlikely(op->dropped))
+		finish(current_slot(), op, kind == HVO_RESTORE_PTE, bpf_ktime_get_ns());
 }
 
+#if HVO_BATCHES
 static __always_inline void on_batch_enter(u64 hstate, int typed, int dropped, void *ctx)
 {
-	struct hvo_block *block = block_of_cpu();
-	struct batch batch = {};
-	struct report r = { .kind = HVO_BATCH_ENTER, .node = -1 };
-	u32 pid = bpf_get_current_pid_tgid();
-	int size_index;
+	u64 task = bpf_get_current_pid_tgid();
+	struct task_slot *slot = task_slot_of(task);
+	u32 order = order_of(hstate, typed), size_index = hvo_size_index(order);
+	struct report r = { .kind = HVO_BATCH_ENTER, .node = -1, .order = order };
+	struct batch *batch;
 
-	batch.order = r.order = order_of(hstate, typed);
-	size_index = hvo_size_index(batch.order);
-	if (!block || size_index < 0 || !setting(SETTING_ARMED))
+	if (size_index >= HVO_SIZES || !setting(SETTING_ARMED))
 		return;
-	if (dropped || batches.lookup(&pid))	/* or the previous batch's return was missed */
-		ADD(block->diag[HVO_DIAG_MISSED_BATCH], 1);
-	if (dropped)
+	end_missed_batch();
+	if (dropped) {
+		COUNT_DIAG(HVO_DIAG_MISSED_BATCH);
 		return;
-	batch.size_index = size_index;
-	batch.stack = r.reuse = stack_number(ctx);
+	}
+	batch = begin_batch(slot, task);
+	if (!batch) {
+		COUNT_DIAG(HVO_DIAG_MAP_ERRORS);
+		return;
+	}
+	batch->ptes = 0;
+	batch->order = order;
+	batch->size_index = size_index;
+	batch->stack = r.reuse = stack_number(ctx);
 	emit(&r, 0);
-	batch.since_ns = bpf_ktime_get_ns();
-	if (batches.update(&pid, &batch))
-		ADD(block->diag[HVO_DIAG_MAP_ERRORS], 1);
+	batch->since_ns = bpf_ktime_get_ns();
 }
 
 static __always_inline void on_batch_exit(void)
 {
+	u64 task = bpf_get_current_pid_tgid();
+	struct task_slot *slot = task_slot_of(task);
+	struct batch *batch = batch_at(slot, task);
 	struct hvo_block *block = block_of_cpu();
 	struct report r = { .kind = HVO_BATCH_EXIT, .node = -1 };
-	u32 pid = bpf_get_current_pid_tgid();
-	struct batch *batch = batches.lookup(&pid);
 
 	if (!block || !batch)
 		return;
@@ -356,5 +391,6 @@ static __always_inline void on_batch_exit(void)
 	if (r.ptes)
 		observe(block, HVO_DURATION_BATCH, batch->size_index, r.duration_ns);
 	emit(&r, 0);
-	batches.delete(&pid);
+	end_batch(slot, batch, task);
 }
+#endif

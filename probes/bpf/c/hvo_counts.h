@@ -4,21 +4,53 @@
  * reported to the stream.
  */
 
-/* A running hugetlb_vmemmap_optimize_folios, which optimizes a list of huge pages. */
-struct batch {
-	u64 since_ns;
-	u32 ptes;
-	u32 stack;
-	u8 order;
-	u8 size_index;
-};
-
+#if HVO_BATCHES
 BPF_HASH(batches, u32, struct batch, 4096);
 
-/* End address of the huge page's struct pages; op->head is their start. */
-static __always_inline u64 end_of(struct operation *op)
+static __always_inline struct batch *batch_at(struct task_slot *slot, u64 task)
 {
-	return op->head + ((u64)HVO_STRUCT_PAGE_SIZE << op->order);
+	if (slot->batch.owner == owner_of(task))
+		return &slot->batch;
+	if (slot->batch.claims) {
+		u32 pid = task;
+
+		return batches.lookup(&pid);
+	}
+	return 0;
+}
+
+static __always_inline struct batch *begin_batch(struct task_slot *slot, u64 task)
+{
+	struct batch empty = {}, *batch = &slot->batch;
+	u32 pid = task;
+
+	if (claim(&batch->claims)) {
+		batch->owner = owner_of(task);
+		return batch;
+	}
+	batch = batches.update(&pid, &empty) ? 0 : batches.lookup(&pid);
+	if (!batch)
+		ADD(slot->batch.claims, -1);
+	return batch;
+}
+
+static __always_inline void end_batch(struct task_slot *slot, struct batch *batch, u64 task)
+{
+	u32 pid = task;
+
+	if (batch->owner) {
+		release(&batch->owner, &batch->claims);
+		return;
+	}
+	batches.delete(&pid);
+	ADD(slot->batch.claims, -1);
+}
+#endif
+
+/* Size of the struct pages of a huge page in bytes; op->head is their start. */
+static __always_inline u64 struct_pages_size(u32 order)
+{
+	return (u64)HVO_STRUCT_PAGE_SIZE << order;
 }
 
 static __always_inline struct report report_of(struct operation *op, u8 kind)
@@ -26,9 +58,11 @@ static __always_inline struct report report_of(struct operation *op, u8 kind)
 	struct report r = {
 		.kind = kind,
 		.order = op->order,
+#if HVO_STREAM
 		.node = op->node,
+#endif
 		.start = op->head,
-		.end = end_of(op),
+		.end = op->head + struct_pages_size(op->order),
 	};
 	return r;
 }
@@ -47,6 +81,7 @@ static __always_inline void count_missed(u8 restoring)
 		COUNT_DIAG(HVO_DIAG_MISSED_OPTIMIZE);
 }
 
+/* A call that ends without finish(), which counts it otherwise. */
 static __always_inline void count_call(u32 key)
 {
 	struct hvo_block *block = block_of_cpu();
@@ -80,70 +115,85 @@ static __always_inline void count_skip(u64 *totals, u8 reason)
 		ADD(totals[HVO_SLOT_HUGEPAGES_SKIPPED_UNKNOWN], 1);
 }
 
-static __always_inline void add_to_batch(u32 pid, u32 ptes)
+static __always_inline void add_to_batch(struct task_slot *slot, struct operation *op)
 {
 #if HVO_BATCHES
-	struct batch *batch = batches.lookup(&pid);
+	struct batch *batch = &slot->batch;
 
+	if (unlikely(!op->owner || batch->owner != op->owner))
+		batch = batch_at(slot, bpf_get_current_pid_tgid());
 	if (batch)
-		batch->ptes += ptes;
+		batch->ptes += op->ptes;
 #endif
 }
 
-static __always_inline void
-finish_optimize(struct hvo_block *block, struct operation *op, u64 *totals, struct report *r)
+static __always_inline void count_failure(u64 *totals, int ret)
 {
-	/*
-	 * The walk began but did not complete, so the operation failed even if no
-	 * return value was read, or the return was dropped.
-	 */
-	if (!r->ret && (op->rolled_back || (HVO_PTE_PROBES && op->ranges && !op->ptes)))
-		r->ret = -HVO_ERRNO_UNKNOWN;
-	if (r->ret == -HVO_ERRNO_UNKNOWN)
-		ADD(totals[HVO_SLOT_OPTIMIZE_FAILURES_UNKNOWN], 1);
-	else if (r->ret == -12)
+	if (ret == -12)
 		ADD(totals[HVO_SLOT_OPTIMIZE_FAILURES_ENOMEM], 1);
-	else if (r->ret == -524)
+	else if (ret == -524)
 		ADD(totals[HVO_SLOT_OPTIMIZE_FAILURES_ENOTSUPP], 1);
-	else if (r->ret < 0)
+	else if (ret == -HVO_ERRNO_UNKNOWN)
+		ADD(totals[HVO_SLOT_OPTIMIZE_FAILURES_UNKNOWN], 1);
+	else
 		ADD(totals[HVO_SLOT_OPTIMIZE_FAILURES_OTHER], 1);
-	else if (!op->ptes) {
-		/* The function returned at once, so the switch is unchanged since its entry. */
-		r->reason = reason_to_skip(op->order);
-		count_skip(totals, r->reason);
-		return;
-	} else {
+}
+
+static __always_inline void
+finish_optimize(struct hvo_block *block, struct task_slot *slot, struct operation *op,
+		u64 *totals, struct report *r, int timed)
+{
+	ADD(totals[HVO_SLOT_OPTIMIZE_CALLS], 1);
+	if (r->ret >= 0 && op->ptes && !op->rolled_back) {
 		/* The old frame of each remapped PTE is freed afterwards. */
 		r->ptes = r->frames_freed = op->ptes;
 		r->frames_allocated = op->head_remapped;
 		ADD(totals[HVO_SLOT_HUGEPAGES_OPTIMIZED], 1);
 		ADD(totals[HVO_SLOT_PTES_REMAPPED], r->ptes);
 		ADD(totals[HVO_SLOT_FRAMES_FREED], r->frames_freed);
-		ADD(totals[HVO_SLOT_FRAMES_ALLOCATED_HEAD], r->frames_allocated);
+		if (r->frames_allocated)
+			ADD(totals[HVO_SLOT_FRAMES_ALLOCATED_HEAD], r->frames_allocated);
+		add_to_batch(slot, op);
+	} else if (r->ret >= 0 && !op->rolled_back && !(HVO_PTE_PROBES && op->ranges)) {
+		/* The function returned at once, so the switch is unchanged since its entry. */
+		r->reason = reason_to_skip(op->order);
+		count_skip(totals, r->reason);
+		return;
+	} else {
+		/*
+		 * The walk began but did not complete, so the operation failed even if no
+		 * return value was read, or the return was dropped.
+		 */
+		if (r->ret >= 0)
+			r->ret = -HVO_ERRNO_UNKNOWN;
+		count_failure(totals, r->ret);
 	}
-	observe(block, HVO_DURATION_OPTIMIZE, op->size_index, r->duration_ns);
+	if (timed)
+		observe(block, HVO_DURATION_OPTIMIZE, op->size_index, r->duration_ns);
 }
 
 static __always_inline void
-finish_restore(struct hvo_block *block, struct operation *op, u64 *totals, struct report *r)
+finish_restore(struct hvo_block *block, struct operation *op, u64 *totals, struct report *r,
+	       int timed)
 {
-	if (r->ret == -12)
-		ADD(totals[HVO_SLOT_RESTORE_FAILURES_ENOMEM], 1);
-	else if (r->ret < 0)
-		ADD(totals[HVO_SLOT_RESTORE_FAILURES_OTHER], 1);
-	else if (!op->ptes)
-		return;
-	else {
+	if (r->ret >= 0) {
+		if (!op->ptes)
+			return;
 		r->ptes = r->frames_allocated = op->ptes;
 		ADD(totals[HVO_SLOT_HUGEPAGES_RESTORED], 1);
 		ADD(totals[HVO_SLOT_PTES_RESTORED], r->ptes);
 		ADD(totals[HVO_SLOT_FRAMES_ALLOCATED_RESTORE], r->frames_allocated);
-	}
-	observe(block, HVO_DURATION_RESTORE, op->size_index, r->duration_ns);
+	} else if (r->ret == -12)
+		ADD(totals[HVO_SLOT_RESTORE_FAILURES_ENOMEM], 1);
+	else
+		ADD(totals[HVO_SLOT_RESTORE_FAILURES_OTHER], 1);
+	if (timed)
+		observe(block, HVO_DURATION_RESTORE, op->size_index, r->duration_ns);
 }
 
+/* now: the time of its end; 0: not known, so that it is counted but not timed. */
 static __always_inline void
-finish(struct task_slot *slot, struct operation *op, u64 task, u8 restoring, u64 now)
+finish(struct task_slot *slot, struct operation *op, u8 restoring, u64 now)
 {
 	struct hvo_block *block = block_of_cpu();
 	u32 key = op->key;
@@ -156,21 +206,18 @@ finish(struct task_slot *slot, struct operation *op, u64 task, u8 restoring, u64
 	r.reuse = stack_of(op);
 	r.ret = op->ret;
 	if (restoring)
-		finish_restore(block, op, block->total[key], &r);
-	else {
-		finish_optimize(block, op, block->total[key], &r);
-		add_to_batch(task, r.ptes);
-	}
+		finish_restore(block, op, block->total[key], &r, now != 0);
+	else
+		finish_optimize(block, slot, op, block->total[key], &r, now != 0);
 	emit(&r, op);
 	flush_records(op);
-	end_operation(slot, task);
+	end_operation(op);
 }
 
-static __always_inline void
-finish_either(struct task_slot *slot, struct operation *op, u64 task, u64 now)
+static __always_inline void finish_either(struct operation *op, u64 now)
 {
 	if (op->restoring)
-		finish(slot, op, task, 1, now);
+		finish(current_slot(), op, 1, now);
 	else
-		finish(slot, op, task, 0, now);
+		finish(current_slot(), op, 0, now);
 }

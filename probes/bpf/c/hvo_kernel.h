@@ -9,13 +9,14 @@
  * on every boot and this source must not. 0 means that an address is not known.
  */
 enum { SETTING_SWITCH, SETTING_RETURN_TRAMPOLINE, SETTING_ARMED, SETTINGS };
-BPF_ARRAY(settings, u64, SETTINGS);
+struct settings {
+	u64 value[SETTINGS];
+};
+BPF_ARRAY(settings, struct settings, 1);
 
 static __always_inline u64 setting(int which)
 {
-	u64 *value = settings.lookup(&which);
-
-	return value ? *value : 0;
+	return ELEMENT(struct settings, settings)->value[which];
 }
 
 /*

@@ -14,6 +14,18 @@ BPF_F_TABLE("array", int, struct hvo_block, counters, HVO_CPUS, BPF_F_MMAPABLE);
  */
 #define ADD(field, n) __sync_fetch_and_add(&(field), (n))
 
+/*
+ * The only element of an array map. The loader replaces the number HVO_ELEMENT_OF_*
+ * by the element's address (probes/bpf/object_code.py): a third of the
+ * instructions of a lookup, and it can't fail.
+ */
+#ifndef ELEMENT
+#define ELEMENT(type, map) ({				\
+	u64 address_ = HVO_ELEMENT_OF_##map;		\
+	asm volatile("" : "+r"(address_));		\
+	(type *)address_; })
+#endif
+
 static __always_inline struct hvo_block *block_of_cpu(void)
 {
 	int cpu = bpf_get_smp_processor_id();
@@ -21,29 +33,46 @@ static __always_inline struct hvo_block *block_of_cpu(void)
 	return counters.lookup(&cpu);
 }
 
+#ifndef unlikely
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+#endif
+
 struct operation {
+	u64 claims;	/* of a task slot: the running operations of its tasks */
 	u64 owner;	/* owner_of() its task, the only one that writes to it; 0 in the hash */
 	u64 since_ns;
-	u64 done_ns;	/* when its last PTE or its walk was done; 0 before */
 	u64 head;
+	u64 last;	/* address of its last PTE's frame of struct pages */
 	u64 walk;
 	u32 key;
-	int ret;	/* of the range function, until a function with the operation's result returns */
-	short node;
 	u8 order;
 	u8 size_index;
-	u32 ptes;
-	u8 ranges;
-	u8 depth;
-	u8 head_remapped;
-	u8 first_skipped;
-	u8 restoring;
 	u8 hook;	/* number, within the step, of the function that began the operation */
-	u8 rolled_back;
-	u8 walked;	/* the return of its range function was seen */
-	u8 result_missed;	/* the return that has the result was dropped */
+	u8 restoring;
+	union {
+		struct {
+			u32 ptes;
+			int ret;	/* of the range function, until a function with the result returns */
+		};
+		u64 outcome;
+	};
+	union {
+		struct {
+			u8 ranges;
+			u8 depth;
+			u8 head_remapped;
+			u8 first_skipped;
+			u8 rolled_back;
+			u8 walked;	/* the return of its range function was seen */
+			u8 result_missed;	/* the return that has the result was dropped */
+			u8 done;	/* its last PTE or its walk was done */
+		};
+		u64 progress;
+	};
 	u8 dropped;	/* the return that ends the operation was, or will be, dropped */
 #if HVO_STREAM
+	u64 done_ns;	/* when it was done */
+	short node;
 	u32 records;	/* in its record batch */
 	u32 cpu;	/* of its last record */
 	u32 stack;	/* number of the stack at its entry */
@@ -53,20 +82,39 @@ struct operation {
 #endif
 };
 
-/* Shared by all tasks whose thread id has the same low bits. */
+/* A running hugetlb_vmemmap_optimize_folios, which optimizes a list of huge pages. */
+struct batch {
+	u64 claims, owner;	/* as of an operation */
+	u64 since_ns;
+	u32 ptes;
+	u32 stack;
+	u8 order;
+	u8 size_index;
+};
+
+/*
+ * Shared by all tasks whose thread id has the same low bits: a place for one
+ * operation and one batch. Others are in the hashes.
+ */
 struct task_slot {
-	u64 claims;	/* running operations: the first in `operation`, others in `operations` */
 	struct operation operation;
+#if HVO_BATCHES
+	struct batch batch;
+#endif
 };
 
 #define HVO_TASK_SLOTS 1024
+
+struct task_slots {
+	struct task_slot of[HVO_TASK_SLOTS];
+};
 
 /*
  * A task's slot is found without a helper call. A second task that uses the
  * same slot at the same time uses the hash. When the hash has 4096 operations,
  * further ones are dropped and counted (map_errors).
  */
-BPF_ARRAY(task_slots, struct task_slot, HVO_TASK_SLOTS);
+BPF_ARRAY(task_slots, struct task_slots, 1);
 BPF_HASH(operations, u32, struct operation, 4096);
 
 static __always_inline u64 owner_of(u64 task)
@@ -77,26 +125,31 @@ static __always_inline u64 owner_of(u64 task)
 /* task: bpf_get_current_pid_tgid(), with the thread id in the lower half */
 static __always_inline struct task_slot *task_slot_of(u64 task)
 {
-	u32 index = task % HVO_TASK_SLOTS;
+	return &ELEMENT(struct task_slots, task_slots)->of[task % HVO_TASK_SLOTS];
+}
 
-	return task_slots.lookup(&index);
+static __always_inline struct task_slot *current_slot(void)
+{
+	return task_slot_of(bpf_get_current_pid_tgid());
 }
 
 static __always_inline struct operation *operation_at(struct task_slot *slot, u64 task)
 {
-	u32 pid = task;
-
 	if (slot->operation.owner == owner_of(task))
 		return &slot->operation;
-	return slot->claims ? operations.lookup(&pid) : 0;
+	if (slot->operation.claims) {
+		u32 pid = task;
+
+		return operations.lookup(&pid);
+	}
+	return 0;
 }
 
 static __always_inline struct operation *current_operation(void)
 {
 	u64 task = bpf_get_current_pid_tgid();
-	struct task_slot *slot = task_slot_of(task);
 
-	return slot ? operation_at(slot, task) : 0;
+	return operation_at(task_slot_of(task), task);
 }
 
 static __always_inline struct operation *begin_in_hash(u32 pid)
@@ -107,35 +160,50 @@ static __always_inline struct operation *begin_in_hash(u32 pid)
 }
 
 /*
- * A task claims the slot by incrementing first and reading afterwards. Of two
- * tasks that increment, the second one reads at least 2, so at most one task
- * reads 1 and takes the slot. If both read 2, both use the hash.
+ * A task claims a place in the slot by incrementing first and reading afterwards.
+ * Of two tasks that increment, the second one reads at least 2, so at most one
+ * task reads 1 and takes the place. If both read 2, both use the hash.
  * (Compare-and-swap would be clearer, but BCC's LLVM does not support it for BPF.)
  */
+static __always_inline int claim(u64 *claims)
+{
+	ADD(*claims, 1);
+#ifdef CONFIG_X86	/* release() relies on ordered stores */
+	return *(volatile u64 *)claims == 1;
+#else
+	return 0;
+#endif
+}
+
+static __always_inline void release(u64 *owner, u64 *claims)
+{
+	*(volatile u64 *)owner = 0;
+	ADD(*claims, -1);
+}
+
 static __always_inline struct operation *begin_operation(struct task_slot *slot, u64 task)
 {
-	struct operation *op;
+	struct operation *op = &slot->operation;
 
-	ADD(slot->claims, 1);
-#ifdef CONFIG_X86	/* the release in end_operation() relies on ordered stores */
-	if (*(volatile u64 *)&slot->claims == 1) {
-		slot->operation.owner = owner_of(task);
-		return &slot->operation;
+	if (claim(&op->claims)) {
+		op->owner = owner_of(task);
+		return op;
 	}
-#endif
 	op = begin_in_hash(task);
 	if (!op)
-		ADD(slot->claims, -1);
+		ADD(slot->operation.claims, -1);
 	return op;
 }
 
-static __always_inline void end_operation(struct task_slot *slot, u64 task)
+static __always_inline void end_operation(struct operation *op)
 {
-	u32 pid = task;
+	if (unlikely(!op->owner)) {
+		u64 task = bpf_get_current_pid_tgid();
+		u32 pid = task;
 
-	if (slot->operation.owner == owner_of(task))
-		*(volatile u64 *)&slot->operation.owner = 0;
-	else
 		operations.delete(&pid);
-	ADD(slot->claims, -1);
+		ADD(task_slot_of(task)->operation.claims, -1);
+		return;
+	}
+	release(&op->owner, &op->claims);
 }

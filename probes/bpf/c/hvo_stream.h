@@ -146,10 +146,11 @@ static __always_inline u32 stack_of(struct operation *op)
 }
 
 /* Set what is the same for all records of an operation. */
-static __always_inline void init_records(struct operation *op, u64 task, void *ctx)
+static __always_inline void init_records(struct operation *op, u64 task, short node, void *ctx)
 {
 #if HVO_STREAM
 	op->task = task;
+	op->node = node;
 	op->stack = stack_number(ctx);
 	op->cpu = HVO_CPUS;
 	bpf_get_current_comm(&op->comm, sizeof(op->comm));

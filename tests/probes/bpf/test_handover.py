@@ -9,8 +9,10 @@ import pytest
 from probes.bpf.handover import (
     Handover,
     Request,
+    receive_go,
     receive_handover,
     receive_request,
+    send_go,
     send_handover,
     send_request,
 )
@@ -36,6 +38,13 @@ def test_a_request_is_received_as_it_was_sent(pair: Pair) -> None:
     assert (received.mode, received.attach, received.stream) == ("range", "fentry", True)
     assert received.host == host
     assert received.cache_folder == Path("/c")
+
+
+def test_a_loader_goes_on_only_when_told(pair: Pair) -> None:
+    send_go(pair[0])
+    assert receive_go(pair[1])
+    pair[0].close()
+    assert not receive_go(pair[1])
 
 
 def test_receive_request_is_none_if_the_daemon_ended(pair: Pair) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.bpf.object_code import Function, MapSpec, ObjectCode
+from probes.bpf.object_code import ELEMENTS, Function, MapSpec, ObjectCode
 
 LOAD_MAP_7 = bytes([0x18, 0x11, 0, 0, 7, 0, 0, 0])
 LOAD_NUMBER_7 = bytes([0x18, 0x01, 0, 0, 7, 0, 0, 0])
@@ -27,6 +27,18 @@ def test_only_loads_of_map_descriptors_are_bound() -> None:
     assert bound == LOAD_NUMBER_7 + SECOND_HALF + bytes([0x18, 0x11, 0, 0, 2, 1, 0, 0]) + (
         SECOND_HALF + EXIT
     )
+
+
+def test_the_number_of_an_element_becomes_its_address() -> None:
+    number = ELEMENTS["settings"].to_bytes(8, "little")
+    load = bytes([0x18, 0x03, 0, 0]) + number[:4] + bytes(4) + number[4:]
+    near = bytes([0x18, 0x03, 0, 0]) + number[:4] + bytes(4) + bytes(4)
+    function = Function.unbound(near + load + EXIT, {})
+    assert (function.maps, function.elements) == ({}, {2: "settings"})
+    program = ObjectCode({"settings": MapSpec(2, 4, 8, 1, 0)}, {"enter": function})
+    assert ObjectCode.parse(program.dump()) == program
+    bound = function.bound_to({"settings": 0x0102})
+    assert bound == near + bytes([0x18, 0x23, 0, 0, 2, 1, 0, 0]) + bytes(8) + EXIT
 
 
 def test_an_unknown_map_descriptor_is_rejected() -> None:
@@ -76,6 +88,9 @@ def test_a_map_that_bpf_cannot_create_is_rejected(attributes: dict[str, object])
         {"code": "A"},
         {"code": 7},
         {"maps": [[5, "counters"]]},  # there are five instructions
+        {"maps": [[4, "counters"]]},  # a load is of two
+        {"elements": [[4, "counters"]]},
+        {"elements": [[2, "absent"]]},
         {"maps": [[-1, "counters"]]},
         {"maps": [["2", "counters"]]},
         {"maps": [[2, "absent"]]},

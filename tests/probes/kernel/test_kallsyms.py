@@ -33,6 +33,15 @@ def test_read_symbols_returns_only_hvo_symbols_of_the_kernel(tmp_path: Path) -> 
     }
 
 
+def test_no_symbol_is_lost_between_two_reads(tmp_path: Path) -> None:
+    """The file is read in blocks of 1 MiB, which end within lines."""
+    names = [f"vmemmap_{number:x}" for number in range(90_000)]
+    lines = [f"{at:016x} t {name}" for at, name in enumerate(names, 1)]
+    (tmp_path / "kallsyms").write_text("\n".join(lines))  # the last line has no end
+    assert (tmp_path / "kallsyms").stat().st_size > 2 << 20
+    assert read_symbols(tmp_path / "kallsyms") == {name: at for at, name in enumerate(names, 1)}
+
+
 def test_an_empty_table_raises_enodata(tmp_path: Path) -> None:
     (tmp_path / "kallsyms").write_text("")
     with pytest.raises(OSError, match="the file is empty") as raised:

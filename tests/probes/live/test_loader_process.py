@@ -18,13 +18,13 @@ def ask_after(how: signal.Signals, root: Path) -> str:
     """Start a loader, end it by a signal, and return what the daemon would log."""
     children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
     before = set(children.read_text().split())
-    loader = LoaderProcess()
+    host = Host(root / "proc", root / "sys", root / "modules", release="none")
+    loader = LoaderProcess(Request.of_checks(host))
     (pid,) = set(children.read_text().split()) - before
     os.kill(int(pid), how)
     os.waitid(os.P_PID, int(pid), os.WEXITED | os.WNOWAIT)
-    host = Host(root / "proc", root / "sys", root / "modules", release="none")
     with pytest.raises(BackendError) as raised:
-        loader.ask(Request.of_checks(host))
+        loader.ask()
     return str(raised.value)
 
 

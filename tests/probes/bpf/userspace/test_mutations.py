@@ -54,8 +54,9 @@ MUTATIONS = (
     Mutation("stacks numbered from 0", "0 : id + 1", "0 : id", variant=STACKS),
     Mutation("stack that is missing", "id < 0 ? 0 : id + 1", "id + 1", variant=STACKS),
     Mutation("stack of PTEs", "\tr.start = address;", "\tr.reuse = stack_of(op);", variant=STACKS),
-    Mutation("ENOMEM as other", "if (r->ret == -12)", "if (r->ret == -13)"),
-    Mutation("ENOTSUPP as EOPNOTSUPP", "r->ret == -524", "r->ret == -95"),
+    Mutation("call not counted", "ADD(totals[HVO_SLOT_OPTIMIZE_CALLS], 1);", ""),
+    Mutation("ENOMEM as other", "if (ret == -12)", "if (ret == -13)"),
+    Mutation("ENOTSUPP as EOPNOTSUPP", "ret == -524", "ret == -95"),
     Mutation(
         "errors of a restore all ENOMEM",
         "totals[HVO_SLOT_RESTORE_FAILURES_OTHER]",
@@ -87,34 +88,42 @@ MUTATIONS = (
     Mutation("reused PTE counted", "walked - op->first_skipped", "walked", "6.0", WALKS),
     Mutation("first PTE never counted", "HVO_WALK_SKIPS && !page", "!page", "7.1", WALKS),
     Mutation(
-        "restore counted as a call", "if (!restoring)\n\t\tcount_call(key);", "count_call(key);"
+        "restore counted as a call",
+        "finish_restore(block, op,",
+        "ADD(block->total[key][HVO_SLOT_OPTIMIZE_CALLS], 1), finish_restore(block, op,",
     ),
     Mutation(
         "skips timed",
         "count_skip(totals, r->reason);\n\t\treturn;",
         "count_skip(totals, r->reason);",
     ),
-    Mutation(
-        "restore without work timed", "else if (!op->ptes)\n\t\treturn;", "else if (0)\n\t\treturn;"
-    ),
+    Mutation("restore without work timed", "if (!op->ptes)\n\t\t\treturn;", ""),
     Mutation("nested function ends the operation", "op->depth++;", ";", "7.2-nested"),
-    Mutation(
-        "nested function begins an operation", "if (op && op->head == head", "if (0", "7.2-nested"
-    ),
+    Mutation("nested function begins an operation", "if (op->head == head", "if (0", "7.2-nested"),
     Mutation("result of a nested function lost", "if (has_result)\n\t\top->ret = ret;", ";", "6.7"),
-    Mutation("PTEs of the last operation not reset", "op->ptes = 0;", ";"),
-    Mutation("failure of the last operation not reset", "op->ret = 0;", ";", "6.0", WALKS),
-    Mutation("slot given to two tasks", "&slot->claims == 1", "&slot->claims >= 1"),
+    Mutation(
+        "outcome of the last operation not reset", "op->outcome = op->progress", "op->progress"
+    ),
+    Mutation(
+        "progress of the last operation not reset",
+        "op->outcome = op->progress",
+        "op->outcome",
+        "6.0",
+        WALKS,
+    ),
+    Mutation(
+        "slot given to two tasks", "(volatile u64 *)claims == 1", "(volatile u64 *)claims >= 1"
+    ),
     Mutation(
         "slot of another task used",
         "if (slot->operation.owner == owner_of(task))",
         "if (slot->operation.owner)",
     ),
-    Mutation("hash never read", "slot->claims ? operations.lookup(&pid) : 0", "0"),
+    Mutation("hash never read", "return operations.lookup(&pid);", "return 0;"),
     Mutation(
         "batch counts only its last page",
-        "batch->ptes += ptes",
-        "batch->ptes = ptes",
+        "batch->ptes += op->ptes",
+        "batch->ptes = op->ptes",
         "6.7",
         RECORDS,
     ),

@@ -37,6 +37,9 @@ struct pt_regs {
 #define PT_REGS_RET(ctx) ((ctx)->bp)	/* the return address itself, in a register */
 #endif
 
+/* Of a map of one element; the loader's way is a number that it replaces. */
+#define ELEMENT(type, map) ({ int zero_ = 0; (type *)map.lookup(&zero_); })
+
 /* include/uapi/linux/bpf.h */
 #define BPF_ANY 0
 #define BPF_NOEXIST 1
