@@ -18,9 +18,13 @@ SUSPECT = re.compile(
 
 _FUNCTION = re.compile(r"([\w.]+)\+0x[0-9a-f]+/0x[0-9a-f]+")
 _EFLAGS = re.compile(r"EFLAGS: ([0-9a-f]{8})\b")
-_INT3 = re.compile(r"\bint3: 0000 \[#1\]")
 _INIT = re.compile(r"Attempted to kill init! exitcode=0x([0-9a-f]+)")
 _PANIC = re.compile(r"Kernel panic|Oops|BUG: |general protection fault|int3: ")
+_FAULTS = {
+    "int3: 0000 [#1]": "a breakpoint of the kernel's own patching was left to another CPU (int3)",
+    "IO-APIC + timer doesn't work!": "the timer's interrupt came too late",
+}
+"""By what the kernel says."""
 
 # Bits of the register (Intel SDM 1, 3.4.3): bit 1 is always set; 3, 5, 15 and 22 to 31 never are.
 _EFLAGS_ONE = 0x2
@@ -40,8 +44,8 @@ def death(console: str, *, started: bool, timed_out: bool) -> str:
         return "it hung before the command began, without a word" if silent else ""
     if any(map(_impossible, _EFLAGS.findall(console))):
         return "EFLAGS has bits that no CPU sets"
-    if _INT3.search(console):
-        return "a breakpoint of the kernel's own patching was left to another CPU (int3)"
+    if fault := next((fault for said, fault in _FAULTS.items() if said in console), ""):
+        return fault
     if (found := _INIT.search(console)) and int(found[1], 16) & _SIGNAL:
         return f"init was killed by signal {int(found[1], 16) & _SIGNAL}"
     return ""

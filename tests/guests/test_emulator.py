@@ -35,6 +35,14 @@ INT3 = """\
 [    3.107200] Kernel panic - not syncing: Fatal exception
 """
 INIT = "[    2.1] Kernel panic - not syncing: Attempted to kill init! exitcode=0x{code}\n"
+TIMER = """\
+[    0.020000] ..MP-BIOS bug: 8254 timer not connected to IO-APIC
+[    0.052000] Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug
+[    0.052000] CPU: 0 PID: 0 Comm: swapper/0 Not tainted 6.1.0-56-cloud-amd64 #1  Debian 6.1.192-2
+[    0.052000] Call Trace:
+[    0.052000]  panic+0x118/0x2f4
+[    0.052000]  setup_IO_APIC+0x803/0x83b
+"""
 HUNG = "[    0.000000] Linux version 6.12.107+deb13-cloud-amd64\n"
 
 
@@ -45,6 +53,7 @@ HUNG = "[    0.000000] Linux version 6.12.107+deb13-cloud-amd64\n"
         (OOPS.format(rip=SLUB, caller=FILES, eflags="00010244"), "EFLAGS has bits"),  # bit 1
         (INT3.format(rip="vm_normal_folio+0x1/0x70", caller="zap_pte_range+0x2/0x9"), "int3"),
         (INIT.format(code="0000000b"), "init was killed by signal 11"),
+        (TIMER, "the timer's interrupt came too late"),
     ],
 )
 @pytest.mark.parametrize("started", [False, True])
