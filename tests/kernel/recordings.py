@@ -68,7 +68,7 @@ KINDS = {
 STORED = {
     "pools": (
         *("v17", "patched", "debian-6.1", "debian-6.12-113", "debian-6.12", "debian-6.16"),
-        "debian-sid",
+        *("debian-sid", "debian-newest"),
     ),
     "rare": ("debian-6.12-113",),
 }
