@@ -302,8 +302,8 @@ def test_a_full_disk_leaves_only_whole_blocks() -> None:
     assert file.getvalue() == written(*BLOCKS[:2], done=False)
 
 
-def test_writing_and_reading_take_at_most_four_times_as_long_as_zlib_alone() -> None:
-    """CPU time against CPU time, the best of three rounds: other load cancels out."""
+def test_writing_and_reading_have_no_work_for_each_record() -> None:
+    """CPU time beside zlib's: on a busy machine five times as long, with such work fifty times."""
     some = records(10_000)
     blocks = [Block(FULL, some)] * 20
     data, packed = written(*blocks), zlib.compress(some, FASTEST)
@@ -321,8 +321,8 @@ def test_writing_and_reading_take_at_most_four_times_as_long_as_zlib_alone() -> 
         lambda: [zlib.decompress(packed) for _ in blocks],
     )
     write, compress, read, decompress = (min(seconds(job) for _ in range(3)) for job in jobs)
-    assert write < 4 * compress
-    assert read < 4 * decompress
+    assert write < 12 * compress
+    assert read < 12 * decompress
 
 
 def test_the_events_clock_of_older_recordings(tmp_path: Path) -> None:
