@@ -95,7 +95,7 @@ test-packaging: $(VENV)/.dev
 	$(BIN)/pytest -v --timeout 600 -m packaging tests/packaging
 
 test-kernel: $(VENV)/.dev
-	$(BIN)/pytest -v -n 2 --dist loadgroup --durations 20 -m kernel tests/kernel
+	$(BIN)/pytest -v -n 2 --dist loadscope --durations 20 -m kernel tests/kernel
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench $(foreach name,$(ONLY),--only $(name))

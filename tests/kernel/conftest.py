@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.guests import kernel_matrix, tools
 from tests.guests.kernels import Kernel, Kernels
@@ -25,18 +27,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("kernel_name", kernel_matrix.whole(), scope="session")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByBoot(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Tests of one file on one kernel share a boot, and so a process."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            name = " ".join((item.path.stem, *_kernel_names(item)))
-            item.add_marker(pytest.mark.xdist_group(name))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, rest = nodeid.partition("::")
+        parameters = rest.partition("[")[2]
+        named = [name for name in kernel_matrix.KERNELS if name in parameters]
+        return f"{file} {max(named, key=len, default='')}"
 
 
-def _kernel_names(item: pytest.Item) -> list[str]:
-    params = item.callspec.params if hasattr(item, "callspec") else {}
-    return [name for name in kernel_matrix.KERNELS if name in params.values()]
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    """With ``--dist loadscope``."""
+    return ByBoot(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
