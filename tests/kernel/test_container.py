@@ -85,7 +85,9 @@ def programs(
     tree, headers = tree_and_headers(kernel)
     cache = tree.parent  # where the headers' links lead to
     options = [f"--volume={cache}:{cache}:ro", f"--volume={into}:/programs:rw"]
-    options += [f"--env=BCC_KERNEL_SOURCE={headers}", "--user=0:0"]
+    # To compile, BCC makes the maps. Debian 12's filter of system calls allows bpf(2) by no less.
+    privilege = ("--user=0:0", "--cap-add=CAP_SYS_ADMIN")
+    options += [f"--env=BCC_KERNEL_SOURCE={headers}", *privilege]
     paths = ("--path.procfs", str(tree / "proc"), "--path.sysfs", str(tree / "sys"))
     compiled = ("hvoscope", "compile", "/programs", "--probe.mode", "full", *paths)
     with storage() as env:
