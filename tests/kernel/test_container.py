@@ -30,7 +30,7 @@ pytestmark = pytest.mark.kernel
 
 GUEST_TIMEOUT_S = 1200
 STOCK = [kernel_name for kernel_name in under_test() if kernel_name.startswith("debian")][:1]
-OPERATIONS = ("grow 2MB 23", "grow 2MB 509", "grow 1GB 1")
+OPERATIONS = ("hvo on", "grow 2MB 23", "grow 2MB 509", "grow 1GB 1")
 PAGES = {"2MB": 23 + 509, "1GB": 1}
 
 DAEMONSET = ROOT / "packaging/kubernetes/base/daemonset.yaml"
