@@ -73,7 +73,7 @@ class Hstate:
 
     @property
     def available_huge_pages(self) -> int:
-        """Free pages that nobody has reserved."""
+        """Free pages that are not reserved."""
         return self.free_huge_pages - self.resv_huge_pages
 
     @property
