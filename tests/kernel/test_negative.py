@@ -28,6 +28,9 @@ PROBLEM = {
     "patched-slob": ("struct page", "56 bytes, not a power of two"),
 }
 
+WARNINGS = {"debian-5.10": {"config"}}
+"""The configuration beside its headers lacks the option."""
+
 Notes = Mapping[str, Any]
 Samples = list[tuple[str, Mapping[str, str], float]]
 
@@ -87,7 +90,7 @@ def test_check_finds_the_one_problem(hopeless: tuple[str, Notes]) -> None:
     problems = findings(notes["check"], "problem")
     assert list(problems) == [name]
     assert what in problems[name]
-    assert findings(notes["check"], "warning") == {}
+    assert set(findings(notes["check"], "warning")) == WARNINGS.get(kernel_name, set())
 
 
 def test_serve_says_the_same_and_stays(hopeless: tuple[str, Notes]) -> None:
