@@ -8,6 +8,7 @@ accepted the input.
 import asyncio
 import hashlib
 import io
+import json
 import struct
 import tempfile
 import zlib
@@ -157,8 +158,6 @@ def _pack(tag: bytes, content: bytes, records: bytes) -> bytes:
 
 def _trace() -> bytes:
     """A valid input of ``check_trace``."""
-    import json  # noqa: PLC0415
-
     header = asdict(Header("sim", "7.1", "simulated", 4096, 5, 1_700_000_000))
     now = to_json(Observation(1)) | {"stacks": {"1": ["alloc_hugetlb_folio"]}}
     blocks = (
