@@ -27,7 +27,7 @@ mirror() { # directory below the root, its mode: what the host has there, in a d
 }
 bound() {
     mirror "" 0755
-    for dir in root/ usr/lib/ usr/src/ var/cache/; do
+    for dir in root/ usr/lib/ usr/src/ var/cache/ var/lib/; do
         [ ! -d "/host/$dir" ] || mirror "$dir" 0755
     done
     mirror tmp/ 1777
