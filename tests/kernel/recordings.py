@@ -68,7 +68,8 @@ KINDS = {
 STORED = {
     "pools": (
         *("v17", "patched", "debian-6.1", "debian-6.12-113", "debian-6.12", "debian-6.16"),
-        *("debian-sid", "debian-newest"),
+        *("debian-6.17", "debian-6.18", "debian-6.19", "debian-7.0", "debian-7.1", "debian-sid"),
+        "debian-newest",
     ),
     "rare": ("debian-6.12-113",),
 }
