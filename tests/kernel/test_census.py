@@ -11,6 +11,7 @@ import pytest
 
 from tests.guests.kernel_matrix import whole
 from tests.guests.kernels import Kernels
+from tests.guests.precompiled import with_programs
 from tests.guests.qemu import run_in_guest
 from tests.kernel.census import SURPLUS
 from tests.kernel.expected import EXPECTED
@@ -66,7 +67,7 @@ def seen(
     """One boot of each kernel, with a pool from its command line."""
     kernel_name: str = request.param
     out = tmp_path_factory.mktemp(kernel_name)
-    kernel = kernels(kernel_name)
+    kernel = with_programs(kernels(kernel_name))
     operations = [operation for operation in OPERATIONS if operation]
     run = run_in_guest(
         replace(kernel, append=f"{kernel.append} {BOOT}"),

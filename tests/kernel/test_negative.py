@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.exporter.golden import OF_THE_EXPORTER
 from tests.guests.kernel_matrix import under_test
 from tests.guests.kernels import Kernels
+from tests.guests.precompiled import with_programs
 from tests.guests.qemu import run_in_guest
 from tests.kernel.negative import GROW
 
@@ -38,7 +39,10 @@ Samples = list[tuple[str, Mapping[str, str], float]]
 def observe(kernels: Kernels, kernel_name: str, job: str, out: Path) -> Notes:
     """Boot the test kernel, do the job of negative.py there, and read its notes."""
     command = (sys.executable, "-m", "tests.kernel.negative", job, str(out))
-    run = run_in_guest(kernels(kernel_name), command, out=out, timeout_s=GUEST_TIMEOUT_S)
+    kernel = kernels(kernel_name)
+    if job == "states":
+        kernel = with_programs(kernel)
+    run = run_in_guest(kernel, command, out=out, timeout_s=GUEST_TIMEOUT_S)
     assert run.exit_code == 0, run.stderr
     notes: Notes = json.loads((out / "notes.json").read_text())
     return notes
