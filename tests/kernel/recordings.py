@@ -77,14 +77,6 @@ STORED = {
 
 RECORDED = STORED["pools"]
 
-NOT_RECORDED = {
-    # This kernel restores a 1 GB page with its head's flag copied to the 512 parts, takes 511 of
-    # them for optimised already, and later restores what never was. The simulator's 6.12.114 does
-    # the same by the source; a recording with these operations would prove it.
-    "debian-6.12": ("demote 1GB 1", "shrink 2MB 512"),
-}
-"""Operations that a test kernel leaves out of its trace."""
-
 _INSTEAD = {
     # Their configurations lack CONFIG_MEMORY_FAILURE.
     "debian-6.1": {"dissolve 2MB 1": "shrink 2MB 1"},
@@ -140,8 +132,7 @@ def operations_of(kernel_name: str, kind: str = "pools") -> tuple[str, ...]:
     """What is done on a test kernel."""
     instead = _INSTEAD.get(kernel_name, {})
     done = EXPECTED[kernel_name].done(KINDS[kind].operations)
-    left_out = NOT_RECORDED.get(kernel_name, ())
-    return tuple(instead.get(text, text) for text in done if text not in left_out)
+    return tuple(instead.get(text, text) for text in done)
 
 
 def record(kernel_name: str, kernel: Kernel, out: Path, kind: str = "pools") -> Recorded:

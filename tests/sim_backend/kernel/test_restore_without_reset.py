@@ -2,8 +2,8 @@
 """Stable 6.12.114 and later: restored frames begin with copies of the head.
 
 The kernel copies the shared page, which is the head's, and does not reset its first struct pages
-(Debian 6.12.118, vmemmap_restore_pte). What was seen on it: shared/reference kernels.md 3, and the
-note on demotion in tests/kernel/recordings.py.
+(Debian 6.12.118, vmemmap_restore_pte). What was seen on it: shared/reference kernels.md 3, and its
+golden trace, which ends with a demotion and the shrinking after it.
 """
 
 import pytest
