@@ -79,7 +79,7 @@ def record_command(
     backend.start()
     try:
         with _opened(path, "wb" if special or force else "xb") as file:
-            _record(backend, file, host, Limits(duration, count))
+            record(backend, file, host, Limits(duration, count))
     except OSError as error:
         text = f"hvoscope: error: {path}: {error.strerror}: events before this are readable"
         click.echo(text, err=True)
@@ -104,12 +104,13 @@ def _opened(path: Path, mode: Literal["wb", "xb"]) -> FileIO:
         raise click.ClickException(f"{path}: {error.strerror}") from error
 
 
-def _record(backend: Backend, file: BinaryIO, host: Host, limits: Limits) -> None:
+def record(backend: Backend, file: BinaryIO, host: Host, limits: Limits) -> None:
+    """Record to ``file`` until a signal or a limit. Raises ``OSError`` if a write fails."""
     for probe in backend.observe((PROBES,)).status.probes:
         if not probe.attached:
             click.echo(f"hvoscope: {probe.step} not attached: {probe.reason}", err=True)
-    recorder = Recorder(backend, file, make_header(backend, host))
     with stop_on_signals() as stop, progress_display(limits) as show:
+        recorder = Recorder(backend, file, make_header(backend, host))
         recorder.run(limits, stop, show)
     if lost := recorder.report.lost:
         click.echo(f"hvoscope: {lost} events lost: the recording has gaps", err=True)

@@ -8,14 +8,20 @@ import re
 import shlex
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
 
+from exporter.cli.record import record
 from probes.counters import reduce
 from probes.events import Event, Kind, unpack_all
+from probes.kernel.host import Host
+from probes.observation import PARTS, Observation
+from probes.recording.recorder import Limits
 from probes.recording.trace_file import Done, TraceReader
+from sim_backend.backend import SimBackend
+from sim_backend.kernel.sim_kernel import SimKernel
 from tests.exporter.cli.test_cli import HVOSCOPE, REPOSITORY, hvoscope
 
 RECORD = [*HVOSCOPE, "record", "--backend", "sim"]
@@ -221,6 +227,27 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> Non
     assert record_until(path, lambda process: process.send_signal(number)) == (0, "")
     events, reader = read(path)
     assert reader.done == (len(events), "interrupted")
+
+
+def test_a_signal_before_the_first_counters_ends_it_cleanly(tmp_path: Path) -> None:
+    """On a slow machine they take as long as what is to be recorded."""
+
+    class Interrupted(SimBackend):
+        seen = False
+
+        def observe(self, parts: Collection[str] = PARTS) -> Observation:
+            if parts == PARTS and not self.seen:
+                self.seen = True
+                signal.raise_signal(signal.SIGINT)
+            return super().observe(parts)
+
+    path = tmp_path / "t.hvot"
+    backend = Interrupted(SimKernel("7.3"), stream=True)
+    backend.start()
+    with path.open("wb", buffering=0) as file:
+        record(backend, file, Host(), Limits())
+    events, reader = read(path)
+    assert (events, reader.done) == ([], Done(0, "interrupted"))
 
 
 def test_a_killed_recorder_leaves_a_readable_file(tmp_path: Path) -> None:
