@@ -102,6 +102,9 @@ class Generation:
     parallel_boot: bool = False
     """hugepages= is allocated in parts, each from the first node on (hugetlb_pages_alloc_boot, 6.9
     to 6.14; later a second thread takes eight CPUs)."""
+    boot_cursor: bool = False
+    """hugepages= goes over the nodes by a cursor of its own, so the first page of run time is of
+    the first node (hugetlb_pages_alloc_boot_node, from 6.9 on)."""
     empty_list_returns: bool = False
     """hugetlb_vmemmap_optimize_folios flushes no TLB for an empty list."""
     sysctl: bool = True
@@ -197,6 +200,7 @@ _6_11 = replace(
     origin="Linux 6.11 to 6.14, demote_free_hugetlb_folios, 9d8573111024 (read: Debian 6.12.113)",
     demotion=Demotion.BATCHED,
     parallel_boot=True,
+    boot_cursor=True,
     memmap_counters=True,
 )
 _6_12_114 = replace(

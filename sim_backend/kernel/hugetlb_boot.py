@@ -58,7 +58,7 @@ def _hugetlb_pages_alloc_boot(m: Machine, h: Hstate, count: int) -> None:
     for start in range(0, count, part):
         h.next_nid_to_alloc = 0
         set_max_huge_pages(m, h, min(start + part, count))
-    if threads > 1:
+    if m.generation.boot_cursor:
         h.next_nid_to_alloc = 0
 
 

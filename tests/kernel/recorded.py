@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from probes.operations import parse_operation
+from probes.recording.trace_file import TraceFileError, TraceReader
 from tests.kernel.predictions import parts_with_huge_pages
 from tests.kernel.programs.vmemmap_tables import Kcore, tables
 from tests.kernel.workload import (
@@ -70,7 +71,9 @@ def recorder(path: Path) -> Iterator[subprocess.Popen[bytes]]:
         log.open("wb") as stderr,
         subprocess.Popen([HVOSCOPE, "record", str(path)], stderr=stderr) as process,
     ):
-        wait_for(lambda: size(path) > 0 or process.poll() is not None, READY_TIMEOUT_S)
+        wait_for(lambda: begun(path) or process.poll() is not None, READY_TIMEOUT_S)
+        if process.poll() is not None:
+            raise RuntimeError(log.read_text())
         try:
             yield process
         finally:
@@ -94,9 +97,16 @@ def look(operation: str) -> Notes:
     return notes
 
 
-def size(path: Path) -> int:
-    """Bytes in a file; 0 where there is none."""
-    return path.stat().st_size if path.exists() else 0
+def begun(path: Path) -> bool:
+    """Whether a recording has its first observation: what comes from now on is in it."""
+    try:
+        reader = TraceReader.open(path)
+    except TraceFileError:
+        return False
+    try:
+        return next(reader.blocks(), None) is not None
+    finally:
+        reader.close()
 
 
 def observe(out: Path, operations: list[str]) -> Notes:

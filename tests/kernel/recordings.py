@@ -71,7 +71,7 @@ STORED = {
         *("debian-6.17", "debian-6.18", "debian-6.19", "debian-7.0", "debian-7.1", "debian-sid"),
         "debian-newest",
     ),
-    "rare": ("debian-6.12-113",),
+    "rare": ("debian-6.1", "debian-6.12-113", "debian-6.16", "debian-newest"),
 }
 """Test kernels that have a golden trace."""
 

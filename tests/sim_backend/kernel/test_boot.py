@@ -3,6 +3,7 @@
 
 import pytest
 
+from probes.events import Kind
 from probes.geometry import GIB, KIB, MIB
 from sim_backend.kernel.generation import GENERATIONS, HeadFrame
 from tests.sim_backend.harness import ALL, OPTIMIZING, Traced, big, since
@@ -24,6 +25,14 @@ def test_pages_of_the_command_line_are_in_the_pool_unseen(
     assert [pools[0, "total"], pools[1, "total"]] == nodes
     assert [pools[0, "free"], pools[1, "free"]] == nodes
     traced.kernel.check_conservation()
+
+
+@pytest.mark.parametrize("generation", OPTIMIZING)
+def test_the_first_page_of_run_time_is_of_the_node_whose_turn_it_is(generation: str) -> None:
+    """Seen on 6.1, 6.12.113, 6.16.12 and 7.3.4: their golden traces of kind `rare`."""
+    traced = big(generation, nodes=2, hugepages={2 * MIB: 23}).run("grow 2MB 1")
+    goes_on = generation in ALL[: ALL.index("6.11")]
+    assert [event.node for event in traced.of(Kind.OPTIMIZE_ENTER)] == [1 if goes_on else 0]
 
 
 def saved(traced: Traced) -> int:
