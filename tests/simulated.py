@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the simulator does with the operations of a golden trace.
 
-They are actions of scenarios.
+They are actions of scenarios, and `fail 10 2`: in the next operation 10 allocations of single
+frames pass, and the two after them fail. More numbers are more turns of both.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from probes.events import CanonicalEvent, Event, canonical
 from probes.geometry import GIB, parse_size
 from sim_backend.kernel.errors import OperationError
+from sim_backend.kernel.fail_page_alloc import FailPageAlloc
 from sim_backend.kernel.sim_kernel import SimKernel
 from sim_backend.scenario.actions import parse_action
 from sim_backend.scenario.perform import perform
@@ -62,7 +64,18 @@ class Simulation:
         for operation in setup.operations:
             events.clear()
             with suppress(OperationError):  # done in part: the events say what
-                perform(kernel, parse_action(operation))
+                _do(kernel, operation)
             self.memmap_pages.append(sum(kernel.memmap_pages().values()))
             for event in canonical(events):
                 yield operation, event
+
+
+def _do(kernel: SimKernel, operation: str) -> None:
+    verb, *counts = operation.split()
+    if verb == "fail":
+        kernel.machine.memory.fail_page_alloc = FailPageAlloc(*map(int, counts))
+        return
+    try:
+        perform(kernel, parse_action(operation))
+    finally:
+        kernel.machine.memory.fail_page_alloc = FailPageAlloc()

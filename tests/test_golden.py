@@ -6,6 +6,7 @@ The tool is tried on recordings of the simulator, made here and kept nowhere.
 
 import threading
 from dataclasses import replace
+from errno import ENOMEM
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,7 @@ from sim_backend.backend import SimBackend
 from sim_backend.kernel.sim_kernel import SimKernel
 from tests import golden
 from tests.golden import TRACES, Golden
-from tests.kernel.expected import EXPECTED
-from tests.kernel.recordings import STORED, operations_of
+from tests.kernel.recordings import STORED, generation_of, operations_of
 from tests.simulated import Setup, Simulation
 
 RECORDINGS = [(kind, kernel_name) for kind, names in STORED.items() for kernel_name in names]
@@ -79,7 +79,7 @@ def test_the_simulator_does_what_real_kernels_did(kind: str, kernel_name: str) -
     name = kernel_name if kind == "pools" else f"{kernel_name}-{kind}"
     trace = golden.load(TRACES / f"{name}.hvot")
     assert trace.header.backend == "bcc"
-    assert trace.setup.generation == EXPECTED[kernel_name].generation
+    assert trace.setup.generation == generation_of(kernel_name, kind)
     assert trace.setup.operations == operations_of(kernel_name, kind)
     assert bool(trace.setup.memmap_pages) == (kernel_name not in WITHOUT_MEMMAP)
     assert len(trace.events) > 9_000  # v17 only grows
@@ -163,6 +163,15 @@ def test_a_missing_end_is_a_difference(trace: Golden) -> None:
 def test_another_generation_differs(trace: Golden) -> None:
     other = replace(trace, setup=replace(trace.setup, generation="6.0"))
     assert "event 0 differs, in 'grow 2MB 5'" in golden.first_difference(other)
+
+
+def test_the_place_of_a_failure_is_compared() -> None:
+    trace = golden.load(TRACES / "patched-short.hvot")
+    assert {event.ret for event in trace.events} == {0, -ENOMEM}
+    operations = list(trace.setup.operations)
+    operations[operations.index("fail 3 1")] = "fail 4 1"
+    later = replace(trace, setup=replace(trace.setup, operations=tuple(operations)))
+    assert "in 'grow 1GB 1' of the simulator 5.14" in golden.first_difference(later)
 
 
 def test_two_tasks_at_once_keep_their_own_addresses() -> None:

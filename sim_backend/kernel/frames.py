@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from sim_backend.kernel.buddy import Buddy
 from sim_backend.kernel.errors import vm_bug_on_page
+from sim_backend.kernel.fail_page_alloc import FailPageAlloc
 from sim_backend.kernel.frame_list import FrameList
 from sim_backend.kernel.memblock import Memblock
 
@@ -96,6 +97,7 @@ class Memory:
         )
         self._sections: dict[int, bytearray] = {}
         self._held: list[tuple[int, int]] = []
+        self.fail_page_alloc = FailPageAlloc()
 
     def node_of(self, pfn: int) -> Node:
         """The node that ``pfn`` is on."""
@@ -216,6 +218,8 @@ def alloc_pages_node(memory: Memory, nid: int, *, this_node: bool) -> Page | Non
 
     ``this_node`` is __GFP_THISNODE: no other node will do.
     """
+    if memory.fail_page_alloc.should_fail():
+        return None
     nodes = memory.nodes
     for distance in range(1 if this_node else len(nodes)):
         pfn = nodes[(nid + distance) % len(nodes)].buddy.alloc(0)
@@ -227,7 +231,10 @@ def alloc_pages_node(memory: Memory, nid: int, *, this_node: bool) -> Page | Non
 
 
 def alloc_pages_bulk_node(memory: Memory, nid: int, count: int, *, this_node: bool) -> FrameList:
-    """Allocate ``count`` frames as ``alloc_pages_node`` does one; fewer when memory ends."""
+    """Allocate ``count`` frames as ``alloc_pages_node`` does one; fewer when memory ends.
+
+    Not while one of them is to fail.
+    """
     frames = FrameList()
     nodes = memory.nodes
     for distance in range(1 if this_node else len(nodes)):

@@ -78,7 +78,9 @@ class Machine:
     @property
     def in_runs(self) -> bool:
         """Whether PTEs and frames that are alike may be worked on all at once."""
-        return not self.one_by_one and self.trace.takes_runs
+        if self.one_by_one or self.memory.fail_page_alloc.armed:
+            return False
+        return self.trace.takes_runs
 
     def numa_node_id(self) -> int:
         """Node of the CPU that the task runs on."""

@@ -123,10 +123,10 @@ def _merge(kernel: Kernel, into: Path) -> None:
     BCC takes both only from /lib/modules; a tree that is named to it must be whole.
     """
     for part in ("source", "build"):
-        run("cp", ["cp", "-rsT", "--remove-destination", str(_headers(kernel, part)), str(into)])
+        run("cp", ["cp", "-rsT", "--remove-destination", str(headers_of(kernel, part)), str(into)])
 
 
-def _headers(kernel: Kernel, part: str) -> Path:
+def headers_of(kernel: Kernel, part: str) -> Path:
     """Where ``/lib/modules/RELEASE/PART`` of a guest leads on the host."""
     wanted = Path(f"/lib/modules/{kernel.release}/{part}")
     links = {Path(at): to for at, to in kernel.links}

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in the guest: what a golden trace's operations do to the running kernel.
 
-Those of ``probes.operations``, each once and whatever comes of it, and of scenarios ``reserve``,
-``unreserve`` and ``dissolve``.
+Those of ``probes.operations``, each once and whatever comes of it, of scenarios ``reserve``,
+``unreserve`` and ``dissolve``, and ``fail``: see ``tests.kernel.failures``.
 """
 
 import mmap
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from exporter.verify.hugetlb_files import map_huge_pages
 from probes.geometry import parse_size
 from probes.operations import parse_operation
+from tests.kernel.failures import Turns, write
 from tests.kernel.workload import perform, pool_of
 
 _PAGE_FLAGS = Path("/proc/kpageflags")
@@ -28,14 +30,17 @@ class Steps:
     """Operations on the running kernel, and what of them lasts."""
 
     def __init__(self) -> None:
-        """Nothing is reserved."""
+        """Nothing is reserved, and nothing is to fail."""
         self._reserved: dict[int, mmap.mmap] = {}
+        self._failing: Turns = ()
         self._verbs: dict[str, Callable[[list[str]], object]] = {
             "grow": lambda words: self._resize(words, 1),
             "shrink": lambda words: self._resize(words, -1),
             "reserve": self._reserve,
             "unreserve": self._unreserve,
             "dissolve": self._dissolve,
+            "demote": self._demote,
+            "fail": self._fail,
         }
 
     def perform(self, text: str) -> None:
@@ -50,7 +55,19 @@ class Steps:
         """Write nr_hugepages once: what it counts without surplus, and some more or less."""
         size, pages = parse_size(words[0]), int(words[1])
         persistent = _number(size, "nr_hugepages") - _number(size, "surplus_hugepages")
-        (pool_of(size) / "nr_hugepages").write_text(str(persistent + sign * pages))
+        self._write(pool_of(size) / "nr_hugepages", str(persistent + sign * pages))
+
+    def _demote(self, words: list[str]) -> None:
+        with suppress(OSError):  # without memory
+            self._write(pool_of(parse_size(words[0])) / "demote", words[1])
+
+    def _fail(self, words: list[str]) -> None:
+        self._failing = tuple(map(int, words))
+
+    def _write(self, path: Path, text: str) -> None:
+        """Write once, and let allocations fail if the operation before this one said so."""
+        turns, self._failing = self._failing, ()
+        write(path, text, turns)
 
     def _reserve(self, words: list[str]) -> None:
         """Map pages and touch none."""
