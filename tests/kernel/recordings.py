@@ -100,7 +100,6 @@ _INSTEAD = {
     "patched": {"dissolve 2MB 1": "shrink 2MB 1"},
     # First all is split, as far as there is memory; then comes a head, and the rest is split.
     "debian-6.12-113": {"fail 3 1": "fail 3 1 1 1"},
-    "debian-6.12": {"fail 3 1": "fail 3 1 1 1"},
     # There is a frame for tails, too.
     "debian-newest": {"fail 3 1": "fail 3 1 2 1"},
 }
