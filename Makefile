@@ -28,7 +28,7 @@ help:
 	@echo "make fuzz         fuzz each parser of outside input for MINUTES=5, led by coverage;"
 	@echo "                  ONLY='http btf' for some of them"
 	@echo "make lint         run ruff, mypy --strict, import rules, clang on the BPF program (needs clang)"
-	@echo "make soak         run load and hostile clients for two minutes, and 100,000 invalid inputs"
+	@echo "make soak         run load and hostile clients, and tens of thousands of invalid inputs (minutes)"
 	@echo "make test-dashboards  test queries on a real Prometheus, rendering in Chromium (minutes)"
 	@echo "make test-host    test with huge pages of this machine, then restore its pools (needs root)"
 	@echo "make deb          build the Debian package in dist/ (names missing build tools)"

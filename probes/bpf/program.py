@@ -5,7 +5,7 @@ The fixed C (``probes/bpf/c``) is preceded by definitions for the kernel (``kern
 followed by an entry point for each selected hook.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from importlib.resources import files
@@ -143,7 +143,7 @@ def source(
     facts: KernelFacts,
     layout: Layout,
     page_size: int,
-    points: Iterable[EntryPoint],
+    points: Sequence[EntryPoint],
     *,
     mode: str,
     stream: bool,
@@ -160,6 +160,7 @@ def source(
         "HVO_PAGE_SIZE": page_size,
         **facts.definitions(),
         "HVO_PTE_PROBES": int(mode == FULL),
+        "HVO_KPROBES": int(not all(point.fentry for point in points)),
         "HVO_RANGE_ENTRIES": int(ranges),
         "HVO_BATCHES": int("batch" in steps),
         "HVO_STREAM": int(stream),

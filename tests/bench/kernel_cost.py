@@ -21,6 +21,7 @@ from tests.bench.in_guest import run_module
 from tests.bench.kernel_cost_guest import BCC, BPFTRACE, COLUMNS, EMPTY, NONE, VERBS, Job
 from tests.guests import kernel_matrix, tools
 from tests.guests.kernels import Kernel
+from tests.guests.precompiled import with_programs
 from tests.guests.qemu import Host
 
 KERNELS = ("debian-6.1", "debian-6.12-113", "debian-newest")
@@ -30,15 +31,16 @@ OWN = tuple(f"{mode} {attach}" for attach in (FENTRY, KPROBE) for mode in (FULL,
 SHIPPED_STREAM = f"{FULL_FENTRY} stream"
 """What ``trace`` and ``record`` have by default."""
 STREAMED = (
-    *(f"{way} stream" for way in OWN if way != RANGE_FENTRY),
+    *(f"{FULL} {attach} stream" for attach in (FENTRY, KPROBE)),
     f"{SHIPPED_STREAM} stacks",  # trace -K
 )
 PEERS = (f"{BPFTRACE} kfunc", f"{BPFTRACE} kprobe", BCC)
 PAGES, GROWTH = 512, (5, 51, 512)
 MEMORY_MIB = 12 * 1024
+CPUS = NODES = 1
 AT_ONCE = 2
 """Guests: each has one CPU."""
-COMPILE_S, MEASURE_S = 600, 1800
+MEASURE_S = 1800
 
 QUICK = Job((FULL_FENTRY, RANGE_FENTRY), (PAGES,), False, 2)
 THOROUGH = Job((NONE, *OWN, *map(kernel_limit.empty, OWN), *STREAMED, *PEERS), GROWTH, True, 3)
@@ -62,7 +64,9 @@ def measure(quick: bool) -> Section:
     jobs = [QUICK if quick else THOROUGH if name in whole else SHORT for name in names]
     Host.find()
     tools.require_all(("bcc",) if quick else ("bcc", "bpftrace"))
-    kernels = {name: kernel_matrix.provide(name) for name in names}
+    kernels = {
+        name: with_programs(kernel_matrix.provide(name), cpus=CPUS, nodes=NODES) for name in names
+    }
     with (
         tempfile.TemporaryDirectory(prefix="hvo-bench-") as folder,
         ThreadPoolExecutor(AT_ONCE) as pool,
@@ -77,42 +81,31 @@ def measure(quick: bool) -> Section:
 
 
 def observe_zeroed(kernel: Kernel, out: Path) -> Notes:
-    """The same kernel as Debian boots it, after ``observe``, which left the programs there."""
+    """The same kernel as Debian boots it, after ``observe``."""
     job = kernel_limit.job_of_zeroed((FULL_FENTRY, RANGE_FENTRY))
-    return _measured(kernel, out, job, append=kernel_limit.ZEROING)
+    return observe(kernel, out, job, append=kernel_limit.ZEROING)
 
 
-def observe(kernel: Kernel, out: Path, job: Job) -> Notes:
-    """Compile in one guest, where that is quick, and measure in another."""
-    # What is there before the first boot belongs to root alone, as the cache of programs must.
-    (out / "programs").mkdir(parents=True)
-    own = [way for way in job.ways if way.split()[0] in (FULL, RANGE) and EMPTY not in way]
-    _guest(kernel, out, ("compile", *own), timeout_s=COMPILE_S)
-    return _measured(kernel, out, job)
-
-
-def _measured(kernel: Kernel, out: Path, job: Job, append: str = "") -> Notes:
+def observe(kernel: Kernel, out: Path, job: Job, append: str = "") -> Notes:
+    """Measure in a guest of its own; the programs of ``kernel`` are compiled."""
+    out.mkdir(parents=True, exist_ok=True)
     (out / "job.json").write_text(json.dumps(asdict(job)))
     files = [str(out / name) for name in ("job.json", "notes.json")]
-    words = ("measure", *files)
-    _guest(kernel, out, words, timeout_s=MEASURE_S, counted=True, append=append)
-    notes: Notes = json.loads((out / "notes.json").read_text())
-    return notes
-
-
-def _guest(kernel: Kernel, out: Path, words: tuple[str, ...], **options: Any) -> None:
     run_module(
         kernel,
         out,
         "tests.bench.kernel_cost_guest",
-        *words,
-        cpus=1,
-        nodes=1,
+        *files,
+        cpus=CPUS,
+        nodes=NODES,
         bare_nodes=1,
         memory_mib=MEMORY_MIB,
-        env={"CACHE_DIRECTORY": str(out / "programs")},
-        **options,
+        timeout_s=MEASURE_S,
+        counted=True,
+        append=append,
     )
+    notes: Notes = json.loads((out / "notes.json").read_text())
+    return notes
 
 
 def slowdown(notes: Notes, way: str, size: int, pages: int, what: str) -> Figure:

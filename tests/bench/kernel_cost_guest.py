@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in the guest: times writes to nr_hugepages, with and without probes. It judges nothing.
 
-``python -m tests.bench.kernel_cost_guest compile WAY...`` fills the cache of compiled programs;
-``... measure JOB.json OUT.json`` measures. All times are in ns of a guest that counts instructions.
+``python -m tests.bench.kernel_cost_guest JOB.json OUT.json``. All times are in ns of a guest that
+counts instructions.
 """
 
 import json
@@ -161,15 +161,9 @@ def attached(way: str) -> Iterator[Notes]:
 
 
 def backend_of(way: str) -> LiveBackend:
-    """hvoscope as ``MODE ATTACH [stream [stacks]]`` says.
-
-    Compiled programs are where systemd would say.
-    """
+    """hvoscope as ``MODE ATTACH [stream [stacks]]`` says."""
     mode, attach, *stream = way.split()
-    cache = Path(os.environ["CACHE_DIRECTORY"])
-    return LiveBackend(
-        mode=mode, attach=attach, stream=bool(stream), stacks="stacks" in stream, cache=cache
-    )
+    return LiveBackend(mode=mode, attach=attach, stream=bool(stream), stacks="stacks" in stream)
 
 
 @contextmanager
@@ -300,16 +294,9 @@ def run(job: Job) -> Notes:
 
 
 def main() -> None:
-    """As the first argument says."""
-    match sys.argv[1:]:
-        case ["compile", *ways]:
-            for way in ways:
-                backend = backend_of(way)
-                backend.start()
-                backend.stop()
-        case ["measure", job, out]:
-            notes = run(Job(**json.loads(Path(job).read_text())))
-            Path(out).write_text(json.dumps(notes))
+    """Do the job."""
+    job, out = map(Path, sys.argv[1:])
+    out.write_text(json.dumps(run(Job(**json.loads(job.read_text())))))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ with warnings.catch_warnings():
 
 pytestmark = pytest.mark.soak
 
-INPUTS = 50_000
+INPUTS = 20_000
 """Number of generated headers, and of mutated ones."""
 
 WHOLE = 5

@@ -17,7 +17,7 @@ from tests.soak.mutate import mutations
 
 pytestmark = pytest.mark.soak
 
-INPUTS = 40_000
+INPUTS = 16_000
 
 GOOD = (
     b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n",

@@ -14,7 +14,7 @@ from tests.soak.mutate import mutations
 
 pytestmark = pytest.mark.soak
 
-INPUTS = 24_000
+INPUTS = 10_000
 TRACES = 6_000
 
 

@@ -18,8 +18,8 @@ from tests.soak.meter import Scraper, rss_kib
 
 pytestmark = pytest.mark.soak
 
-SCRAPES = 12_500
-EVENTS = 10_000_000
+SCRAPES = 7500
+EVENTS = 3_000_000
 WARM_UP_SCRAPES = 2500
 WARM_UP_EVENTS = 4_000_000
 """Warm-up, until the scenario's pools have been full once."""
@@ -43,7 +43,7 @@ def scrape_until(scraper: Scraper, done: Callable[[], bool], pause: float = 0.0)
         quiet.wait(pause)
 
 
-def test_ten_thousand_scrapes() -> None:
+def test_five_thousand_scrapes() -> None:
     with daemon(*LEISURELY) as (process, url, _):
         scraper = Scraper(*where_of(url))
         scrape_until(scraper, lambda: scraper.scrapes >= WARM_UP_SCRAPES)
@@ -57,7 +57,7 @@ def test_ten_thousand_scrapes() -> None:
         scraper.close()
 
 
-def test_ten_million_events() -> None:
+def test_three_million_events() -> None:
     with daemon(*MAX) as (process, url, _):
         scraper = Scraper(*where_of(url))
         scrape_until(scraper, lambda: scraper.events() >= WARM_UP_EVENTS, pause=0.2)

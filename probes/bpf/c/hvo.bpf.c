@@ -19,6 +19,8 @@
  *   HVO_WALK_SKIPS                            1: a walk without a page to map skips its first PTE
  *   HVO_NODES_SHIFT                           bits of the node number in page->flags
  *   HVO_PTE_PROBES                            1: probes count the PTEs, 0: the walk does
+ *   HVO_KPROBES                               1: some of the probes are kprobes, 0: all are
+ *                                             trampolines, whose returns are never dropped
  *   HVO_RANGE_ENTRIES                         1: entries of range functions are probed
  *   HVO_BATCHES                               1: this kernel has batches
  *   HVO_STREAM, HVO_STREAM_PAGES              1: with event stream; its size in pages
@@ -31,12 +33,11 @@
  */
 
 /*
- * All PTEs of an operation are done. The clock is read only for the stream: if the
- * return comes, as it nearly always does, only its time counts.
+ * The time at which all PTEs of an operation are done is read only for the stream:
+ * if the return comes, as it nearly always does, only its time counts.
  */
-static __always_inline void set_done(struct operation *op)
+static __always_inline void note_done(struct operation *op)
 {
-	op->done = 1;
 #if HVO_STREAM
 	op->done_ns = bpf_ktime_get_ns();
 #endif
@@ -62,8 +63,8 @@ static __always_inline void finish_without_return(struct operation *op)
 {
 	if (!op->dropped)	/* otherwise counted at the entry */
 		count_missed(op->restoring);
-	if (op->done) {
-		finish_either(op, done_at(op));
+	if (is_done(op)) {
+		finish_either(op, done_at(op), HVO_STREAM);
 		return;
 	}
 	if (!op->restoring)
@@ -80,9 +81,10 @@ static __always_inline void finish_without_return(struct operation *op)
 static __always_inline void
 on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped, void *ctx)
 {
-	u64 task = bpf_get_current_pid_tgid();
+	u64 task = current_task();
 	struct task_slot *slot = task_slot_of(task);
-	struct operation *op = operation_at(slot, task);
+	/* Without a claim there is none. */
+	struct operation *op = unlikely(slot->operation.claims) ? current_operation() : 0;
 	u32 order, size_index, node, key;
 	struct report r;
 
@@ -99,8 +101,10 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped, vo
 			return;
 		}
 		finish_without_return(op);	/* the previous operation's return was missed */
-		task = bpf_get_current_pid_tgid();	/* so that no register keeps it meanwhile */
-		slot = task_slot_of(task);
+		task = current_task();	/* so that no register keeps them meanwhile */
+		slot = slot_by_lookup();
+		if (!slot)
+			return;
 	}
 	order = order_of(hstate, typed);
 	size_index = hvo_size_index(order);
@@ -118,16 +122,17 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped, vo
 		return;
 	}
 	op->head = head;
-	op->last = head + struct_pages_size(order) - HVO_PAGE_SIZE;
 	op->key = key;
 	op->order = order;
 	op->size_index = size_index;
+	op->ret = 0;
 	op->hook = hook;
 	op->restoring = restoring;
 	op->dropped = dropped;
+	op->unused = 0;
 	/* Else the compiler makes one row of zeros of them all, in steps of two bytes. */
 	asm volatile("" : : : "memory");
-	op->outcome = op->progress = 0;
+	op->no_ptes = op->progress = 0;
 	init_records(op, task, node, ctx);
 	r = report_of(op, restoring ? HVO_RESTORE_ENTER : HVO_OPTIMIZE_ENTER);
 	r.reuse = stack_of(op);
@@ -137,17 +142,17 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped, vo
 		u8 reason = reason_to_skip(order);
 
 		if (reason == HVO_REASON_OFF || reason == HVO_REASON_UNSUPPORTED)
-			finish(current_slot(), op, 0, bpf_ktime_get_ns());
+			finish(op, 0, bpf_ktime_get_ns(), 1);
 	}
 }
 
 /* The walk's count was not read; or the page was skipped or failed, and the result was dropped. */
-static __always_inline int has_no_result(struct operation *op)
+static __always_inline int has_no_result(struct operation *op, u8 restoring)
 {
-	if (op->outcome)
+	if (op->ptes[PTES(restoring)] || op->ret)
 		return 0;
 #if HVO_PTE_PROBES
-	return op->result_missed && !op->ranges;
+	return HVO_KPROBES && op->result_missed && !op->ranges;
 #else
 	return op->result_missed || op->ranges > op->walked;
 #endif
@@ -159,11 +164,16 @@ static __always_inline int has_no_result(struct operation *op)
  */
 static __always_inline void on_exit(u8 restoring, int has_result, int ret)
 {
-	u64 task = bpf_get_current_pid_tgid();
+	u64 task = current_task();
 	struct task_slot *slot = task_slot_of(task);
-	struct operation *op = operation_at(slot, task);
+	struct operation *op = &slot->operation;
 
-	if (!op || op->restoring != restoring)
+	if (unlikely(op->owner != task)) {
+		op = operation_in_hash(slot);
+		if (!op)
+			return;
+	}
+	if (op->restoring != restoring)
 		return;
 	if (has_result)
 		op->ret = ret;
@@ -171,12 +181,12 @@ static __always_inline void on_exit(u8 restoring, int has_result, int ret)
 		op->depth--;
 		return;
 	}
-	if (unlikely(has_no_result(op))) {
+	if (unlikely(has_no_result(op, restoring))) {
 		op->dropped = 1;
 		finish_without_return(op);
 		return;
 	}
-	finish(slot, op, restoring, bpf_ktime_get_ns());
+	finish(op, restoring, bpf_ktime_get_ns(), 1);
 }
 
 /* Entry of the nested function that alone returns the operation's result. */
@@ -203,7 +213,7 @@ static __always_inline void on_result(u8 restoring, int has_result, int ret)
 static __always_inline void end_missed_batch(void)
 {
 #if HVO_BATCHES
-	u64 task = bpf_get_current_pid_tgid();
+	u64 task = current_task();
 	struct task_slot *slot = task_slot_of(task);
 	struct batch *batch = batch_at(slot, task);
 
@@ -235,7 +245,7 @@ static __always_inline void read_walk_head(struct operation *op, u64 walk, int t
 	u64 page = READ(u64, walk + HVO_WALK_HEAD, typed);
 
 	op->first_skipped = HVO_WALK_SKIPS && !page;
-	op->head_remapped = !op->restoring && page;
+	op->head_walked = !op->restoring && page;
 #endif
 }
 
@@ -278,12 +288,22 @@ on_range_enter(u64 start, u64 end, u64 reuse, u64 walk, int typed, int dropped)
 /* walk: if the arguments are available at the return, else 0. has_result: 0 for a void function. */
 static __always_inline void on_range_exit(int has_result, int ret, u64 walk, int typed)
 {
-	struct operation *op = current_operation();
+	u64 task = current_task();
+	struct task_slot *slot = task_slot_of(task);
+	struct operation *op = &slot->operation;
 
-	if (!op)
-		return;
+	if (unlikely(op->owner != task)) {
+		op = operation_in_hash(slot);
+		if (!op)
+			return;
+	}
 #if HVO_RANGE_ENTRIES
 	if (op->ranges != 1)
+		return;
+#elif HVO_PTE_PROBES
+	op->ranges = 1;
+	/* A second range rolls back the first, whose result was an error. */
+	if (op->ret)
 		return;
 #else
 	if (op->ranges++)
@@ -291,63 +311,67 @@ static __always_inline void on_range_exit(int has_result, int ret, u64 walk, int
 	if (typed)
 		read_walk_head(op, walk, typed);
 #endif
-	op->walked = 1;
-	if (has_result && !op->restoring)
+	if (has_result)
 		op->ret = ret;
 #if !HVO_PTE_PROBES
 	u64 walked;
 
+	op->walked = 1;
 	if (typed)
 		walked = READ(u64, walk + HVO_WALK_NR_WALKED, 1);
 	else
 		walked = READ(u64, op->walk + HVO_WALK_NR_WALKED, 0);
-	op->ptes = walked ? walked - op->first_skipped : 0;
-	if (op->ptes && !op->ret)
-		set_done(op);
+	op->ptes[0] = walked ? walked - op->first_skipped : 0;
+	op->done = op->ptes[0] && !op->ret;
+	if (op->done)
+		note_done(op);
 #endif
-	if (unlikely(op->dropped) && (op->ret < 0 || op->done))
-		finish_either(op, bpf_ktime_get_ns());
+	if (HVO_KPROBES && unlikely(op->dropped) && (op->ret < 0 || is_done(op)))
+		finish_either(op, bpf_ktime_get_ns(), 1);
 }
 
-/*
- * Nothing can fail after the last PTE of a walk (vmemmap_remap_free and
- * vmemmap_remap_alloc, patch v17 to Linux 7.3), and a PTE that is restored in an
- * optimization belongs to its roll-back. Both end an operation whose return is
- * dropped.
- */
+/* The last PTE, and the first of a roll-back, end an operation whose return is dropped. */
+static __always_inline void on_pte_of_dropped(struct operation *op, u8 restoring)
+{
+	if (op->restoring != restoring)
+		finish(op, 0, bpf_ktime_get_ns(), 1);
+	else if (is_done(op))
+		finish(op, restoring, bpf_ktime_get_ns(), 1);
+}
+
 static __always_inline void on_pte(u64 address, u8 kind)
 {
-	struct operation *op = current_operation();
+	u8 restoring = kind == HVO_RESTORE_PTE;
+	u64 task = current_task();
+	struct task_slot *slot = task_slot_of(task);
+	struct operation *op = &slot->operation;
 
-	if (!op)
-		return;
-	if (unlikely(op->restoring != (kind == HVO_RESTORE_PTE))) {
-		op->rolled_back = 1;
-		if (op->dropped)
-			finish(current_slot(), op, 0, bpf_ktime_get_ns());
-		return;
+	if (unlikely(op->owner != task)) {
+		op = operation_in_hash(slot);
+		if (!op)
+			return;
 	}
-	op->ptes++;
-	if (address == op->head)
-		op->head_remapped = 1;
+	op->ptes[PTES(restoring)]++;
+	op->latest = address;
 #if HVO_STREAM
-	struct report r = report_of(op, kind);
+	if (op->restoring == restoring) {
+		struct report r = report_of(op, kind);
 
-	r.start = address;
-	r.end = address + HVO_PAGE_SIZE;
-	emit(&r, op);
+		r.start = address;
+		r.end = address + HVO_PAGE_SIZE;
+		emit(&r, op);
+		if (is_done(op))
+			note_done(op);
+	}
 #endif
-	if (address != op->last)
-		return;
-	set_done(op);
-	if (unlikely(op->dropped))
-		finish(current_slot(), op, kind == HVO_RESTORE_PTE, bpf_ktime_get_ns());
+	if (HVO_KPROBES && unlikely(op->dropped))
+		on_pte_of_dropped(op, restoring);
 }
 
 #if HVO_BATCHES
 static __always_inline void on_batch_enter(u64 hstate, int typed, int dropped, void *ctx)
 {
-	u64 task = bpf_get_current_pid_tgid();
+	u64 task = current_task();
 	struct task_slot *slot = task_slot_of(task);
 	u32 order = order_of(hstate, typed), size_index = hvo_size_index(order);
 	struct report r = { .kind = HVO_BATCH_ENTER, .node = -1, .order = order };
@@ -375,7 +399,7 @@ static __always_inline void on_batch_enter(u64 hstate, int typed, int dropped, v
 
 static __always_inline void on_batch_exit(void)
 {
-	u64 task = bpf_get_current_pid_tgid();
+	u64 task = current_task();
 	struct task_slot *slot = task_slot_of(task);
 	struct batch *batch = batch_at(slot, task);
 	struct hvo_block *block = block_of_cpu();

@@ -5,30 +5,24 @@
  */
 
 #if HVO_BATCHES
-BPF_HASH(batches, u32, struct batch, 4096);
+BPF_HASH(batches, u64, struct batch, 4096);
 
 static __always_inline struct batch *batch_at(struct task_slot *slot, u64 task)
 {
-	if (slot->batch.owner == owner_of(task))
+	if (slot->batch.owner == task)
 		return &slot->batch;
-	if (slot->batch.claims) {
-		u32 pid = task;
-
-		return batches.lookup(&pid);
-	}
-	return 0;
+	return slot->batch.claims ? batches.lookup(&task) : 0;
 }
 
 static __always_inline struct batch *begin_batch(struct task_slot *slot, u64 task)
 {
 	struct batch empty = {}, *batch = &slot->batch;
-	u32 pid = task;
 
 	if (claim(&batch->claims)) {
-		batch->owner = owner_of(task);
+		batch->owner = task;
 		return batch;
 	}
-	batch = batches.update(&pid, &empty) ? 0 : batches.lookup(&pid);
+	batch = batches.update(&task, &empty) ? 0 : batches.lookup(&task);
 	if (!batch)
 		ADD(slot->batch.claims, -1);
 	return batch;
@@ -36,13 +30,11 @@ static __always_inline struct batch *begin_batch(struct task_slot *slot, u64 tas
 
 static __always_inline void end_batch(struct task_slot *slot, struct batch *batch, u64 task)
 {
-	u32 pid = task;
-
 	if (batch->owner) {
 		release(&batch->owner, &batch->claims);
 		return;
 	}
-	batches.delete(&pid);
+	batches.delete(&task);
 	ADD(slot->batch.claims, -1);
 }
 #endif
@@ -51,6 +43,30 @@ static __always_inline void end_batch(struct task_slot *slot, struct batch *batc
 static __always_inline u64 struct_pages_size(u32 order)
 {
 	return (u64)HVO_STRUCT_PAGE_SIZE << order;
+}
+
+/*
+ * All PTEs are done. Nothing can fail after the last one of a walk
+ * (vmemmap_remap_free and vmemmap_remap_alloc, patch v17 to Linux 7.3).
+ */
+static __always_inline int is_done(struct operation *op)
+{
+#if HVO_PTE_PROBES
+	return op->latest == op->head + struct_pages_size(op->order) - HVO_PAGE_SIZE &&
+	       op->ptes[!!op->restoring] && !op->ptes[!op->restoring];
+#else
+	return op->done;
+#endif
+}
+
+/* A walk goes up without a gap, so the latest PTE and their number tell the first. */
+static __always_inline int head_is_remapped(struct operation *op)
+{
+#if HVO_PTE_PROBES
+	return op->latest == op->head + (u64)op->ptes[0] * HVO_PAGE_SIZE - HVO_PAGE_SIZE;
+#else
+	return op->head_walked;
+#endif
 }
 
 static __always_inline struct report report_of(struct operation *op, u8 kind)
@@ -115,15 +131,19 @@ static __always_inline void count_skip(u64 *totals, u8 reason)
 		ADD(totals[HVO_SLOT_HUGEPAGES_SKIPPED_UNKNOWN], 1);
 }
 
-static __always_inline void add_to_batch(struct task_slot *slot, struct operation *op)
+static __always_inline void add_to_batch(struct operation *op)
 {
 #if HVO_BATCHES
-	struct batch *batch = &slot->batch;
+	u64 task = op->owner;
+	struct batch *batch = &task_slot_of(task)->batch;
 
-	if (unlikely(!op->owner || batch->owner != op->owner))
-		batch = batch_at(slot, bpf_get_current_pid_tgid());
+	if (unlikely(!task || batch->owner != task)) {
+		struct task_slot *slot = slot_by_lookup();
+
+		batch = slot ? batch_at(slot, current_task()) : 0;
+	}
 	if (batch)
-		batch->ptes += op->ptes;
+		batch->ptes += op->ptes[0];
 #endif
 }
 
@@ -140,21 +160,24 @@ static __always_inline void count_failure(u64 *totals, int ret)
 }
 
 static __always_inline void
-finish_optimize(struct hvo_block *block, struct task_slot *slot, struct operation *op,
-		u64 *totals, struct report *r, int timed)
+finish_optimize(struct hvo_block *block, struct operation *op, u64 *totals, struct report *r,
+		int timed)
 {
+	int rolled_back = HVO_PTE_PROBES ? op->ptes[1] : op->rolled_back;
+	u32 ptes = op->ptes[0];
+
 	ADD(totals[HVO_SLOT_OPTIMIZE_CALLS], 1);
-	if (r->ret >= 0 && op->ptes && !op->rolled_back) {
+	if (!r->ret && ptes && !rolled_back) {
 		/* The old frame of each remapped PTE is freed afterwards. */
-		r->ptes = r->frames_freed = op->ptes;
-		r->frames_allocated = op->head_remapped;
+		r->ptes = r->frames_freed = ptes;
+		r->frames_allocated = head_is_remapped(op);
 		ADD(totals[HVO_SLOT_HUGEPAGES_OPTIMIZED], 1);
 		ADD(totals[HVO_SLOT_PTES_REMAPPED], r->ptes);
 		ADD(totals[HVO_SLOT_FRAMES_FREED], r->frames_freed);
 		if (r->frames_allocated)
 			ADD(totals[HVO_SLOT_FRAMES_ALLOCATED_HEAD], r->frames_allocated);
-		add_to_batch(slot, op);
-	} else if (r->ret >= 0 && !op->rolled_back && !(HVO_PTE_PROBES && op->ranges)) {
+		add_to_batch(op);
+	} else if (!r->ret && !rolled_back && !(HVO_PTE_PROBES && op->ranges)) {
 		/* The function returned at once, so the switch is unchanged since its entry. */
 		r->reason = reason_to_skip(op->order);
 		count_skip(totals, r->reason);
@@ -164,7 +187,7 @@ finish_optimize(struct hvo_block *block, struct task_slot *slot, struct operatio
 		 * The walk began but did not complete, so the operation failed even if no
 		 * return value was read, or the return was dropped.
 		 */
-		if (r->ret >= 0)
+		if (!r->ret)
 			r->ret = -HVO_ERRNO_UNKNOWN;
 		count_failure(totals, r->ret);
 	}
@@ -176,10 +199,12 @@ static __always_inline void
 finish_restore(struct hvo_block *block, struct operation *op, u64 *totals, struct report *r,
 	       int timed)
 {
-	if (r->ret >= 0) {
-		if (!op->ptes)
+	u32 ptes = op->ptes[PTES(1)];
+
+	if (!r->ret) {
+		if (!ptes)
 			return;
-		r->ptes = r->frames_allocated = op->ptes;
+		r->ptes = r->frames_allocated = ptes;
 		ADD(totals[HVO_SLOT_HUGEPAGES_RESTORED], 1);
 		ADD(totals[HVO_SLOT_PTES_RESTORED], r->ptes);
 		ADD(totals[HVO_SLOT_FRAMES_ALLOCATED_RESTORE], r->frames_allocated);
@@ -191,9 +216,8 @@ finish_restore(struct hvo_block *block, struct operation *op, u64 *totals, struc
 		observe(block, HVO_DURATION_RESTORE, op->size_index, r->duration_ns);
 }
 
-/* now: the time of its end; 0: not known, so that it is counted but not timed. */
-static __always_inline void
-finish(struct task_slot *slot, struct operation *op, u8 restoring, u64 now)
+/* now: the time of its end, if it is to be timed and not only counted. */
+static __always_inline void finish(struct operation *op, u8 restoring, u64 now, int timed)
 {
 	struct hvo_block *block = block_of_cpu();
 	u32 key = op->key;
@@ -206,18 +230,18 @@ finish(struct task_slot *slot, struct operation *op, u8 restoring, u64 now)
 	r.reuse = stack_of(op);
 	r.ret = op->ret;
 	if (restoring)
-		finish_restore(block, op, block->total[key], &r, now != 0);
+		finish_restore(block, op, block->total[key], &r, timed);
 	else
-		finish_optimize(block, slot, op, block->total[key], &r, now != 0);
+		finish_optimize(block, op, block->total[key], &r, timed);
 	emit(&r, op);
 	flush_records(op);
 	end_operation(op);
 }
 
-static __always_inline void finish_either(struct operation *op, u64 now)
+static __always_inline void finish_either(struct operation *op, u64 now, int timed)
 {
 	if (op->restoring)
-		finish(current_slot(), op, 1, now);
+		finish(op, 1, now, timed);
 	else
-		finish(current_slot(), op, 0, now);
+		finish(op, 0, now, timed);
 }

@@ -39,52 +39,62 @@ static __always_inline struct hvo_block *block_of_cpu(void)
 
 struct operation {
 	u64 claims;	/* of a task slot: the running operations of its tasks */
-	u64 owner;	/* owner_of() its task, the only one that writes to it; 0 in the hash */
+	u64 owner;	/* its task, the only one that writes to it; 0 in the hash */
 	u64 since_ns;
 	u64 head;
-	u64 last;	/* address of its last PTE's frame of struct pages */
+	u64 latest;	/* address of its latest PTE's frame of struct pages, if it has one */
 	u64 walk;
 	u32 key;
 	u8 order;
 	u8 size_index;
-	u8 hook;	/* number, within the step, of the function that began the operation */
-	u8 restoring;
+	/* Set together. */
+	struct {
+		int ret;	/* of the range function, until a function with the result returns */
+		u8 hook;	/* number, within the step, of the function that began the operation */
+		u8 restoring;
+		u8 dropped;	/* the return that ends it was, or will be, dropped */
+		u8 unused;
+	};
 	union {
-		struct {
-			u32 ptes;
-			int ret;	/* of the range function, until a function with the result returns */
-		};
-		u64 outcome;
+		u32 ptes[2];	/* PTES(restoring) */
+		u64 no_ptes;
 	};
 	union {
 		struct {
 			u8 ranges;
 			u8 depth;
-			u8 head_remapped;
+			u8 head_walked;	/* by the range: PTEs of mode full tell themselves */
 			u8 first_skipped;
 			u8 rolled_back;
 			u8 walked;	/* the return of its range function was seen */
 			u8 result_missed;	/* the return that has the result was dropped */
-			u8 done;	/* its last PTE or its walk was done */
+			u8 done;	/* its walk was, where PTEs have no probes */
 		};
 		u64 progress;
 	};
-	u8 dropped;	/* the return that ends the operation was, or will be, dropped */
 #if HVO_STREAM
-	u64 done_ns;	/* when it was done */
+	u64 done_ns;	/* when its last PTE or its walk was done */
 	short node;
 	u32 records;	/* in its record batch */
 	u32 cpu;	/* of its last record */
 	u32 stack;	/* number of the stack at its entry */
 	u64 lost;	/* lost records of that CPU, when last read */
+	u32 batch;	/* number of its record batch, and of its slot */
 	u64 task;	/* bpf_get_current_pid_tgid() */
 	u64 comm[2];	/* read once for all of its records */
 #endif
 };
 
+/*
+ * Index of the PTEs of one direction. Probed PTEs count for what they are, so that
+ * none of them has to ask what the operation is: those of the other direction are of
+ * a roll-back. A walk counts only its own.
+ */
+#define PTES(restoring) (HVO_PTE_PROBES && (restoring))
+
 /* A running hugetlb_vmemmap_optimize_folios, which optimizes a list of huge pages. */
 struct batch {
-	u64 claims, owner;	/* as of an operation */
+	u64 claims, owner;	/* as those of an operation */
 	u64 since_ns;
 	u32 ptes;
 	u32 stack;
@@ -93,15 +103,16 @@ struct batch {
 };
 
 /*
- * Shared by all tasks whose thread id has the same low bits: a place for one
- * operation and one batch. Others are in the hashes.
+ * Shared by all tasks whose addresses have the same middle bits: a place for one
+ * operation and one batch. Others are in the hashes. Aligned to a power of two, so
+ * that no multiplication finds it.
  */
 struct task_slot {
 	struct operation operation;
 #if HVO_BATCHES
 	struct batch batch;
 #endif
-};
+} __attribute__((aligned(128)));
 
 #define HVO_TASK_SLOTS 1024
 
@@ -115,48 +126,63 @@ struct task_slots {
  * further ones are dropped and counted (map_errors).
  */
 BPF_ARRAY(task_slots, struct task_slots, 1);
-BPF_HASH(operations, u32, struct operation, 4096);
+BPF_HASH(operations, u64, struct operation, 4096);
 
-static __always_inline u64 owner_of(u64 task)
+/* Address of its task_struct: cheaper to get than the thread id, and as unique until it exits. */
+static __always_inline u64 current_task(void)
 {
-	return task + 1;	/* 0 means no owner, but is also the id of the idle task */
+	return (u64)bpf_get_current_task();
 }
 
-/* task: bpf_get_current_pid_tgid(), with the thread id in the lower half */
+/* A task_struct takes 8 KiB or a bit more. */
+static __always_inline u32 slot_number(u64 task)
+{
+	return (task >> 13) % HVO_TASK_SLOTS;
+}
+
 static __always_inline struct task_slot *task_slot_of(u64 task)
 {
-	return &ELEMENT(struct task_slots, task_slots)->of[task % HVO_TASK_SLOTS];
+	return &ELEMENT(struct task_slots, task_slots)->of[slot_number(task)];
 }
 
-static __always_inline struct task_slot *current_slot(void)
+/* The same, where it is rarely needed: LLVM would load the address of ELEMENT in any case. */
+static __always_inline struct task_slot *slot_by_lookup(void)
 {
-	return task_slot_of(bpf_get_current_pid_tgid());
+	int first = 0;
+	struct task_slots *slots = task_slots.lookup(&first);
+
+	return slots ? &slots->of[slot_number(current_task())] : 0;
 }
 
-static __always_inline struct operation *operation_at(struct task_slot *slot, u64 task)
+/*
+ * Asks for the task again, so that no register keeps it on the way that is nearly
+ * always taken. There, the handlers that run most often compare the owner themselves:
+ * the result of current_operation() would be compared with NULL, too.
+ */
+static __always_inline struct operation *operation_in_hash(struct task_slot *slot)
 {
-	if (slot->operation.owner == owner_of(task))
-		return &slot->operation;
-	if (slot->operation.claims) {
-		u32 pid = task;
+	u64 task;
 
-		return operations.lookup(&pid);
-	}
-	return 0;
+	if (!slot->operation.claims)
+		return 0;
+	task = current_task();
+	return operations.lookup(&task);
 }
 
 static __always_inline struct operation *current_operation(void)
 {
-	u64 task = bpf_get_current_pid_tgid();
+	u64 task = current_task();
+	struct task_slot *slot = task_slot_of(task);
 
-	return operation_at(task_slot_of(task), task);
+	return slot->operation.owner == task ? &slot->operation : operation_in_hash(slot);
 }
 
-static __always_inline struct operation *begin_in_hash(u32 pid)
+static __always_inline struct operation *begin_in_hash(void)
 {
 	struct operation empty = {};
+	u64 task = current_task();
 
-	return operations.update(&pid, &empty) ? 0 : operations.lookup(&pid);
+	return operations.update(&task, &empty) ? 0 : operations.lookup(&task);
 }
 
 /*
@@ -186,10 +212,10 @@ static __always_inline struct operation *begin_operation(struct task_slot *slot,
 	struct operation *op = &slot->operation;
 
 	if (claim(&op->claims)) {
-		op->owner = owner_of(task);
+		op->owner = task;
 		return op;
 	}
-	op = begin_in_hash(task);
+	op = begin_in_hash();
 	if (!op)
 		ADD(slot->operation.claims, -1);
 	return op;
@@ -198,11 +224,12 @@ static __always_inline struct operation *begin_operation(struct task_slot *slot,
 static __always_inline void end_operation(struct operation *op)
 {
 	if (unlikely(!op->owner)) {
-		u64 task = bpf_get_current_pid_tgid();
-		u32 pid = task;
+		struct task_slot *slot = slot_by_lookup();
+		u64 task = current_task();
 
-		operations.delete(&pid);
-		ADD(task_slot_of(task)->operation.claims, -1);
+		operations.delete(&task);
+		if (slot)
+			ADD(slot->operation.claims, -1);
 		return;
 	}
 	release(&op->owner, &op->claims);

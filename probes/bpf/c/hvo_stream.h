@@ -103,9 +103,7 @@ static __always_inline void send(void *records, u32 count)
 
 static __always_inline struct record_batch *record_batch_of(struct operation *op)
 {
-	u32 index = op->task % HVO_TASK_SLOTS;
-
-	return op->owner ? record_batches.lookup(&index) : 0;
+	return op->owner ? record_batches.lookup(&op->batch) : 0;
 }
 
 static __always_inline void send_record_batch(struct operation *op)
@@ -149,7 +147,8 @@ static __always_inline u32 stack_of(struct operation *op)
 static __always_inline void init_records(struct operation *op, u64 task, short node, void *ctx)
 {
 #if HVO_STREAM
-	op->task = task;
+	op->batch = slot_number(task);
+	op->task = bpf_get_current_pid_tgid();
 	op->node = node;
 	op->stack = stack_number(ctx);
 	op->cpu = HVO_CPUS;

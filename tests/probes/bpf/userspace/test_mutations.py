@@ -34,18 +34,18 @@ class Mutation(NamedTuple):
 MUTATIONS = (
     Mutation(
         "head frame not counted",
-        "r->frames_allocated = op->head_remapped",
+        "r->frames_allocated = head_is_remapped(op)",
         "r->frames_allocated = 0",
     ),
     Mutation(
         "head detected at another page",
-        "address == op->head",
-        "address == op->head + HVO_PAGE_SIZE",
+        "* HVO_PAGE_SIZE - HVO_PAGE_SIZE",
+        "* HVO_PAGE_SIZE",
     ),
     Mutation(
         "head of a walk not detected",
-        "op->head_remapped = !op->restoring && page",
-        "op->head_remapped = 0",
+        "op->head_walked = !op->restoring && page",
+        "op->head_walked = 0",
         "6.2",
         WALKS,
     ),
@@ -80,9 +80,7 @@ MUTATIONS = (
     Mutation("switched off not detected", "return HVO_REASON_OFF", "return HVO_REASON_OTHER"),
     Mutation("bucket's bound excluded", "if (ns <= ", "if (ns < "),
     Mutation("last bucket left out", "bucket >= HVO_BUCKETS", "bucket >= HVO_BUCKETS - 1"),
-    Mutation(
-        "roll-back counted", "op->restoring != (kind == HVO_RESTORE_PTE)", "0", "6.7", RECORDS
-    ),
+    Mutation("roll-back counted", "if (op->restoring == restoring) {", "if (1) {", "6.7", RECORDS),
     Mutation("roll-back's walk counted", "if (op->ranges != 1)", "if (!op->ranges)", "5.14", WALKS),
     Mutation("roll-back shown as a range", "if (op->ranges++)", "if (0)", "6.7", RECORDS),
     Mutation("reused PTE counted", "walked - op->first_skipped", "walked", "6.0", WALKS),
@@ -97,17 +95,16 @@ MUTATIONS = (
         "count_skip(totals, r->reason);\n\t\treturn;",
         "count_skip(totals, r->reason);",
     ),
-    Mutation("restore without work timed", "if (!op->ptes)\n\t\t\treturn;", ""),
+    Mutation("restore without work timed", "if (!ptes)\n\t\t\treturn;", ""),
     Mutation("nested function ends the operation", "op->depth++;", ";", "7.2-nested"),
     Mutation("nested function begins an operation", "if (op->head == head", "if (0", "7.2-nested"),
     Mutation("result of a nested function lost", "if (has_result)\n\t\top->ret = ret;", ";", "6.7"),
-    Mutation(
-        "outcome of the last operation not reset", "op->outcome = op->progress", "op->progress"
-    ),
+    Mutation("PTEs of the last operation not reset", "op->no_ptes = op->progress", "op->progress"),
+    Mutation("result of the last operation not reset", "op->ret = 0;", "", "6.0"),
     Mutation(
         "progress of the last operation not reset",
-        "op->outcome = op->progress",
-        "op->outcome",
+        "op->no_ptes = op->progress",
+        "op->no_ptes",
         "6.0",
         WALKS,
     ),
@@ -116,10 +113,10 @@ MUTATIONS = (
     ),
     Mutation(
         "slot of another task used",
-        "if (slot->operation.owner == owner_of(task))",
-        "if (slot->operation.owner)",
+        "if (unlikely(op->owner != task))",
+        "if (!op->owner)",
     ),
-    Mutation("hash never read", "return operations.lookup(&pid);", "return 0;"),
+    Mutation("hash never read", "return operations.lookup(&task);", "return 0;"),
     Mutation(
         "batch counts only its last page",
         "batch->ptes += op->ptes",

@@ -69,6 +69,7 @@ STUB_HELPER(int, stub_delete, 3, struct stub_map *, const void *);
 STUB_HELPER(u64, bpf_ktime_get_ns, 5, void);
 STUB_HELPER(u32, bpf_get_smp_processor_id, 8, void);
 STUB_HELPER(u64, bpf_get_current_pid_tgid, 14, void);
+STUB_HELPER(u64, bpf_get_current_task, 35, void);
 STUB_HELPER(int, bpf_get_current_comm, 16, void *, u32);
 STUB_HELPER(int, stub_stack_id, 27, void *, struct stub_map *, u64);
 STUB_HELPER(int, bpf_probe_read_kernel, 113, void *, u32, const void *);
@@ -237,6 +238,12 @@ static u32 bpf_get_smp_processor_id(void)
 static u64 bpf_get_current_pid_tgid(void)
 {
 	return stub_world.task;
+}
+
+/* Tasks whose thread ids have the same low bits share a slot. */
+static u64 bpf_get_current_task(void)
+{
+	return 0xffff888000000000ULL + ((stub_world.task & 0xffffffff) << 13);
 }
 
 static int bpf_get_current_comm(void *buffer, u32 size)
