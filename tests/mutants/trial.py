@@ -32,7 +32,10 @@ class Score:
 
 
 class Trial:
-    """Runs each test once to see what it reaches; then forks for every mutant."""
+    """Runs each test once to see what it reaches; then forks for every mutant.
+
+    The test that killed the function's last mutant comes first, then the quickest.
+    """
 
     def __init__(self, finder: Finder, wanted: str, tell: Callable[[str], None]) -> None:
         self._finder, self._wanted, self._tell = finder, wanted, tell
@@ -87,17 +90,24 @@ class Trial:
         session.testsfailed = 0
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         slow = len(session.items) - len(self._cpu)
-        self._tell(f"{len(self._cpu)} tests; {slow} take more than {SLOW} s and are left out")
+        total = sum(self._cpu.values())
+        self._tell(
+            f"{len(self._cpu)} tests of {total:.0f} s; {slow} of more than {SLOW} s left out"
+        )
 
     def _try_all(self, session: pytest.Session, module: str) -> None:
         score = self.scores[module] = Score()
         loader = self._finder.loaders[module]
+        killers: dict[str, pytest.Item] = {}
         for mutant in loader.mutants():
             if not fnmatch(readable(mutant), self._wanted):
                 continue
-            tests = self._tests.get((module, function_of(mutant)), [])
-            tests = sorted(tests, key=self._cpu.__getitem__)
-            if tests and self._dies(session, tests, module, mutant):
+            function = function_of(mutant)
+            tests = sorted(self._tests.get((module, function), []), key=self._cpu.__getitem__)
+            if (killer := killers.get(function)) is not None:
+                tests = [killer, *(test for test in tests if test is not killer)]
+            if (killer := self._killer(session, tests, module, mutant)) is not None:
+                killers[function] = killer
                 score.killed += 1
                 continue
             score.survived.append(mutant)
@@ -106,17 +116,36 @@ class Trial:
         total = score.killed + len(score.survived)
         self._tell(f"| `{module}` | {total} | {score.killed} | {len(score.survived)} |")
 
-    def _dies(
+    def _killer(
         self, session: pytest.Session, tests: list[pytest.Item], module: str, mutant: str
-    ) -> bool:
+    ) -> pytest.Item | None:
+        """The test that finds the mutant; None if all of them pass."""
+        if not tests:
+            return None
+        reads, writes = os.pipe()
         child = os.fork()
-        if child:
-            return os.waitpid(child, 0)[1] != 0
+        if not child:
+            self._try(session, tests, module, mutant, writes)
+        os.close(writes)
+        with os.fdopen(reads, "rb") as pipe:
+            started = pipe.read()
+        survived = os.waitpid(child, 0)[1] == 0
+        return None if survived else tests[len(started) - 1]
+
+    def _try(
+        self,
+        session: pytest.Session,
+        tests: list[pytest.Item],
+        module: str,
+        mutant: str,
+        started: int,
+    ) -> NoReturn:
         try:
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             table = mutants_of(module, function_of(mutant))
             table["now"] = table[mutant]
-            for item, following in zip(tests, [*tests[1:], None], strict=True):
+            for item, following in zip(tests, [*tests[1:], None], strict=False):
+                os.write(started, b".")
                 # A mutant that does not end has been found: the signal ends it.
                 signal.setitimer(signal.ITIMER_PROF, 1 + 20 * self._cpu[item])
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
