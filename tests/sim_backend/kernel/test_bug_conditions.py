@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sim_backend.kernel.errors import KernelBug
 from sim_backend.kernel.frame_list import FrameList
 from sim_backend.kernel.frames import MIX_SECTION_INFO, SECTION_INFO
+from sim_backend.kernel.hugetlb import add_hugetlb_page, remove_pool_huge_page
 from sim_backend.kernel.machine import Machine
 from sim_backend.kernel.pagetable import NONE, PAGE_KERNEL, PAGE_PSE, VMEMMAP_START, mk_pte
 from sim_backend.kernel.sparse_vmemmap import (
@@ -241,3 +242,14 @@ def test_a_walk_that_looks_for_no_page_to_reuse_has_none(one_by_one: bool) -> No
     walk = VmemmapRemapWalk(vmemmap_restore_pte, FrameList(), remap_ptes=vmemmap_restore_ptes)
     with pytest.raises(KernelBug, match="NULL pointer dereference: walk->reuse_page"):
         vmemmap_remap_range(m, start, start + 6 * PAGE, walk)
+
+
+def test_a_page_that_needs_no_restore_does_not_come_back_to_the_pool() -> None:
+    """add_hugetlb_page: VM_BUG_ON_PAGE(!HPageVmemmapOptimized(page), page)."""
+    traced = Traced("v17-enabled", hvo=False).run("grow 2MB 1")
+    (h,) = traced.kernel.machine.hstates
+    page = remove_pool_huge_page(h)
+    assert page is not None
+    with pytest.raises(KernelBug) as bug:
+        add_hugetlb_page(h, page, adjust_surplus=True)
+    assert str(bug.value) == "VM_BUG_ON_PAGE(!HPageVmemmapOptimized(page), page)"

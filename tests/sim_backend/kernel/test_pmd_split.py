@@ -53,6 +53,7 @@ def test_a_table_comes_from_another_node_if_that_of_the_cpu_is_full(generation: 
     traced = Traced(generation, nodes=2)
     mm, memory = traced.kernel.machine.init_mm, traced.kernel.machine.memory
     booted = set(mm.table_frames())
+    traced.kernel.pin(0)
     traced.kernel.hold_memory(0, leave=0)
     traced.run("grow 2MB 1")
     assert traced.total("hugepages_optimized") == 1
