@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
@@ -71,15 +72,16 @@ class Trial:
         reached: set[str] = set()
         for module, function in self._functions():
             record(mutants_of(module, function), f"{module} {function}", reached)
-        signal.signal(signal.SIGPROF, _too_slow)
+        slow: set[pytest.Item] = set()
         for item in session.items:
             reached.clear()
+            signal.signal(signal.SIGPROF, partial(_too_slow, slow, item))
             before, failed = time.process_time(), session.testsfailed
             signal.setitimer(signal.ITIMER_PROF, SLOW)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
             signal.setitimer(signal.ITIMER_PROF, 0)
             took = time.process_time() - before
-            if took < SLOW:
+            if item not in slow:
                 self.failed += [item.nodeid] if session.testsfailed > failed else []
                 self._cpu[item] = took
                 for name in reached:
@@ -89,10 +91,9 @@ class Trial:
             forget(mutants_of(module, function))
         session.testsfailed = 0
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
-        slow = len(session.items) - len(self._cpu)
         total = sum(self._cpu.values())
         self._tell(
-            f"{len(self._cpu)} tests of {total:.0f} s; {slow} of more than {SLOW} s left out"
+            f"{len(self._cpu)} tests of {total:.0f} s; {len(slow)} of more than {SLOW} s left out"
         )
 
     def _try_all(self, session: pytest.Session, module: str) -> None:
@@ -160,5 +161,8 @@ def _draws(item: pytest.Item) -> bool:
     return bool(getattr(getattr(item, "function", None), "is_hypothesis_test", False))
 
 
-def _too_slow(signum: int, frame: FrameType | None) -> NoReturn:
+def _too_slow(
+    slow: set[pytest.Item], item: pytest.Item, _signum: int, _frame: FrameType | None
+) -> NoReturn:
+    slow.add(item)
     pytest.fail("slow", pytrace=False)

@@ -156,6 +156,11 @@ def test_the_verdict_on_struct_page(
             OK,
             "hugetlb_free_vmemmap without a value, which means on",
         ),
+        (
+            {KALLSYMS: "", **cmdline("hugetlb_free_vmemmap")},  # of one of these, not known which
+            WARNING,
+            "hugetlb_free_vmemmap without a value is accepted only by some kernels",
+        ),
         (cmdline('"hugetlb_free_vmemmap=on"'), OK, "hugetlb_free_vmemmap=on"),
         ({**OLD, **cmdline('hugetlb-free-vmemmap="on"')}, OK, "hugetlb_free_vmemmap=on"),
         (
