@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plugin that, in place of one test run, tries every mutant against the tests that reach it."""
 
+import gc
 import os
 import resource
 import signal
@@ -59,6 +60,7 @@ class Trial:
             return True
         self._reach(session)
         if not self.failed:
+            gc.freeze()  # otherwise each fork copies most of the memory
             for module in self._finder.loaders:
                 self._try_all(session, module)
         return True
@@ -141,6 +143,8 @@ class Trial:
         mutant: str,
         started: int,
     ) -> NoReturn:
+        gc.disable()
+        session.config.option.tbstyle = "no"  # a traceback takes longer than most tests
         try:
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             table = mutants_of(module, function_of(mutant))

@@ -11,7 +11,7 @@ from probes.geometry import MIB
 from sim_backend.kernel.durations import ALLOC_FRAME, FLUSH_TLB, Clock, Cost
 from sim_backend.kernel.frame_list import FrameList
 from sim_backend.kernel.vmemmap_frames import alloc_vmemmap_page_list
-from tests.sim_backend.harness import LISTS, CountingClock, Traced, big
+from tests.sim_backend.harness import LISTS, OPTIMIZING, CountingClock, Traced, big, since
 
 
 def durations(traced: Traced, kind: Kind) -> list[int]:
@@ -62,6 +62,16 @@ def test_a_list_flushes_the_tlb_less_often() -> None:
     assert counted["6.7"].spent[FLUSH_TLB] == 3
     there = median(durations(list_, Kind.OPTIMIZE_EXIT))
     assert there < median(durations(one_by_one, Kind.OPTIMIZE_EXIT))
+
+
+@pytest.mark.parametrize("generation", [name for name in OPTIMIZING if name not in LISTS])
+def test_before_67_each_page_flushes_the_tlb(generation: str) -> None:
+    clock = CountingClock(0)
+    traced = Traced(generation, clock=clock).run("grow 2MB 5")
+    splits = since({"v17-enabled": 0, "5.14": 1})[generation]
+    assert clock.spent[FLUSH_TLB] == 5 + splits
+    traced.run("shrink 2MB 3")
+    assert clock.spent[FLUSH_TLB] == 5 + splits + 3
 
 
 @pytest.mark.parametrize("generation", LISTS)
