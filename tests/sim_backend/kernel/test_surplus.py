@@ -37,6 +37,13 @@ def test_pages_that_are_not_optimised_need_no_kworker(generation: str) -> None:
     assert tasks(traced.of(Kind.RESTORE_ENTER)) == {b"hugetlb-user"}
 
 
+@pytest.mark.parametrize("generation", LISTS)
+def test_from_67_on_pages_that_are_not_optimised_are_not_restored(generation: str) -> None:
+    traced = Traced(generation, hvo=False).run("overcommit 2MB 3", "grow 2MB 2", "shrink 2MB 2")
+    assert traced.total("optimize_calls") == 5
+    assert traced.of(Kind.RESTORE_ENTER) == []
+
+
 def test_surplus_while_the_task_runs() -> None:
     traced = Traced().run("grow 2MB 2")
     machine = traced.kernel.machine
