@@ -195,8 +195,8 @@ def test_scattered_frames_make_short_runs() -> None:
     assert recorded.attempt(Operation("grow", 32 * MIB, 1)) == "1"
     assert recorded.taken["runs"] == before
     pages = kernel.machine.hstates[0].hugepage_freelists[0]
-    mm, start = kernel.machine.init_mm, kernel.machine.page_to_vmemmap
+    mm, address_of = kernel.machine.init_mm, kernel.machine.page_to_vmemmap
     for page in pages:
-        own, shared, *rest = (mm.translate(start(page.pfn) + i * 4096).pfn for i in range(128))
+        own, shared, *rest = (mm.translate(address_of(page.pfn) + i * 4096).pfn for i in range(128))
         assert own != shared
         assert set(rest) == {shared}
