@@ -126,7 +126,8 @@ def test_the_verdict_on_capabilities(
     tmp_path: Path, capabilities: str, verdict: Verdict, what: str
 ) -> None:
     finding = finding_of(tmp_path, "privileges", {STATUS: f"CapEff:\t{capabilities}\n"})
-    assert (finding.verdict, finding.what) == (verdict, what)
+    fix = "run as root" if verdict is PROBLEM else ""
+    assert finding == Finding("privileges", verdict, what, fix)
 
 
 def test_root_in_a_user_namespace_is_a_problem(tmp_path: Path) -> None:
@@ -159,6 +160,7 @@ def test_perf_event_paranoid_above_2_warns_without_cap_sys_admin(
     finding = finding_of(tmp_path, "privileges", changes)
     assert finding.verdict is verdict
     assert ("kernel.perf_event_paranoid=3" in finding.what) is (verdict is WARNING)
+    assert finding.fix.startswith("sysctl kernel.perf_event_paranoid=2") is (verdict is WARNING)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,8 @@ def test_the_verdict_on_kptr_restrict(
     tmp_path: Path, changes: Changes, verdict: Verdict, what: str
 ) -> None:
     finding = finding_of(tmp_path, "kptr_restrict", changes)
-    assert (finding.verdict, finding.what) == (verdict, what)
+    fix = "use a kernel with CONFIG_KALLSYMS_ALL" if verdict is WARNING else ""
+    assert finding == Finding("kptr_restrict", verdict, what, fix)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +217,7 @@ def test_a_rewritten_batch_function_is_only_a_warning(tmp_path: Path) -> None:
     finding = finding_of(tmp_path, "batch", {KALLSYMS: kallsyms(*SYMBOLS_6_1, rewritten)})
     assert finding.verdict is WARNING
     assert rewritten in finding.what
+    assert finding.fix.endswith("probes/kernel/hooks.py")
 
 
 def test_an_inaccessible_folder_is_unknown(tmp_path: Path) -> None:

@@ -49,6 +49,12 @@ def test_values_of_follows_the_kernels_quoting_rules(
     assert values_of(text, NAME) == values
 
 
+@pytest.mark.parametrize("name", ["memmap-on-memory", "memmap_on_memory", "memmap-on_memory"])
+def test_dashes_of_the_name_that_is_asked_for_equal_underscores(name: str) -> None:
+    """parameq (kernel/params.c)."""
+    assert values_of("memmap_on_memory=1 memmap-on-memory=0", name) == ("1", "0")
+
+
 @pytest.mark.parametrize("text", ["1", "y", "Yes", "on", "ON", "one", "1x"])
 def test_parse_bool_accepts_what_every_kernel_reads_as_on(text: str) -> None:
     assert parse_bool(text) is True

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stale huge page flags of free frames, in files laid out like /proc/kpageflags."""
 
+import errno
 import os
 import struct
 from collections.abc import Mapping
@@ -56,6 +57,25 @@ def test_a_frame_allocated_between_two_reads_is_not_counted(tmp_path: Path) -> N
         return os.pread(descriptor, size, offset)
 
     folder = write(tmp_path, flags(BLOCK, {64: HUGE, 128: BUDDY | HUGE}))
+    assert sample_flags(folder, STRIDE, pread) == FlagCounts(free=15, stale=1)
+
+
+def test_samples_end_with_the_last_whole_block_of_memory(tmp_path: Path) -> None:
+    """From the second multiple of 64 on, each whole 64 frames of memory add one sample."""
+    for frames in range(50, 200):
+        counts = sample_flags(write(tmp_path, flags(frames)), STRIDE)
+        assert counts == FlagCounts(free=max(frames // 64 - 1, 0), stale=0), frames
+
+
+def test_reads_are_of_whole_entries(tmp_path: Path) -> None:
+    """kpage_read (fs/proc/page.c) fails with EINVAL on anything else than multiples of 8."""
+
+    def pread(descriptor: int, size: int, offset: int) -> bytes:
+        if size % 8 or offset % 8:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return os.pread(descriptor, size, offset)
+
+    folder = write(tmp_path, flags(BLOCK, {128: BUDDY | HUGE}))
     assert sample_flags(folder, STRIDE, pread) == FlagCounts(free=15, stale=1)
 
 

@@ -18,6 +18,7 @@ KCONFIG = "include/linux/kconfig.h"
 ARCHIVE = "sys/kernel/kheaders.tar.xz"
 NONE: Mapping[str, str | None] = {f"{MODULES}/build/{KCONFIG}": None}
 INSTALL = f"apt install linux-headers-{RELEASE} (Fedora: dnf install kernel-devel-{RELEASE})"
+BCC = "apt install python3-bpfcc (Fedora: dnf install python3-bcc); never from pip"
 NO_CAPABILITY = "CapEff:\t0000000000000000\n"
 
 
@@ -108,8 +109,10 @@ def test_bcc_kernel_source_overrides_the_build_folder(tmp_path: Path) -> None:
     environ = {"BCC_KERNEL_SOURCE": str(tmp_path / "elsewhere")}
     found = headers_finding(tmp_path, {f"{MODULES}/build/{KCONFIG}": ""}, environ)
     assert found.verdict is PROBLEM
-    assert found.what.endswith(f"BCC_KERNEL_SOURCE={tmp_path}/elsewhere has no {KCONFIG}")
-    assert found.fix.startswith("unset BCC_KERNEL_SOURCE, and apt install ")
+    assert found.what == (
+        f"no kernel headers: BCC_KERNEL_SOURCE={tmp_path}/elsewhere has no {KCONFIG}"
+    )
+    assert found.fix == f"unset BCC_KERNEL_SOURCE, and {INSTALL}"
     assert (
         headers_finding(tmp_path, {ARCHIVE: "x"}, environ).verdict is OK
     )  # the archive is still searched
@@ -138,7 +141,26 @@ def test_without_headers_cached_programs_reduce_the_problem_to_a_warning(tmp_pat
     (filled / "0.bpf").write_bytes(b"")
     found = [headers(Facts(host, cache=cache, environ={})) for cache in (None, empty, filled)]
     assert [finding.verdict for finding in found] == [PROBLEM, PROBLEM, WARNING]
-    assert found[2].what.endswith("only programs in the cache can be attached")
+    what = f"no kernel headers for {RELEASE}: only programs in the cache can be attached"
+    assert found[2] == Finding("headers", WARNING, what, INSTALL)
+
+
+def test_without_headers_and_bcc_programs_compiled_elsewhere_can_be_attached(
+    tmp_path: Path,
+) -> None:
+    host = machine(tmp_path, {**NONE, "dist/bcc/__init__.py": None})
+    programs = tmp_path / "programs"
+    for verdict, end in (
+        (PROBLEM, ""),
+        (WARNING, f": only programs of {programs} can be attached"),
+    ):
+        found = examine(host, tmp_path / "dist", environ={}, programs=programs)
+        assert {f for f in found if f.verdict is verdict} == {
+            Finding("headers", verdict, f"no kernel headers for {RELEASE}{end}", INSTALL),
+            Finding("bcc", verdict, f"BCC is not installed{end}", BCC),
+        }
+        programs.mkdir(exist_ok=True)
+        (programs / "0.bpf").write_bytes(b"")
 
 
 def test_the_fix_is_the_command_of_this_distribution(tmp_path: Path) -> None:

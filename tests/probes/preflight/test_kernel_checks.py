@@ -2,6 +2,7 @@
 """Verdicts of the checks of the kernel build and its HVO."""
 
 import gzip
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.probes.preflight_host import (
     BTF,
     CONFIG,
     KALLSYMS,
+    KPROBE_PMU,
     RELEASE,
     SYMBOLS_5_15,
     SYMBOLS_6_1,
@@ -29,6 +31,7 @@ Changes = dict[str, str | bytes | None]
 
 OK, WARNING, PROBLEM, UNKNOWN = Verdict.OK, Verdict.WARNING, Verdict.PROBLEM, Verdict.UNKNOWN
 OLD: Changes = {KALLSYMS: kallsyms(*SYMBOLS_5_15), SYSCTL: None}
+POOLS = "sys/kernel/mm/hugepages"
 POOL = "sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages"
 FREE = "sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages"
 HOTPLUG = "sys/module/memory_hotplug/parameters/memmap_on_memory"
@@ -76,22 +79,36 @@ def test_a_missing_option_that_only_config_shows_is_a_problem(tmp_path: Path, te
     assert (finding.verdict, finding.fix) == (PROBLEM, "use a kernel with CONFIG_BPF_SYSCALL")
 
 
+def test_all_missing_options_that_only_config_shows_are_in_the_fix(tmp_path: Path) -> None:
+    finding = finding_of(tmp_path, "config", {CONFIG: config("BPF_SYSCALL", "BPF_EVENTS")})
+    assert finding.fix == "use a kernel with CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS"
+
+
 @pytest.mark.parametrize(
-    ("changes", "verdict", "what"),
+    ("changes", "verdict", "what", "fix"),
     [
-        ({BTF: btf(64)}, OK, "64 bytes"),
-        ({BTF: btf(80)}, PROBLEM, "80 bytes, not a power of two: HVO has switched"),
-        ({BTF: None}, UNKNOWN, "its size is unknown without BTF"),
-        ({BTF: btf(64)[:20]}, UNKNOWN, "its size is unknown without BTF"),
-        ({BTF: btf(64, "book")}, PROBLEM, "the kernel's BTF does not describe it ('page')"),
+        ({BTF: btf(64)}, OK, "64 bytes", ""),
+        (
+            {BTF: btf(80)},
+            PROBLEM,
+            "80 bytes, not a power of two: HVO has switched itself off",
+            "use a kernel with CONFIG_SLUB or CONFIG_MEMCG, and without CONFIG_KMSAN",
+        ),
+        ({BTF: None}, UNKNOWN, "its size is unknown without BTF", ""),
+        ({BTF: btf(64)[:20]}, UNKNOWN, "its size is unknown without BTF", ""),
+        (
+            {BTF: btf(64, "book")},
+            PROBLEM,
+            "the kernel's BTF does not describe it ('page')",
+            "use a kernel with complete BTF (CONFIG_DEBUG_INFO_BTF)",
+        ),
     ],
 )
 def test_the_verdict_on_struct_page(
-    tmp_path: Path, changes: Changes, verdict: Verdict, what: str
+    tmp_path: Path, changes: Changes, verdict: Verdict, what: str, fix: str
 ) -> None:
     finding = finding_of(tmp_path, "struct page", changes)
-    assert finding.verdict is verdict
-    assert finding.what.startswith(what)
+    assert finding == Finding("struct page", verdict, what, fix)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +155,11 @@ def test_the_verdict_on_struct_page(
             cmdline("hugetlb_free_vmemmap"),  # Linux 6.0 to 6.14: a core_param of type bool
             OK,
             "hugetlb_free_vmemmap without a value, which means on",
+        ),
+        (
+            {KALLSYMS: "", **cmdline("hugetlb_free_vmemmap")},  # of one of these, not known which
+            WARNING,
+            "hugetlb_free_vmemmap without a value is accepted only by some kernels",
         ),
         (cmdline('"hugetlb_free_vmemmap=on"'), OK, "hugetlb_free_vmemmap=on"),
         ({**OLD, **cmdline('hugetlb-free-vmemmap="on"')}, OK, "hugetlb_free_vmemmap=on"),
@@ -230,7 +252,9 @@ def test_the_verdict_on_hotplug(
 
 
 def unreadable(path: Path) -> None:
-    """Replace a file by a link to itself, which even root can't read."""
+    """Replace a file or folder by a link to itself, which even root can't read."""
+    if path.is_dir():
+        shutil.rmtree(path)
     path.unlink(missing_ok=True)
     path.symlink_to(path)
 
@@ -240,6 +264,8 @@ def unreadable(path: Path) -> None:
     [
         ("boot", "proc/cmdline", "{} can't be read (Too many levels of symbolic links)"),
         ("hotplug", HOTPLUG, "{} can't be read (Too many levels of symbolic links)"),
+        ("pools", POOLS, "{} can't be read (Too many levels of symbolic links)"),
+        ("kprobes", KPROBE_PMU, "{} can't be read (Too many levels of symbolic links)"),
     ],
 )
 def test_an_unreadable_file_is_unknown(tmp_path: Path, name: str, path: str, what: str) -> None:
@@ -265,6 +291,23 @@ def test_an_unreadable_config_is_not_reported_as_missing(tmp_path: Path) -> None
     assert finding.what == (
         f"{tmp_path}/proc/config.gz can't be read (Too many levels of symbolic links)"
     )
+
+
+def test_two_unreadable_configs_are_both_reported(tmp_path: Path) -> None:
+    host = machine(tmp_path, {})
+    for path in ("proc/config.gz", CONFIG):
+        unreadable(tmp_path / path)
+    (finding,) = (f for f in examine(host, tmp_path / "dist") if f.name == "config")
+    assert finding.what == (
+        f"{tmp_path}/proc/config.gz can't be read (Too many levels of symbolic links); "
+        f"{tmp_path}/{CONFIG} can't be read (Too many levels of symbolic links)"
+    )
+
+
+def test_a_pool_whose_count_is_no_number_is_unknown(tmp_path: Path) -> None:
+    finding = finding_of(tmp_path, "pools", {POOL.format(2048): "many\n"})
+    what = f"{tmp_path}/{POOL.format(2048)}: not a number: 'many'"
+    assert finding == Finding("pools", UNKNOWN, what)
 
 
 def test_pools_filled_with_hvo_possibly_off_are_unknown(tmp_path: Path) -> None:
@@ -308,7 +351,8 @@ def test_a_census_says_how_many_pages_are_optimized(
     census = [PoolCensus(9, net_frames, (NodeCensus(0, 37, optimized),))]
     finding = pools(Facts(host, take=lambda: census))
     assert finding is not None
-    assert (finding.verdict, finding.what) == (verdict, says)
+    fix = "with HVO on, empty the pools and fill them again" if verdict is WARNING else ""
+    assert finding == Finding("pools", verdict, says, fix)
 
 
 def test_pools_of_all_nodes_are_summed(tmp_path: Path) -> None:

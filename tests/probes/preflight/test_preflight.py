@@ -301,7 +301,28 @@ def test_an_empty_symbol_table_does_not_disprove_hvo(tmp_path: Path) -> None:
     assert finding.what == f"the symbol table {bare}/{KALLSYMS} is empty: {HIDDEN}"
     arm = machine(bare, {KALLSYMS: "", SYSCTL: None, CONFIG: None}, "aarch64")
     (architecture,) = (f for f in examine(arm, bare / "dist") if f.name == "architecture")
-    assert architecture.verdict is Verdict.UNKNOWN
+    assert architecture == Finding(
+        "architecture",
+        Verdict.UNKNOWN,
+        "arm64: Linux removed HVO in 6.3, because a live PTE must not change its frame; "
+        "whether this kernel has it is unknown",
+    )
+
+
+@pytest.mark.parametrize("evidence", [SYSCTL, CONFIG])
+def test_hvo_of_an_arm64_kernel_without_symbols_is_of_an_unknown_version(
+    tmp_path: Path, evidence: str
+) -> None:
+    """Its sysctl, or else its config, shows that there is HVO; only symbols tell which."""
+    other = CONFIG if evidence == SYSCTL else SYSCTL
+    host = machine(tmp_path, {KALLSYMS: "", other: None}, "aarch64")
+    (architecture,) = (f for f in examine(host, tmp_path / "dist") if f.name == "architecture")
+    assert architecture == Finding(
+        "architecture",
+        Verdict.UNKNOWN,
+        "arm64: Linux removed HVO in 6.3, because a live PTE must not change its frame; "
+        "which version of HVO this kernel has is unknown",
+    )
 
 
 def test_an_unreadable_symbol_table_is_reported_as_hidden(tmp_path: Path) -> None:
@@ -328,3 +349,4 @@ def test_unknown_functions_of_hvo_are_a_problem(tmp_path: Path) -> None:
     assert finding.what == (
         f"this kernel has HVO ({tmp_path}/{SYSCTL}), but hvoscope does not know its functions"
     )
+    assert finding.fix.endswith("add its functions to probes/kernel/hooks.py")

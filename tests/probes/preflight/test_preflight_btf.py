@@ -21,6 +21,7 @@ def test_without_btf_but_with_headers_is_a_warning(tmp_path: Path) -> None:
     finding = findings_by_name(tmp_path, {BTF: None})["btf"]
     assert finding.verdict is Verdict.WARNING
     assert "(No such file or directory): offsets are taken from the kernel headers" in finding.what
+    assert finding.fix == "use a kernel with CONFIG_DEBUG_INFO_BTF"
     assert problems(at_start(Facts(machine(tmp_path, {BTF: None}), tmp_path / "dist"))) == []
 
 
@@ -33,6 +34,7 @@ def test_broken_btf_is_a_warning(tmp_path: Path) -> None:
 def test_neither_btf_nor_headers_is_a_problem_with_both_fixes(tmp_path: Path) -> None:
     finding = findings_by_name(tmp_path, {BTF: None, HEADERS: None})["btf"]
     assert finding.verdict is Verdict.PROBLEM
+    assert finding.what == f"{tmp_path}/{BTF} can't be read (No such file or directory)"
     assert finding.fix == (
         "use a kernel with CONFIG_DEBUG_INFO_BTF, or apt install linux-headers-6.1.0-test "
         "(Fedora: dnf install kernel-devel-6.1.0-test)"

@@ -5,6 +5,7 @@ import pytest
 
 from probes.counters import BUCKETS_NS
 from probes.events import Kind
+from sim_backend.kernel.errors import OperationError
 from tests.sim_backend.harness import ALL, LISTS, Traced
 
 
@@ -46,6 +47,16 @@ def test_failed_pages_add_nothing(generation: str) -> None:
     traced.kernel.hold_memory(0, leave=512)
     traced.run("grow 2MB 1")
     assert [event.ptes for event in traced.of(Kind.BATCH_EXIT)] == [0]
+
+
+@pytest.mark.parametrize("generation", LISTS)
+def test_a_pool_without_memory_for_a_page_has_an_empty_batch(generation: str) -> None:
+    """set_max_huge_pages: prep_and_add_allocated_folios is called with what there is."""
+    traced = Traced(generation)
+    traced.kernel.hold_memory(0, leave=0)
+    with pytest.raises(OperationError, match="memory for no more than 0"):
+        traced.run("grow 2MB 1")
+    assert [event.kind for event in traced.events] == [Kind.BATCH_ENTER, Kind.BATCH_EXIT]
 
 
 def test_batches_are_timed() -> None:

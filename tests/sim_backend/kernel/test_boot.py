@@ -4,7 +4,7 @@
 import pytest
 
 from probes.events import Kind
-from probes.geometry import GIB, KIB, MIB
+from probes.geometry import GIB, KIB, MIB, Geometry
 from sim_backend.kernel.generation import GENERATIONS, HeadFrame
 from tests.sim_backend.harness import ALL, OPTIMIZING, Traced, big, since
 
@@ -107,3 +107,53 @@ def test_pages_smaller_than_a_section_are_not_pre_hvo(generation: str) -> None:
 def test_more_pages_than_memory_are_refused() -> None:
     with pytest.raises(ValueError, match="does not fit"):
         big("7.3", hugepages={GIB: 4})
+
+
+def test_pages_of_a_size_that_the_machine_does_not_have_are_refused() -> None:
+    with pytest.raises(ValueError, match=str([32 * MIB])):
+        big("7.3", hugepages={32 * MIB: 1, GIB: 1})
+
+
+def totals(traced: Traced) -> list[int]:
+    return [p.pages for p in traced.kernel.pools().by_node if p.state == "total"]
+
+
+@pytest.mark.parametrize("generation", ALL)
+@pytest.mark.parametrize("pages", [1, 2, 3, 23])
+def test_pages_grow_after_boot_from_the_node_whose_turn_it_is(generation: str, pages: int) -> None:
+    """hugetlb_pages_alloc_boot works with a cursor of its own, which begins at node 0 in each part.
+
+    Its part is nr / nodes / 2 pages, at least one (6.9: min_chunk of padata_do_multithreaded).
+    """
+    traced = Traced(generation, nodes=2, hugepages={2 * MIB: pages})
+    in_parts = GENERATIONS[generation].parallel_boot and pages > 1
+    part = max(pages // 2 // 2, 1) if in_parts else pages
+    parts = [min(part, pages - start) for start in range(0, pages, part)]
+    booted = [sum((size + 1) // 2 for size in parts), sum(size // 2 for size in parts)]
+    assert totals(traced) == booted
+    traced.run("grow 2MB 1")
+    booted[0 if in_parts else pages % 2] += 1
+    assert totals(traced) == booted
+
+
+@pytest.mark.parametrize("generation", PRE_HVO)
+def test_the_smallest_pre_hvo_page_is_a_section(generation: str) -> None:
+    """Its struct pages are those of one pmd (vmemmap_should_optimize_bootmem_page)."""
+    traced = Traced(generation, sizes=(128 * MIB,), hugepages={128 * MIB: 3})
+    plain = Traced(generation, sizes=(128 * MIB,))
+    accounts, before = traced.kernel.accounts(), plain.kernel.accounts()
+    assert before.nr_memmap_boot_pages - accounts.nr_memmap_boot_pages == 3 * 511
+    assert accounts.nr_memmap_pages == 0
+    assert all(page.vmemmap_optimized for page in traced.pages(128 * MIB))
+
+
+@pytest.mark.parametrize("generation", PRE_HVO)
+def test_struct_pages_across_page_boundaries_are_not_pre_hvo(generation: str) -> None:
+    """Those of a 1 GB page fill seven whole pmds, but HVO needs a power of two."""
+    geometry = Geometry(struct_page_size=56)
+    plain, booted = (
+        Traced(generation, sizes=(GIB,), memory=4 * GIB, geometry=geometry, hugepages=hugepages)
+        for hugepages in ({}, {GIB: 1})
+    )
+    assert booted.kernel.accounts().memmap == plain.kernel.accounts().memmap
+    assert not booted.pages(GIB)[0].vmemmap_optimized

@@ -1,21 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """The BUG_ONs of patch v17 fire exactly when the conditions in the patch hold, the first one first.
 
-A page table and its frames are damaged at random, and ``vmemmap_remap_free`` is called on it. What
-must come of it is worked out here from the text of [PATCH v17 3/9], not from the simulator.
+A page table and its frames are damaged, each condition alone and then at random, and
+``vmemmap_remap_free`` is called on it. What must come of it is worked out here from the text of
+[PATCH v17 3/9], not from the simulator. Restores have conditions of their own.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from sim_backend.kernel.errors import KernelBug
+from sim_backend.kernel.frame_list import FrameList
 from sim_backend.kernel.frames import MIX_SECTION_INFO, SECTION_INFO
+from sim_backend.kernel.hugetlb import add_hugetlb_page, remove_pool_huge_page
 from sim_backend.kernel.machine import Machine
 from sim_backend.kernel.pagetable import NONE, PAGE_KERNEL, PAGE_PSE, VMEMMAP_START, mk_pte
-from sim_backend.kernel.sparse_vmemmap import vmemmap_remap_free
+from sim_backend.kernel.sparse_vmemmap import (
+    VmemmapRemapWalk,
+    vmemmap_remap_alloc,
+    vmemmap_remap_free,
+    vmemmap_remap_pte,
+    vmemmap_remap_range,
+    vmemmap_restore_pte,
+    vmemmap_restore_ptes,
+)
+from sim_backend.kernel.vmemmap_head import vmemmap_remap_free_copying_head
 from tests.sim_backend.harness import Traced
 
 PAGE = 4096
@@ -114,19 +127,130 @@ def inflict(damage: Damage, m: Machine) -> None:
         slot.set(NONE)
 
 
-@settings(max_examples=300, deadline=None)
-@given(damage=damages, one_by_one=st.booleans())
-def test_the_kernel_dies_of_what_the_patch_says(damage: Damage, one_by_one: bool) -> None:
+def died_of(damage: Damage, *, one_by_one: bool) -> str:
+    """The condition that ``vmemmap_remap_free`` fails on; empty if it returns."""
     m = Traced("v17-enabled").kernel.machine
     m.one_by_one = one_by_one
     inflict(damage, m)
     reuse = VMEMMAP_START + damage.reuse * PAGE + damage.start_off
     start = reuse + damage.gap * PAGE
     end = VMEMMAP_START + (damage.reuse + 1 + damage.pages) * PAGE + damage.end_off
-    died_of = ""
     try:
         vmemmap_remap_free(m, start, end, reuse)
     except KernelBug as bug:
-        died_of = str(bug)
-    event(died_of or "lives")
-    assert died_of == next(bugs(damage), "")
+        return str(bug)
+    return ""
+
+
+LEAF = mk_pte(512, PAGE_KERNEL | PAGE_PSE)
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+@pytest.mark.parametrize(
+    ("damage", "condition"),
+    [
+        (Damage(1, 6), ""),
+        (Damage(1, 6, gap=0), "BUG_ON(start - reuse != PAGE_SIZE)"),
+        (Damage(1, 6, gap=2), "BUG_ON(start - reuse != PAGE_SIZE)"),
+        (Damage(1, 6, start_off=64), "VM_BUG_ON(!IS_ALIGNED(start, PAGE_SIZE))"),
+        (Damage(1, 6, start_off=1), "VM_BUG_ON(!IS_ALIGNED(start, PAGE_SIZE))"),
+        (Damage(1, 6, end_off=-64), "VM_BUG_ON(!IS_ALIGNED(end, PAGE_SIZE))"),
+        (Damage(1, 6, end_off=1), "VM_BUG_ON(!IS_ALIGNED(end, PAGE_SIZE))"),
+        (Damage(1, 6, missing_level="pgd"), "BUG_ON(pgd_none(*pgd))"),
+        (Damage(1, 6, missing_level="p4d"), "BUG_ON(p4d_none(*p4d))"),
+        (Damage(1, 6, missing_level="pud"), "BUG_ON(pud_none(*pud))"),
+        (Damage(1, 6, bad_tables={0: NONE}), "BUG_ON(pmd_none(*pmd) || pmd_leaf(*pmd))"),
+        (Damage(1, 6, bad_tables={0: LEAF}), "BUG_ON(pmd_none(*pmd) || pmd_leaf(*pmd))"),
+        (Damage(510, 6, bad_tables={1: LEAF}), "BUG_ON(pmd_none(*pmd) || pmd_leaf(*pmd))"),
+        (Damage(1, 6, holes={1}), "BUG_ON(pte_none(*pte))"),
+        (Damage(1, 6, holes={7}), "BUG_ON(pte_none(*pte))"),
+        (Damage(1, 6, refcounts={5: 1}), "VM_BUG_ON_PAGE(page_ref_count(page) != 2, page)"),
+        (Damage(1, 6, refcounts={5: 3}), "VM_BUG_ON_PAGE(page_ref_count(page) != 2, page)"),
+        (Damage(1, 6, magics={5: MIX_SECTION_INFO}), ""),
+        (Damage(1, 6, magics={5: NODE_INFO}), "VM_BUG_ON_PAGE(1, page)"),
+    ],
+)
+def test_each_condition_alone(damage: Damage, condition: str, one_by_one: bool) -> None:
+    assert next(bugs(damage), "") == condition
+    assert died_of(damage, one_by_one=one_by_one) == condition
+
+
+@settings(max_examples=300, deadline=None)
+@given(damage=damages, one_by_one=st.booleans())
+def test_the_kernel_dies_of_what_the_patch_says(damage: Damage, one_by_one: bool) -> None:
+    bug = died_of(damage, one_by_one=one_by_one)
+    event(bug or "lives")
+    assert bug == next(bugs(damage), "")
+
+
+def test_the_walk_must_begin_at_the_page_to_reuse() -> None:
+    m = Traced("v17-enabled").kernel.machine
+    walk = VmemmapRemapWalk(vmemmap_remap_pte, FrameList(), reuse_addr=VMEMMAP_START + PAGE)
+    with pytest.raises(KernelBug) as bug:
+        vmemmap_remap_range(m, VMEMMAP_START, VMEMMAP_START + 8 * PAGE, walk)
+    assert str(bug.value) == "BUG_ON(walk->reuse_addr != addr)"
+
+
+def test_huge_pmds_must_be_there_to_be_split() -> None:
+    m = Traced("5.14").kernel.machine
+    m.init_mm.pmd_off_k(VMEMMAP_START).set(NONE)
+    with pytest.raises(KernelBug) as bug:
+        vmemmap_remap_free(m, VMEMMAP_START + PAGE, VMEMMAP_START + 8 * PAGE, VMEMMAP_START)
+    assert str(bug.value) == "BUG_ON(pmd_none(*pmd))"
+
+
+@pytest.mark.parametrize("gap", [0, 2])
+def test_a_restore_reuses_the_page_before(gap: int) -> None:
+    m = Traced("v17-enabled").kernel.machine
+    start, end = VMEMMAP_START + gap * PAGE, VMEMMAP_START + 8 * PAGE
+    with pytest.raises(KernelBug) as bug:
+        vmemmap_remap_alloc(m, start, end, VMEMMAP_START, flush=True)
+    assert str(bug.value) == "BUG_ON(start - reuse != PAGE_SIZE)"
+
+
+@pytest.mark.parametrize("gap", [0, 2])
+def test_a_copied_head_is_that_of_the_page_before(gap: int) -> None:
+    m = Traced("6.2").kernel.machine
+    start, end = VMEMMAP_START + gap * PAGE, VMEMMAP_START + 8 * PAGE
+    with pytest.raises(KernelBug) as bug:
+        vmemmap_remap_free_copying_head(m, start, end, VMEMMAP_START, pages=FrameList(), flush=True)
+    assert str(bug.value) == "BUG_ON(start - reuse != PAGE_SIZE)"
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+@pytest.mark.parametrize("strangers", [1, 2])
+def test_a_restore_takes_only_ptes_of_the_shared_frame(strangers: int, one_by_one: bool) -> None:
+    """vmemmap_restore_pte (from 5.14): BUG_ON(pte_page(*pte) != walk->reuse_page)."""
+    traced = Traced("v17-enabled").run("grow 2MB 1")
+    m, (page,) = traced.kernel.machine, traced.pages()
+    m.one_by_one = one_by_one
+    start = m.page_to_vmemmap(page.pfn) + 2 * PAGE
+    other = mk_pte(m.init_mm.translate(VMEMMAP_START).pfn, PAGE_KERNEL)
+    for i in range(strangers):
+        m.init_mm.virt_to_kpte(start + (3 + i) * PAGE).set(other)
+    with pytest.raises(KernelBug) as bug:
+        vmemmap_remap_alloc(m, start, start + 6 * PAGE, start - PAGE, flush=True)
+    assert str(bug.value) == "BUG_ON(pte_page(*pte) != walk->reuse_page)"
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_a_walk_that_looks_for_no_page_to_reuse_has_none(one_by_one: bool) -> None:
+    traced = Traced("v17-enabled").run("grow 2MB 1")
+    m, (page,) = traced.kernel.machine, traced.pages()
+    m.one_by_one = one_by_one
+    start = m.page_to_vmemmap(page.pfn) + 2 * PAGE
+    walk = VmemmapRemapWalk(vmemmap_restore_pte, FrameList(), remap_ptes=vmemmap_restore_ptes)
+    with pytest.raises(KernelBug) as bug:
+        vmemmap_remap_range(m, start, start + 6 * PAGE, walk)
+    assert str(bug.value) == "NULL pointer dereference: walk->reuse_page"
+
+
+def test_a_page_that_needs_no_restore_does_not_come_back_to_the_pool() -> None:
+    """add_hugetlb_page: VM_BUG_ON_PAGE(!HPageVmemmapOptimized(page), page)."""
+    traced = Traced("v17-enabled", hvo=False).run("grow 2MB 1")
+    (h,) = traced.kernel.machine.hstates
+    page = remove_pool_huge_page(h)
+    assert page is not None
+    with pytest.raises(KernelBug) as bug:
+        add_hugetlb_page(h, page, adjust_surplus=True)
+    assert str(bug.value) == "VM_BUG_ON_PAGE(!HPageVmemmapOptimized(page), page)"

@@ -4,9 +4,14 @@
 from itertools import pairwise
 from statistics import median
 
+import pytest
+
 from probes.events import Kind
-from sim_backend.kernel.durations import FLUSH_TLB, Clock, Cost
-from tests.sim_backend.harness import CountingClock, Traced, big
+from probes.geometry import MIB
+from sim_backend.kernel.durations import ALLOC_FRAME, FLUSH_TLB, Clock, Cost
+from sim_backend.kernel.frame_list import FrameList
+from sim_backend.kernel.vmemmap_frames import alloc_vmemmap_page_list
+from tests.sim_backend.harness import LISTS, OPTIMIZING, CountingClock, Traced, big, since
 
 
 def durations(traced: Traced, kind: Kind) -> list[int]:
@@ -57,6 +62,54 @@ def test_a_list_flushes_the_tlb_less_often() -> None:
     assert counted["6.7"].spent[FLUSH_TLB] == 3
     there = median(durations(list_, Kind.OPTIMIZE_EXIT))
     assert there < median(durations(one_by_one, Kind.OPTIMIZE_EXIT))
+
+
+@pytest.mark.parametrize("generation", [name for name in OPTIMIZING if name not in LISTS])
+def test_before_67_each_page_flushes_the_tlb(generation: str) -> None:
+    clock = CountingClock(0)
+    traced = Traced(generation, clock=clock).run("grow 2MB 5")
+    splits = since({"v17-enabled": 0, "5.14": 1})[generation]
+    assert clock.spent[FLUSH_TLB] == 5 + splits
+    traced.run("shrink 2MB 3")
+    assert clock.spent[FLUSH_TLB] == 5 + splits + 3
+
+
+@pytest.mark.parametrize("generation", LISTS)
+def test_a_fault_and_its_end_flush_the_tlb_for_the_page_alone(generation: str) -> None:
+    clock = CountingClock(0)
+    kernel = Traced(generation, clock=clock).kernel
+    kernel.take(2 * MIB, 1)
+    assert clock.spent[FLUSH_TLB] == 2  # of the split and of the remap
+    kernel.take(2 * MIB, 1)
+    assert clock.spent[FLUSH_TLB] == 3
+    kernel.give(2 * MIB, 2)
+    assert clock.spent[FLUSH_TLB] == 5
+
+
+@pytest.mark.parametrize("generation", LISTS)
+def test_a_restore_that_fails_half_way_has_flushed_the_tlb(generation: str) -> None:
+    """hugetlb_vmemmap_restore_folios: once per call in which a folio was restored."""
+    clock = CountingClock(0)
+    traced = Traced(generation, clock=clock).run("grow 2MB 23")
+    traced.kernel.hold_memory(0, leave=7)
+    clock.spent.clear()
+    traced.run("shrink 2MB 23")
+    assert traced.total("restore_failures", "ENOMEM") == 1
+    assert clock.spent[FLUSH_TLB] == 2
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+@pytest.mark.parametrize(("spare", "tries"), [(9, 7), (7, 7), (6, 7), (5, 6), (0, 1)])
+def test_an_allocation_takes_time_up_to_the_first_frame_that_is_lacking(
+    spare: int, tries: int, one_by_one: bool
+) -> None:
+    traced = Traced("6.2")
+    m = traced.kernel.machine
+    m.one_by_one = one_by_one
+    traced.kernel.hold_memory(0, leave=spare)
+    start, before = m.page_to_vmemmap(0), m.clock.now_ns
+    alloc_vmemmap_page_list(m, start, start + 7 * 4096, FrameList())
+    assert m.clock.now_ns - before == tries * m.clock.each_ns(ALLOC_FRAME)
 
 
 def test_the_clock_spends_within_the_cost() -> None:

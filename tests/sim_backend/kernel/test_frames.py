@@ -3,7 +3,9 @@
 
 import pytest
 
+from sim_backend.kernel.durations import FREE_FRAME
 from sim_backend.kernel.errors import KernelBug
+from sim_backend.kernel.frame_list import FrameList
 from sim_backend.kernel.frames import (
     BOOT,
     FREE,
@@ -12,6 +14,7 @@ from sim_backend.kernel.frames import (
     SECTION_INFO,
     free_bootmem_page,
 )
+from sim_backend.kernel.vmemmap_frames import free_vmemmap_page_list
 from tests.sim_backend.harness import LISTS, Traced
 
 
@@ -56,6 +59,29 @@ def test_a_freed_memblock_frame_does_not_look_like_one_any_more() -> None:
     pfn = fresh.vmemmap(head)[2].pfn
     page = traced.kernel.machine.memory.pfn_to_page(pfn)
     assert (page.reserved, page.refcount, page.freelist) == (False, 0, 0)
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_a_run_of_both_allocators_frames_goes_back_to_each(one_by_one: bool) -> None:
+    """Five frames of memblock beside seven of the buddy allocator, on one list."""
+    traced = Traced("v17-enabled")
+    machine = traced.kernel.machine
+    machine.one_by_one = one_by_one
+    first = machine.init_mm.translate(machine.page_to_vmemmap(0)).pfn
+    run = range(first, first + 12)
+    machine.memory.set_state(run[5:], IN_USE)
+    machine.nr_memmap_boot_pages, machine.nr_memmap_pages = 100, 30
+    managed, free = traced.kernel.accounts().mem_total, traced.free_frames()
+    before = machine.clock.now_ns
+    pages = FrameList()
+    pages.add_tail(run)
+    free_vmemmap_page_list(machine, pages)
+    assert not pages
+    assert (machine.nr_memmap_boot_pages, machine.nr_memmap_pages) == (95, 23)
+    assert traced.kernel.accounts().mem_total == managed + 5
+    assert traced.free_frames() == free + 12
+    assert all(traced.is_free(pfn) for pfn in run)
+    assert machine.clock.now_ns - before == 12 * machine.clock.each_ns(FREE_FRAME)
 
 
 @pytest.mark.parametrize("generation", ["6.2", *LISTS])

@@ -112,6 +112,20 @@ def test_frames_of_another_node_will_do_from_67_on(generation: str, restored: in
     assert traced.total("hugepages_restored") == restored
 
 
+@pytest.mark.parametrize(("generation", "ptes"), [("6.2", 7), ("6.7", 8), ("7.1", 8)])
+def test_a_new_head_may_be_of_another_node_from_67_on(generation: str, ptes: int) -> None:
+    """6a898c2757af dropped __GFP_THISNODE. Without a new head 6.2 keeps the old one."""
+    traced = Traced(generation, nodes=2)
+    traced.kernel.hold_memory(0, leave=512)
+    traced.run("grow 2MB 1")
+    (leave,) = traced.of(Kind.OPTIMIZE_EXIT)
+    assert (leave.ret, leave.node, leave.ptes) == (0, 0, ptes)
+    assert leave.frames_allocated == ptes - 7
+    memory = traced.kernel.machine.memory
+    head, tail, *_ = (memory.node_of(page.pfn).nid for page in traced.vmemmap(traced.pages()[0]))
+    assert (head, tail) == ((0, 0) if generation == "6.2" else (1, 1))
+
+
 def test_pressure_ends() -> None:
     traced = Traced()
     free = traced.free_frames()

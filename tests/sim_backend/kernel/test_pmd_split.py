@@ -47,6 +47,20 @@ def test_a_1gb_page_splits_eight(generation: str) -> None:
     assert traced.kernel.accounts().page_tables == before + 8
 
 
+@pytest.mark.parametrize("generation", SPLITTING)
+def test_a_table_comes_from_another_node_if_that_of_the_cpu_is_full(generation: str) -> None:
+    """pte_alloc_one_kernel has no __GFP_THISNODE."""
+    traced = Traced(generation, nodes=2)
+    mm, memory = traced.kernel.machine.init_mm, traced.kernel.machine.memory
+    booted = set(mm.table_frames())
+    traced.kernel.pin(0)
+    traced.kernel.hold_memory(0, leave=0)
+    traced.run("grow 2MB 1")
+    assert traced.total("hugepages_optimized") == 1
+    (table,) = set(mm.table_frames()) - booted
+    assert memory.node_of(table).nid == 1
+
+
 @pytest.mark.parametrize("generation", ["5.14", "5.18", "6.0"])
 def test_without_memory_for_the_table_nothing_is_done(generation: str) -> None:
     traced = Traced(generation)

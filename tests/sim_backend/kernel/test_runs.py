@@ -139,6 +139,20 @@ def test_the_same_comes_of_any_workload(workload: Workload) -> None:
     do_both_ways(workload)
 
 
+@pytest.mark.parametrize("generation", OPTIMIZING)
+def test_pages_there_and_back_take_the_same_time(generation: str) -> None:
+    both = []
+    for one_by_one in (False, True):
+        kernel = SimKernel(generation, memory_per_node=128 * MIB)
+        recorded = Recorded(kernel, one_by_one=one_by_one)
+        for text in ("grow 2MB 3", "shrink 2MB 2", "grow 2MB 1"):
+            recorded.attempt(parse_operation(text))
+            kernel.check_conservation()
+        assert (recorded.taken["runs"] == 0) is one_by_one
+        both.append((bytes(recorded.records), kernel.now_ns, kernel.accounts()))
+    assert both[0] == both[1]
+
+
 def test_runs_are_what_it_works_on() -> None:
     for generation in OPTIMIZING:
         kernel = SimKernel(generation, memory_per_node=4 * GIB)
@@ -180,3 +194,9 @@ def test_scattered_frames_make_short_runs() -> None:
     # Growing again needs a contiguous page, which is the one just given back.
     assert recorded.attempt(Operation("grow", 32 * MIB, 1)) == "1"
     assert recorded.taken["runs"] == before
+    pages = kernel.machine.hstates[0].hugepage_freelists[0]
+    mm, address_of = kernel.machine.init_mm, kernel.machine.page_to_vmemmap
+    for page in pages:
+        own, shared, *rest = (mm.translate(address_of(page.pfn) + i * 4096).pfn for i in range(128))
+        assert own != shared
+        assert set(rest) == {shared}

@@ -7,7 +7,7 @@ from probes.events import Event, Kind
 from probes.geometry import MIB
 from sim_backend.kernel.hugetlb import free_hpage_workfn
 from sim_backend.kernel.hugetlb_surplus import alloc_surplus_huge_page, exit_mmap, map_huge_pages
-from tests.sim_backend.harness import ALL, OPTIMIZING, Traced, big
+from tests.sim_backend.harness import ALL, LISTS, OPTIMIZING, Traced, big
 
 
 def tasks(events: list[Event]) -> set[bytes]:
@@ -35,6 +35,13 @@ def test_the_pool_is_as_large_as_before(generation: str) -> None:
 def test_pages_that_are_not_optimised_need_no_kworker(generation: str) -> None:
     traced = Traced(generation, hvo=False).run("overcommit 2MB 3")
     assert tasks(traced.of(Kind.RESTORE_ENTER)) == {b"hugetlb-user"}
+
+
+@pytest.mark.parametrize("generation", LISTS)
+def test_from_67_on_pages_that_are_not_optimised_are_not_restored(generation: str) -> None:
+    traced = Traced(generation, hvo=False).run("overcommit 2MB 3", "grow 2MB 2", "shrink 2MB 2")
+    assert traced.total("optimize_calls") == 5
+    assert traced.of(Kind.RESTORE_ENTER) == []
 
 
 def test_surplus_while_the_task_runs() -> None:
@@ -108,3 +115,65 @@ def test_every_operation_ends_with_an_empty_list_of_the_kworker(generation: str)
     for text in ("grow 1GB 1", "demote 1GB 1", "grow 2MB 3", "shrink 2MB 7", "overcommit 2MB 2"):
         traced.run(text)
         assert not traced.kernel.machine.hpage_freelist
+
+
+def surplus_of(traced: Traced) -> list[int]:
+    (h,) = traced.kernel.machine.hstates
+    return h.surplus_huge_pages_node
+
+
+def test_surplus_comes_of_the_next_node_if_that_of_the_cpu_is_full() -> None:
+    """The zonelist of a node goes on with those behind it (find_next_best_node)."""
+    traced = Traced(nodes=3)
+    traced.kernel.pin(2)  # of node 1
+    traced.kernel.hold_memory(1, leave=0)
+    traced.kernel.take(2 * MIB, 5)
+    assert surplus_of(traced) == [0, 0, 5]
+
+
+def test_a_task_takes_free_pages_of_its_node_first_and_then_of_the_next() -> None:
+    traced = Traced(nodes=3).run("grow 2MB 9")
+    (h,) = traced.kernel.machine.hstates
+    traced.kernel.pin(2)  # of node 1
+    free = []
+    for _ in range(4):
+        traced.kernel.take(2 * MIB, 2)
+        free.append(list(h.free_huge_pages_node))
+    assert free == [[3, 1, 3], [3, 0, 2], [3, 0, 0], [1, 0, 0]]
+    traced.kernel.take(2 * MIB, 1)
+    assert (h.free_huge_pages, h.surplus_huge_pages) == (0, 0)
+
+
+def test_pages_leave_and_enter_surplus_by_cursors_of_their_own() -> None:
+    """adjust_pool_surplus: out by next_nid_to_alloc, in by next_nid_to_free."""
+    traced = Traced(nodes=2).run("grow 2MB 1")  # of node 0, so that node 1 is next to allocate
+    for cpu, pages in ((0, 3), (3, 2)):
+        traced.kernel.pin(cpu)
+        traced.kernel.take(2 * MIB, pages)
+    assert surplus_of(traced) == [2, 2]
+    traced.run("grow 2MB 1")
+    assert surplus_of(traced) == [2, 1]
+    traced.run("grow 2MB 1")
+    assert surplus_of(traced) == [1, 1]
+    with pytest.raises(ValueError, match="no more than 0"):
+        traced.run("shrink 2MB 1")
+    assert surplus_of(traced) == [2, 1]
+
+
+def test_a_node_without_pages_has_no_surplus() -> None:
+    traced = Traced(nodes=2)
+    traced.kernel.hold_memory(0, leave=0)
+    traced.run("grow 2MB 3")
+    traced.kernel.take(2 * MIB, 3)
+    with pytest.raises(ValueError, match="no more than 0"):
+        traced.run("shrink 2MB 2")
+    assert surplus_of(traced) == [0, 2]
+
+
+@pytest.mark.parametrize("generation", LISTS)
+def test_a_pool_that_grows_by_its_surplus_only_has_no_batch(generation: str) -> None:
+    traced = Traced(generation)
+    traced.kernel.take(2 * MIB, 5)
+    traced.run("grow 2MB 3")
+    assert surplus_of(traced) == [2]
+    assert traced.of(Kind.BATCH_ENTER) == []
