@@ -37,7 +37,7 @@ help:
 	@echo "                  BCC=1: hvoscope-bcc, with BCC and LLVM"
 	@echo "make test-packaging  test the packages under systemd in a container, and the image (needs root)"
 	@echo "make bench        run all benchmarks, write BENCHMARKS.md (20 minutes, needs root)"
-	@echo "make bench-quick  run short benchmarks, fail if a ratio doubled (3 minutes)"
+	@echo "make bench-quick  run short benchmarks, fail if a ratio of instructions doubled (3 minutes)"
 	@echo "make test-kernel  test on real kernels in QEMU (needs root)"
 
 run: $(VENV)/.run

@@ -45,7 +45,7 @@ def markdown(results: Results) -> str:
             "Made by `make bench`: figures, tables and this text. A figure is the median of several"
             " runs, with the least and the most in brackets. `make bench ONLY=NAME` measures one"
             " section again. `make bench-quick` measures less of everything and fails where a ratio"
-            " got twice as bad."
+            " got twice as bad, of times five times."
         ),
         f"Measured on {results.date}:",
         "\n".join(f"- {name}: {value}" for name, value in results.machine.items()),

@@ -52,12 +52,17 @@ def test_a_ratio_of_figures_goes_run_by_run() -> None:
     assert figure([2.0, 4.0]).over(figure([1.0, 2.0, 3.0])).values == (1.0, 2.0)
 
 
-@pytest.mark.parametrize(
-    ("better", "value", "failures"), [(LESS, 2.1, 1), (LESS, 1.9, 0), (MORE, 0.4, 1), (MORE, 9, 0)]
-)
-def test_only_gross_regressions_fail(better: str, value: float, failures: int) -> None:
-    before = results(known=Ratio(1.0, better))
-    assert compare(results(known=Ratio(value, better), new=Ratio(99)), before) == failures
+GROSS = [
+    *(("kernel_cost.full", *case) for case in ((LESS, 2.1, 1), (LESS, 1.9, 0), (MORE, 0.4, 1))),
+    *(("scrape.p50", *case) for case in ((LESS, 5.1, 1), (LESS, 4.9, 0), (MORE, 0.19, 1))),
+    ("scrape.p50", MORE, 9, 0),
+]
+
+
+@pytest.mark.parametrize(("name", "better", "value", "failures"), GROSS)
+def test_only_gross_regressions_fail(name: str, better: str, value: float, failures: int) -> None:
+    before = results(**{name: Ratio(1.0, better)})
+    assert compare(results(**{name: Ratio(value, better)}, new=Ratio(99)), before) == failures
 
 
 def test_goals_are_met_or_not() -> None:
