@@ -50,14 +50,19 @@ for size in /sys/kernel/mm/hugepages/*; do mkdir -p ".$size"; done
 """
 
 
-def with_programs(kernel: Kernel, *, cpus: int = 2, nodes: int = 2) -> Kernel:
+CPUS, NODES = 2, 2
+"""Of most guests. Each machine has a tree and a folder of its own: tests run at the same time."""
+
+
+def with_programs(kernel: Kernel, *, cpus: int = CPUS, nodes: int = NODES) -> Kernel:
     """``kernel``, whose guests find programs for such a machine where the product keeps them."""
     cache = Cache()
     name = _name(kernel)
-    folder = cache.root / f"programs-{name}"
+    machine = f"{name}-{cpus}-{nodes}"
+    folder = cache.root / f"programs-{machine}"
     with cache.lock(folder.name):
-        tree = cache.entry(f"tree-{name}", lambda into: _read(kernel, into))
-        _describe(tree, cpus, nodes)
+        read = cache.entry(f"tree-{name}", lambda into: _read(kernel, into))
+        tree = cache.entry(f"tree-{machine}", lambda into: _describe(read, into, cpus, nodes))
         headers = cache.entry(f"headers-{name}", lambda into: _merge(kernel, into))
         command = [sys.executable, "-m", __spec__.name, str(tree), str(folder), kernel.release]
         say(f"{kernel.name}: compiling what is not yet compiled for {cpus} CPUs, {nodes} nodes")
@@ -92,12 +97,12 @@ def compile_elsewhere(kernel: Kernel, into: Path) -> tuple[str, set[str]]:
 def tree_and_headers(kernel: Kernel) -> tuple[Path, Path]:
     """/proc and /sys of such a guest, and its headers; they are there after ``with_programs``."""
     root, name = Cache().root, _name(kernel)
-    return root / f"tree-{name}", root / f"headers-{name}"
+    return root / f"tree-{name}-{CPUS}-{NODES}", root / f"headers-{name}"
 
 
 def known_names(kernel: Kernel) -> set[str]:
     """Names of the programs that ``with_programs`` has made as if compiled elsewhere."""
-    folder = Cache().root / f"programs-{_name(kernel)}/elsewhere"
+    folder = Cache().root / f"programs-{_name(kernel)}-{CPUS}-{NODES}/elsewhere"
     return {path.name for path in folder.iterdir()}
 
 
@@ -110,7 +115,8 @@ def _read(kernel: Kernel, into: Path) -> None:
     assert done.exit_code == 0, done.stderr
 
 
-def _describe(tree: Path, cpus: int, nodes: int) -> None:
+def _describe(read: Path, tree: Path, cpus: int, nodes: int) -> None:
+    shutil.copytree(read, tree, dirs_exist_ok=True)
     for kind, count in (("cpu", cpus), ("node", nodes)):
         folder = tree / "sys/devices/system" / kind
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,13 +168,19 @@ def main() -> None:
     tree, folder, release = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     host = Host(tree / "proc", tree / "sys", tree / "modules", release, platform.machine())
     version, kept, elsewhere = bcc_version(), ProgramCache(folder), folder / "elsewhere"
-    shutil.rmtree(elsewhere, ignore_errors=True)
+    elsewhere.mkdir(parents=True, exist_ok=True)
+    made = set()
     for text in _texts(host):
         key = key_of(text, platform.machine(), version)
         program = kept.get(key) or compile_text(import_bcc(), text)
         kept.put(key, program)
-        elsewhere.mkdir(exist_ok=True)
-        shipped_path(elsewhere, key_of(text, platform.machine())).write_bytes(program.dump())
+        path = shipped_path(elsewhere, key_of(text, platform.machine()))
+        part = path.with_suffix(".part")
+        part.write_bytes(program.dump())
+        part.replace(path)  # a guest may be about to read it
+        made.add(path)
+    for left in set(elsewhere.iterdir()) - made:
+        left.unlink()
 
 
 if __name__ == "__main__":
