@@ -58,7 +58,7 @@ def with_programs(kernel: Kernel, *, cpus: int = CPUS, nodes: int = NODES) -> Ke
     """``kernel``, whose guests find programs for such a machine where the product keeps them."""
     cache = Cache()
     name = _name(kernel)
-    machine = f"{name}-{cpus}-{nodes}"
+    machine = _machine(kernel, cpus, nodes)
     folder = cache.root / f"programs-{machine}"
     with cache.lock(folder.name):
         read = cache.entry(f"tree-{name}", lambda into: _read(kernel, into))
@@ -97,17 +97,21 @@ def compile_elsewhere(kernel: Kernel, into: Path) -> tuple[str, set[str]]:
 def tree_and_headers(kernel: Kernel) -> tuple[Path, Path]:
     """/proc and /sys of such a guest, and its headers; they are there after ``with_programs``."""
     root, name = Cache().root, _name(kernel)
-    return root / f"tree-{name}-{CPUS}-{NODES}", root / f"headers-{name}"
+    return root / f"tree-{_machine(kernel)}", root / f"headers-{name}"
 
 
 def known_names(kernel: Kernel) -> set[str]:
     """Names of the programs that ``with_programs`` has made as if compiled elsewhere."""
-    folder = Cache().root / f"programs-{_name(kernel)}-{CPUS}-{NODES}/elsewhere"
+    folder = Cache().root / f"programs-{_machine(kernel)}/elsewhere"
     return {path.name for path in folder.iterdir()}
 
 
 def _name(kernel: Kernel) -> str:
     return digest(image=str(kernel.vmlinuz), links=[str(link) for link in kernel.links])
+
+
+def _machine(kernel: Kernel, cpus: int = CPUS, nodes: int = NODES) -> str:
+    return f"{_name(kernel)}-{cpus}-{nodes}"
 
 
 def _read(kernel: Kernel, into: Path) -> None:
