@@ -277,9 +277,14 @@ HIDDEN = "hidden from this process (ProtectKernelTunables?)"
 SANDBOX_FIX = "set ProtectKernelTunables=no in the unit, or run hvoscope outside of that sandbox"
 
 
+def finding_of(name: str, host: Host, root: Path) -> Finding:
+    """The only one of that name."""
+    (found,) = (f for f in examine(host, root / "dist") if f.name == name)
+    return found
+
+
 def hvo(root: Path, changes: Changes) -> Finding:
-    host = machine(root, changes)
-    return next(f for f in examine(host, root / "dist") if f.name == "hvo")
+    return finding_of("hvo", machine(root, changes), root)
 
 
 def test_an_empty_symbol_table_is_hidden_and_the_sysctl_proves_hvo(tmp_path: Path) -> None:
@@ -300,8 +305,7 @@ def test_an_empty_symbol_table_does_not_disprove_hvo(tmp_path: Path) -> None:
     finding = hvo(bare, {KALLSYMS: "", SYSCTL: None, CONFIG: None})
     assert finding.what == f"the symbol table {bare}/{KALLSYMS} is empty: {HIDDEN}"
     arm = machine(bare, {KALLSYMS: "", SYSCTL: None, CONFIG: None}, "aarch64")
-    (architecture,) = (f for f in examine(arm, bare / "dist") if f.name == "architecture")
-    assert architecture == Finding(
+    assert finding_of("architecture", arm, bare) == Finding(
         "architecture",
         Verdict.UNKNOWN,
         "arm64: Linux removed HVO in 6.3, because a live PTE must not change its frame; "
@@ -316,8 +320,7 @@ def test_hvo_of_an_arm64_kernel_without_symbols_is_of_an_unknown_version(
     """Its sysctl, or else its config, shows that there is HVO; only symbols tell which."""
     other = CONFIG if evidence == SYSCTL else SYSCTL
     host = machine(tmp_path, {KALLSYMS: "", other: None}, "aarch64")
-    (architecture,) = (f for f in examine(host, tmp_path / "dist") if f.name == "architecture")
-    assert architecture == Finding(
+    assert finding_of("architecture", host, tmp_path) == Finding(
         "architecture",
         Verdict.UNKNOWN,
         "arm64: Linux removed HVO in 6.3, because a live PTE must not change its frame; "
