@@ -164,16 +164,9 @@ static __always_inline int has_no_result(struct operation *op, u8 restoring)
  */
 static __always_inline void on_exit(u8 restoring, int has_result, int ret)
 {
-	u64 task = current_task();
-	struct task_slot *slot = task_slot_of(task);
-	struct operation *op = &slot->operation;
+	struct operation *op;
 
-	if (unlikely(op->owner != task)) {
-		op = operation_in_hash(slot);
-		if (!op)
-			return;
-	}
-	if (op->restoring != restoring)
+	if (!has_operation(&op) || op->restoring != restoring)
 		return;
 	if (has_result)
 		op->ret = ret;
@@ -288,15 +281,10 @@ on_range_enter(u64 start, u64 end, u64 reuse, u64 walk, int typed, int dropped)
 /* walk: if the arguments are available at the return, else 0. has_result: 0 for a void function. */
 static __always_inline void on_range_exit(int has_result, int ret, u64 walk, int typed)
 {
-	u64 task = current_task();
-	struct task_slot *slot = task_slot_of(task);
-	struct operation *op = &slot->operation;
+	struct operation *op;
 
-	if (unlikely(op->owner != task)) {
-		op = operation_in_hash(slot);
-		if (!op)
-			return;
-	}
+	if (!has_operation(&op))
+		return;
 #if HVO_RANGE_ENTRIES
 	if (op->ranges != 1)
 		return;
@@ -342,15 +330,10 @@ static __always_inline void on_pte_of_dropped(struct operation *op, u8 restoring
 static __always_inline void on_pte(u64 address, u8 kind)
 {
 	u8 restoring = kind == HVO_RESTORE_PTE;
-	u64 task = current_task();
-	struct task_slot *slot = task_slot_of(task);
-	struct operation *op = &slot->operation;
+	struct operation *op;
 
-	if (unlikely(op->owner != task)) {
-		op = operation_in_hash(slot);
-		if (!op)
-			return;
-	}
+	if (!has_operation(&op))
+		return;
 	op->ptes[PTES(restoring)]++;
 	op->latest = address;
 #if HVO_STREAM

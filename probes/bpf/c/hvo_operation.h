@@ -156,8 +156,7 @@ static __always_inline struct task_slot *slot_by_lookup(void)
 
 /*
  * Asks for the task again, so that no register keeps it on the way that is nearly
- * always taken. There, the handlers that run most often compare the owner themselves:
- * the result of current_operation() would be compared with NULL, too.
+ * always taken.
  */
 static __always_inline struct operation *operation_in_hash(struct task_slot *slot)
 {
@@ -169,12 +168,27 @@ static __always_inline struct operation *operation_in_hash(struct task_slot *slo
 	return operations.lookup(&task);
 }
 
-static __always_inline struct operation *current_operation(void)
+/*
+ * Whether the task has an operation, which then is *op. A pointer alone would be
+ * compared with NULL on the way that is nearly always taken, too.
+ */
+static __always_inline int has_operation(struct operation **op)
 {
 	u64 task = current_task();
 	struct task_slot *slot = task_slot_of(task);
 
-	return slot->operation.owner == task ? &slot->operation : operation_in_hash(slot);
+	*op = &slot->operation;
+	if ((*op)->owner == task)
+		return 1;
+	*op = operation_in_hash(slot);
+	return *op != 0;
+}
+
+static __always_inline struct operation *current_operation(void)
+{
+	struct operation *op;
+
+	return has_operation(&op) ? op : 0;
 }
 
 static __always_inline struct operation *begin_in_hash(void)

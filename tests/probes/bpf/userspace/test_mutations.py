@@ -113,8 +113,8 @@ MUTATIONS = (
     ),
     Mutation(
         "slot of another task used",
-        "if (unlikely(op->owner != task))",
-        "if (!op->owner)",
+        "if ((*op)->owner == task)",
+        "if ((*op)->owner)",
     ),
     Mutation("hash never read", "return operations.lookup(&task);", "return 0;"),
     Mutation(
