@@ -13,8 +13,13 @@ from pathlib import Path
 import atheris
 
 _MODULES = ["exporter", "probes", "h11", "yaml"]
-_LIMITS = ("-timeout=60", "-rss_limit_mb=1024", "-print_final_stats=1", "-len_control=0")
-"""An input may take a minute (of a busy machine) and the process 1 GiB."""
+_LIMITS = (
+    "-timeout=60",  # seconds of a busy machine
+    "-rss_limit_mb=1024",
+    "-print_final_stats=1",
+    "-len_control=0",
+    "-reload=0",  # else inputs are read back and run once more whenever a second has passed
+)
 
 
 def escaped(word: bytes) -> str:
