@@ -15,6 +15,8 @@ from tests.bench import servers
 from tests.bench.figures import Figure, Ratio, Section, Table, figure, table
 from tests.bench.in_guest import ROOT, run_module
 from tests.bench.scrape import PLAIN, Client
+from tests.exporter.web import hostile
+from tests.exporter.web.certificates import write_server
 from tests.guests import kernel_matrix, tools
 from tests.guests.precompiled import with_programs
 from tests.guests.qemu import Host
@@ -27,6 +29,7 @@ QUICK_SCRAPES, SCRAPES = (100, 300), (100, 1000, 10_000)
 LIVE_SCRAPES = (100, 1000, 2000)
 """As many as emulation does in two minutes."""
 STARTS = 5
+STALLED, STALLED_GOAL_MIB = 200, 40
 MEMORY_MIB, TIMEOUT_S = 8 * 1024, 900
 SYSTEM_PYTHON = "/usr/bin/python3"
 
@@ -43,11 +46,12 @@ def measure(quick: bool) -> Section:
     with tempfile.TemporaryDirectory() as folder:
         simulated = watched(Path(folder), QUICK_SCRAPES if quick else SCRAPES)
         starts = figure(start_seconds(Path(folder)) for _ in range(2 if quick else STARTS))
+        stalled = besieged(Path(folder))
         if quick:
-            return section(simulated, starts, None, [])
+            return section(simulated, stalled, starts, None, [])
         installed = [_sizes(Path(folder))]
     with tempfile.TemporaryDirectory(prefix="hvo-bench-") as folder:
-        return section(simulated, starts, guest_notes(Path(folder)), installed)
+        return section(simulated, stalled, starts, guest_notes(Path(folder)), installed)
 
 
 def watched(folder: Path, counts: tuple[int, ...]) -> Looks:
@@ -64,6 +68,19 @@ def watched(folder: Path, counts: tuple[int, ...]) -> Looks:
             looks[count] = taken(server.pid)
         client.close()
     return looks
+
+
+def besieged(folder: Path) -> Taken:
+    """A simulating daemon with TLS and ``STALLED`` clients, half of them in the handshake."""
+    write_server(folder)
+    config = folder / "web.yml"
+    config.write_text("tls_server_config: {cert_file: server.crt, key_file: server.key}\n")
+    kinds = (hostile.a_hello, hostile.half_a_request_in_tls)
+    with (
+        servers.hvoscope(folder, NODES, "--web.config.file", str(config)) as server,
+        hostile.stalled(("127.0.0.1", server.port), kinds, STALLED),
+    ):
+        return taken(server.pid)
 
 
 def start_seconds(folder: Path) -> float:
@@ -92,7 +109,11 @@ def guest_notes(out: Path) -> Mapping[str, Any]:
 
 
 def section(
-    simulated: Looks, starts: Figure, notes: Mapping[str, Any] | None, more: list[Table]
+    simulated: Looks,
+    stalled: Taken,
+    starts: Figure,
+    notes: Mapping[str, Any] | None,
+    more: list[Table],
 ) -> Section:
     """Tables and ratios; ``notes`` are the guest's, None where there was none."""
     most = max(simulated)
@@ -100,7 +121,13 @@ def section(
         "footprint.simulated_growth": Ratio(
             simulated[most].rss_kib / simulated[min(n for n in simulated if n)].rss_kib,
             about="RSS after the last scrapes over that after the first 100, simulated",
-        )
+        ),
+        "footprint.stalled_mib": Ratio(
+            stalled.rss_kib / 1024,
+            goal=STALLED_GOAL_MIB,
+            about=f"RSS in MiB, simulated, with TLS and {STALLED} stalled clients, half of them in"
+            " the handshake",
+        ),
     }
     tables = [_growth("simulated, on this machine", simulated)]
     ready = [("simulated, on this machine", _seconds(starts.values))]

@@ -193,13 +193,17 @@ def section(measured: Measured) -> Section:
     spent = measured.cpu_seconds
     ratios = {
         "scrape.p50_over_bare": Ratio(
-            p50.over(bare_p50).median, about="scrape p50, hvoscope over bare prometheus_client"
+            p50.over(bare_p50).median,
+            goal=1.0,
+            about="scrape p50, hvoscope over bare prometheus_client",
         ),
         "scrape.p99_over_bare": Ratio(
             p99.over(bare_p99).median, about="scrape p99, hvoscope over bare prometheus_client"
         ),
         "scrape.cpu_over_node_exporter": Ratio(
-            spent[ours] / spent[node], about="CPU of a scrape, hvoscope over node_exporter"
+            spent[ours] / spent[node],
+            goal=0.6,
+            about="CPU of a scrape, hvoscope over node_exporter",
         ),
     }
     tables = [_latencies(measured), _cpu(measured), _crowds(measured)]

@@ -50,12 +50,13 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def hvoscope(folder: Path, nodes: int) -> Iterator[Server]:
-    """``hvoscope serve`` on a simulated machine of so many nodes."""
+def hvoscope(folder: Path, nodes: int, *options: str) -> Iterator[Server]:
+    """``hvoscope serve`` on a simulated machine of so many nodes, with further options."""
     scenario = folder / f"nodes-{nodes}.toml"
     counts = {"few": 4 * nodes, "fewer": 3 * nodes, "many": 509 * nodes, "some": 500 * nodes}
     scenario.write_text(_SCENARIO.format(nodes=nodes, **counts))
-    with daemon("--backend", "sim", "--sim.scenario", str(scenario)) as (process, url, _):
+    simulated = ("--backend", "sim", "--sim.scenario", str(scenario))
+    with daemon(*simulated, *options) as (process, url, _):
         yield Server("hvoscope", process.pid, int(url.rpartition(":")[2]))
 
 
