@@ -83,8 +83,7 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped, vo
 {
 	u64 task = current_task();
 	struct task_slot *slot = task_slot_of(task);
-	/* Without a claim there is none. */
-	struct operation *op = unlikely(slot->operation.claims) ? current_operation() : 0;
+	struct operation *op;
 	u32 order, size_index, node, key;
 	struct report r;
 
@@ -92,7 +91,8 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped, vo
 		return;
 	if (dropped)
 		count_missed(restoring);
-	if (unlikely(op)) {
+	/* Without a claim there is no operation. */
+	if (unlikely(slot->operation.claims) && has_operation(&op)) {
 		if (op->head == head && op->restoring == restoring && !hook && op->hook) {
 			if (dropped)
 				op->result_missed = 1;
@@ -149,7 +149,7 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped, vo
 /* The walk's count was not read; or the page was skipped or failed, and the result was dropped. */
 static __always_inline int has_no_result(struct operation *op, u8 restoring)
 {
-	if (op->ptes[PTES(restoring)] || op->ret)
+	if (likely(op->ptes[PTES(restoring)]) || op->ret)
 		return 0;
 #if HVO_PTE_PROBES
 	return HVO_KPROBES && op->result_missed && !op->ranges;
@@ -235,10 +235,7 @@ static __always_inline void on_task_exit(void)
 static __always_inline void read_walk_head(struct operation *op, u64 walk, int typed)
 {
 #if !HVO_PTE_PROBES
-	u64 page = READ(u64, walk + HVO_WALK_HEAD, typed);
-
-	op->first_skipped = HVO_WALK_SKIPS && !page;
-	op->head_walked = !op->restoring && page;
+	op->walk_head = READ(u64, walk + HVO_WALK_HEAD, typed);
 #endif
 }
 
@@ -259,8 +256,7 @@ on_range_enter(u64 start, u64 end, u64 reuse, u64 walk, int typed, int dropped)
 	}
 	if (!typed)
 		op->walk = walk;
-	if (walk)
-		read_walk_head(op, walk, typed);
+	read_walk_head(op, walk, typed);
 #if HVO_STREAM
 #if HVO_WALK_REUSE_ADDR >= 0
 	if (walk)
@@ -302,16 +298,15 @@ static __always_inline void on_range_exit(int has_result, int ret, u64 walk, int
 	if (has_result)
 		op->ret = ret;
 #if !HVO_PTE_PROBES
-	u64 walked;
+	u64 walked, skipped = HVO_WALK_SKIPS && !op->walk_head;
 
 	op->walked = 1;
 	if (typed)
 		walked = READ(u64, walk + HVO_WALK_NR_WALKED, 1);
 	else
 		walked = READ(u64, op->walk + HVO_WALK_NR_WALKED, 0);
-	op->ptes[0] = walked ? walked - op->first_skipped : 0;
-	op->done = op->ptes[0] && !op->ret;
-	if (op->done)
+	op->ptes[0] = walked ? walked - skipped : 0;
+	if (is_done(op))
 		note_done(op);
 #endif
 	if (HVO_KPROBES && unlikely(op->dropped) && (op->ret < 0 || is_done(op)))

@@ -55,7 +55,7 @@ static __always_inline int is_done(struct operation *op)
 	return op->latest == op->head + struct_pages_size(op->order) - HVO_PAGE_SIZE &&
 	       op->ptes[!!op->restoring] && !op->ptes[!op->restoring];
 #else
-	return op->done;
+	return op->ptes[0] && !op->ret;
 #endif
 }
 
@@ -65,7 +65,7 @@ static __always_inline int head_is_remapped(struct operation *op)
 #if HVO_PTE_PROBES
 	return op->latest == op->head + (u64)op->ptes[0] * HVO_PAGE_SIZE - HVO_PAGE_SIZE;
 #else
-	return op->head_walked;
+	return op->walk_head != 0;
 #endif
 }
 
@@ -201,7 +201,7 @@ finish_restore(struct hvo_block *block, struct operation *op, u64 *totals, struc
 {
 	u32 ptes = op->ptes[PTES(1)];
 
-	if (!r->ret) {
+	if (likely(!r->ret)) {
 		if (!ptes)
 			return;
 		r->ptes = r->frames_allocated = ptes;

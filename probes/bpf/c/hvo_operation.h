@@ -34,6 +34,7 @@ static __always_inline struct hvo_block *block_of_cpu(void)
 }
 
 #ifndef unlikely
+#define likely(condition) __builtin_expect(!!(condition), 1)
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
 #endif
 
@@ -44,6 +45,7 @@ struct operation {
 	u64 head;
 	u64 latest;	/* address of its latest PTE's frame of struct pages, if it has one */
 	u64 walk;
+	u64 walk_head;	/* see read_walk_head; probed PTEs tell themselves */
 	u32 key;
 	u8 order;
 	u8 size_index;
@@ -63,12 +65,9 @@ struct operation {
 		struct {
 			u8 ranges;
 			u8 depth;
-			u8 head_walked;	/* by the range: PTEs of mode full tell themselves */
-			u8 first_skipped;
 			u8 rolled_back;
 			u8 walked;	/* the return of its range function was seen */
 			u8 result_missed;	/* the return that has the result was dropped */
-			u8 done;	/* its walk was, where PTEs have no probes */
 		};
 		u64 progress;
 	};
@@ -169,6 +168,14 @@ static __always_inline struct operation *operation_in_hash(struct task_slot *slo
 }
 
 /*
+ * Assign in an instruction of its own: what a call returned would else keep r0 to
+ * itself on the way without the call, too, and the task be moved out of it.
+ */
+#ifndef MOVE
+#define MOVE(to, from) asm volatile("%0 = %1" : "=&r"(to) : "r"(from))
+#endif
+
+/*
  * Whether the task has an operation, which then is *op. A pointer alone would be
  * compared with NULL on the way that is nearly always taken, too.
  */
@@ -176,11 +183,13 @@ static __always_inline int has_operation(struct operation **op)
 {
 	u64 task = current_task();
 	struct task_slot *slot = task_slot_of(task);
+	struct operation *found;
 
 	*op = &slot->operation;
 	if ((*op)->owner == task)
 		return 1;
-	*op = operation_in_hash(slot);
+	found = operation_in_hash(slot);
+	MOVE(*op, found);
 	return *op != 0;
 }
 

@@ -44,8 +44,8 @@ MUTATIONS = (
     ),
     Mutation(
         "head of a walk not detected",
-        "op->head_walked = !op->restoring && page",
-        "op->head_walked = 0",
+        "return op->walk_head != 0",
+        "return 0",
         "6.2",
         WALKS,
     ),
@@ -83,8 +83,14 @@ MUTATIONS = (
     Mutation("roll-back counted", "if (op->restoring == restoring) {", "if (1) {", "6.7", RECORDS),
     Mutation("roll-back's walk counted", "if (op->ranges != 1)", "if (!op->ranges)", "5.14", WALKS),
     Mutation("roll-back shown as a range", "if (op->ranges++)", "if (0)", "6.7", RECORDS),
-    Mutation("reused PTE counted", "walked - op->first_skipped", "walked", "6.0", WALKS),
-    Mutation("first PTE never counted", "HVO_WALK_SKIPS && !page", "!page", "7.1", WALKS),
+    Mutation("reused PTE counted", "walked - skipped", "walked", "6.0", WALKS),
+    Mutation(
+        "first PTE never counted",
+        "HVO_WALK_SKIPS && !op->walk_head",
+        "!op->walk_head",
+        "7.1",
+        WALKS,
+    ),
     Mutation(
         "restore counted as a call",
         "finish_restore(block, op,",

@@ -37,6 +37,8 @@ struct pt_regs {
 #define PT_REGS_RET(ctx) ((ctx)->bp)	/* the return address itself, in a register */
 #endif
 
+#define MOVE(to, from) ((to) = (from))	/* the instruction is one of BPF */
+
 /* Of a map of one element; the loader's way is a number that it replaces. */
 #define ELEMENT(type, map) ({ int zero_ = 0; (type *)map.lookup(&zero_); })
 
