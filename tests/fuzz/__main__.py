@@ -6,7 +6,6 @@ code. ``-runs=N`` or ``-max_total_time=SECONDS`` ends it. An input that breaks a
 the current folder, with the traceback on stderr. `make fuzz` calls this for every target.
 """
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def main() -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     for number, good in enumerate(target.corpus):
         (corpus / f"valid-{number}").write_bytes(good)
-    words = FILE.with_name("words")
+    words = FILE.with_suffix(".words")
     words.write_text("".join(f'"{escaped(word)}"\n' for word in target.words))
     limits = [*_LIMITS, f"-dict={words}"] if target.words else _LIMITS
     arguments = [sys.argv[0], *limits, *sys.argv[3:], str(corpus)]
@@ -45,10 +44,7 @@ def main() -> None:
         target.check(data)
 
     atheris.Setup(arguments, check)
-    try:
-        atheris.Fuzz()
-    finally:
-        shutil.rmtree(FILE.parent)
+    atheris.Fuzz()  # ends the process
 
 
 if __name__ == "__main__":

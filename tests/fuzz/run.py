@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 
@@ -16,14 +17,15 @@ def fuzz(target: str, corpus: Path, *options: str) -> tuple[int, str]:
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tests.fuzz", target, str(folder / "inputs")]
     command += [f"-artifact_prefix={folder}/", *options]
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    done = subprocess.run(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-        env=environment,
-    )
+    with tempfile.TemporaryDirectory(prefix="hvoscope-fuzz-") as scratch:
+        done = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            # libFuzzer ends its process without a chance to remove files.
+            env={**os.environ, "PYTHONHASHSEED": "0", "TMPDIR": scratch},
+        )
     return done.returncode, done.stdout

@@ -45,8 +45,8 @@ class Target(NamedTuple):
     words: tuple[bytes, ...] = ()
 
 
-FILE = Path(tempfile.mkdtemp(prefix="hvoscope-fuzz-")) / "input"
-"""For parsers that read files; the folder is removed by ``__main__``."""
+FILE = Path(tempfile.gettempdir(), "hvoscope-fuzz-input")
+"""For parsers that read files; ``tests.fuzz.run`` gives each run a folder of its own."""
 
 _client = http.Client()
 
