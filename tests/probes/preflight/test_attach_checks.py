@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from probes.preflight import Finding, Verdict, examine
+from tests.probes.kernel.test_btf import Blob
 from tests.probes.preflight_host import (
+    BTF,
     CONFIG,
     KALLSYMS,
     RELEASE,
@@ -32,6 +34,7 @@ STATUS = "proc/self/status"
     [
         ({LOCKDOWN: "[none] integrity confidentiality\n"}, OK, "none"),
         ({LOCKDOWN: "none [integrity] confidentiality\n"}, OK, "integrity"),
+        ({LOCKDOWN: "none\n"}, OK, "none"),  # in another form than any kernel has
         (
             {LOCKDOWN: "none integrity [confidentiality]\n"},
             PROBLEM,
@@ -210,6 +213,23 @@ def test_a_step_without_function_is_a_problem(tmp_path: Path) -> None:
         "the kernel has none of: vmemmap_remap_pte",
         "report this kernel to hvoscope: add its functions to probes/kernel/hooks.py",
     )
+
+
+def test_functions_of_one_step_are_listed(tmp_path: Path) -> None:
+    one, caller = "__hugetlb_vmemmap_optimize_folio", "hugetlb_vmemmap_optimize_folio"
+    split = (one, caller, f"{one}.part.0")
+    finding = finding_of(tmp_path, "optimize", {KALLSYMS: kallsyms(*split)})
+    assert finding == Finding("optimize", OK, ", ".join(split))
+
+
+def test_a_function_of_another_prototype_is_not_hooked(tmp_path: Path) -> None:
+    blob = Blob()
+    blob.struct("page", 64)
+    blob.integer("long")
+    blob.function("vmemmap_remap_pte", ["long", "long"], returns="")
+    finding = finding_of(tmp_path, "remap_pte", {BTF: blob.bytes()})
+    assert finding.verdict is PROBLEM
+    assert finding.what.startswith("vmemmap_remap_pte")
 
 
 def test_a_rewritten_batch_function_is_only_a_warning(tmp_path: Path) -> None:

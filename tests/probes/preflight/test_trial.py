@@ -210,6 +210,12 @@ def test_the_verdict_on_privileges_from_trial_loads(
     assert bool(found.fix) is (verdict in (PROBLEM, WARNING))
 
 
+def test_the_fix_of_refused_programs_is_whatever_forbids_them(tmp_path: Path) -> None:
+    found = finding_of(tmp_path, "privileges", {}, refusing(kprobe=errno.EPERM))
+    forbids = "seccomp filter, security module or sandbox that forbids bpf(2)"
+    assert found.fix == f"run without the {forbids}"
+
+
 def test_the_fentry_trial_uses_a_function_to_hook(tmp_path: Path) -> None:
     functions: list[int | None] = []
     finding_of(tmp_path, "privileges", FENTRY, functions.append)
