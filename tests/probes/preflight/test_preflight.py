@@ -13,6 +13,7 @@ from tests.probes.preflight_host import (
     CONFIG,
     KALLSYMS,
     KPROBE_PMU,
+    RELEASE,
     SYMBOLS_5_15,
     SYMBOLS_6_1,
     SYSCTL,
@@ -225,6 +226,21 @@ def test_an_architecture_without_hvo_has_one_problem(tmp_path: Path, kind: str, 
     assert attach_problems(tmp_path, NO_HVO, kind) == [str(diagnosis)]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{**NO_HVO, CONFIG: None}, {**NO_HVO, KALLSYMS: ""}],
+    ids=["only symbols", "only the config"],
+)
+def test_either_shows_that_an_architecture_has_no_hvo(tmp_path: Path, changes: Changes) -> None:
+    finding = finding_of("architecture", machine(tmp_path, changes, "s390x"), tmp_path)
+    assert finding.verdict is Verdict.PROBLEM
+    assert finding.what.endswith("; this kernel does not have it")
+
+
+def test_hvo_is_compiled_into_the_running_release(tmp_path: Path) -> None:
+    assert hvo(tmp_path, {}) == Finding("hvo", Verdict.OK, f"compiled into {RELEASE}")
+
+
 def test_an_arm64_kernel_with_removed_hvo_is_warned_about(tmp_path: Path) -> None:
     (warning,) = findings_not_ok(tmp_path, {}, "aarch64")
     assert (warning.name, warning.verdict) == ("architecture", Verdict.WARNING)
@@ -311,6 +327,11 @@ def test_an_empty_symbol_table_does_not_disprove_hvo(tmp_path: Path) -> None:
         "arm64: Linux removed HVO in 6.3, because a live PTE must not change its frame; "
         "whether this kernel has it is unknown",
     )
+
+
+def test_a_config_without_the_option_is_no_evidence_of_hvo(tmp_path: Path) -> None:
+    finding = hvo(tmp_path, {**NO_HVO, KALLSYMS: ""})
+    assert finding.what == f"the symbol table {tmp_path}/{KALLSYMS} is empty: {HIDDEN}"
 
 
 @pytest.mark.parametrize("evidence", [SYSCTL, CONFIG])
