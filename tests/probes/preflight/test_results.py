@@ -17,6 +17,11 @@ DECIDING = ("architecture", "config", "hvo", "struct page")
 HEADER = f"modules/{RELEASE}/build/include/linux/kconfig.h"
 
 
+def test_a_finding_is_said_with_its_fix_if_it_has_one() -> None:
+    assert str(Finding("hvo", PROBLEM, "it is off", "turn it on")) == "it is off: turn it on"
+    assert str(Finding("hvo", OK, "it is on")) == "it is on"
+
+
 def findings(**verdicts: Verdict) -> list[Finding]:
     return [Finding(name.replace("_", " "), verdict, "x") for name, verdict in verdicts.items()]
 

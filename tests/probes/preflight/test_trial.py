@@ -261,6 +261,7 @@ def test_load_raises_the_errors_of_this_kernel_and_leaks_no_descriptor() -> None
             load(function)
         except OSError as error:
             assert error.errno in (errno.EPERM, errno.EINVAL, errno.ENOENT, errno.ENOSYS)
+            assert error.strerror == os.strerror(error.errno)
         else:
             assert function is None
     assert descriptors() == before
