@@ -36,7 +36,7 @@ help:
 	@echo "make image        build the container image hvoscope (needs podman, docker or buildah);"
 	@echo "                  BCC=1: hvoscope-bcc, with BCC and LLVM"
 	@echo "make test-packaging  test the packages under systemd in a container, and the image (needs root)"
-	@echo "make bench        run all benchmarks, write BENCHMARKS.md (20 minutes, needs root)"
+	@echo "make bench        run all benchmarks, write BENCHMARKS.md (an hour, needs root)"
 	@echo "make bench-quick  run short benchmarks, fail if a ratio of instructions doubled (3 minutes)"
 	@echo "make test-kernel  test on real kernels in QEMU (needs root)"
 

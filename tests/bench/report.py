@@ -80,7 +80,7 @@ def _goals(ratios: Mapping[str, Ratio]) -> Table:
     rows = [
         (
             ratio.about,
-            f"{ratio.value:.3g}",
+            f"{ratio.value:.4g}",
             f"at {'most' if ratio.better == 'less' else 'least'} {ratio.goal:g}",
             "yes" if ratio.met else "**no**",
         )
@@ -92,7 +92,7 @@ def _goals(ratios: Mapping[str, Ratio]) -> Table:
 
 def _all_ratios(ratios: Mapping[str, Ratio]) -> Table:
     rows = [
-        (f"`{k}`", r.about, f"{r.value:.3g}", f"{r.better} is better") for k, r in ratios.items()
+        (f"`{k}`", r.about, f"{r.value:.4g}", f"{r.better} is better") for k, r in ratios.items()
     ]
     return Table("", ("name", "what", "measured", ""), tuple(rows))
 
