@@ -31,8 +31,9 @@ NODE = 1
 _LEFT = 40 * MIB
 """Free memory that the node keeps: above its minimum, which khugepaged raises to 34 MiB, and below
 the one that then forbids to use it."""
-_MIN_FREE_KIB = 160 * KIB
-"""Half of it for each node."""
+_MIN_FREE_KIB = 512 * KIB
+"""Half of it for each node: more than kswapd finds to reclaim when this minimum wakes it."""
+_FILLED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
 _SET_MEMPOLICY, _DEFAULT, _BIND = 238, 0, 2  # x86-64
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -59,20 +60,29 @@ def _free_kib(node: int) -> int:
 
 @contextmanager
 def no_memory(node: int) -> Iterator[None]:
-    """Take nearly all memory of a node, and raise its minimum above what is left."""
+    """Take nearly all memory of a node, and raise its minimum above what is left.
+
+    Raises ``RuntimeError`` if the node had memory after all at the end.
+    """
     limit = Path("/proc/sys/vm/min_free_kbytes")
     before = limit.read_text()
     Path("/proc/sys/vm/drop_caches").write_text("3")
-    size = (_free_kib(node) << 10) - _LEFT
-    _take_memory_of(1 << node)
-    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE):
+    with ExitStack() as taken:
+        _take_memory_of(1 << node)
+        # Taking memory makes the kernel reclaim caches: as often as that leaves more.
+        while (size := (_free_kib(node) << 10) - _LEFT) > MIB:
+            taken.enter_context(mmap.mmap(-1, size, flags=_FILLED))
         _take_memory_of(0)
         limit.write_text(str(_MIN_FREE_KIB))
-        say(f"node {node}: {_free_kib(node)} KiB free of {size >> 10} taken")
+        say(f"node {node}: {_free_kib(node)} KiB free before")
         try:
             yield
         finally:
+            free_kib = _free_kib(node)
             limit.write_text(before)
+    say(f"node {node}: {free_kib} KiB free after")
+    if free_kib >= _MIN_FREE_KIB // 2:
+        raise RuntimeError(f"node {node} had {free_kib} KiB free: too much to be without memory")
 
 
 class Watchers:
