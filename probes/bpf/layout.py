@@ -27,6 +27,18 @@ DIAGNOSTICS: tuple[str, ...] = (
 - stream_sent: all records, including the lost ones
 """
 
+_COUNTED_AS: Mapping[Slot, Slot] = {
+    Slot("frames_freed"): Slot("ptes_remapped"),
+    Slot("frames_allocated", "restore"): Slot("ptes_restored"),
+}
+"""Of slots that always grow together, the program counts one: a frame is freed for each PTE
+remapped, and allocated for each PTE restored (vmemmap_remap_pte, vmemmap_restore_pte)."""
+COUNTED: tuple[Slot, ...] = tuple(slot for slot in SLOTS if slot not in _COUNTED_AS)
+"""The slots that have a counter, in its order in the block."""
+_COUNTER_OF: Mapping[Slot, int] = {
+    slot: COUNTED.index(_COUNTED_AS.get(slot, slot)) for slot in SLOTS
+}
+
 _WORDS_PER_CACHE_LINE = 8
 
 _NR_BUCKETS = len(BUCKETS_NS) + 1
@@ -63,14 +75,14 @@ class Layout:
 
     @property
     def _durations_at(self) -> int:
-        return len(DIAGNOSTICS) + len(self.orders) * self.nodes * len(SLOTS)
+        return len(DIAGNOSTICS) + len(self.orders) * self.nodes * len(COUNTED)
 
     def declare(self) -> str:
         """Return the C text of ``struct hvo_block`` and the macros that index it."""
         index = "".join(f"(order) == {o} ? {i} : " for i, o in enumerate(self.orders)) + "HVO_SIZES"
         return "\n".join(
             (
-                *(f"#define {slot_name(slot)} {i}" for i, slot in enumerate(SLOTS)),
+                *(f"#define {slot_name(slot)} {i}" for i, slot in enumerate(COUNTED)),
                 *(f"#define HVO_DIAG_{name.upper()} {i}" for i, name in enumerate(DIAGNOSTICS)),
                 *(f"#define HVO_DURATION_{name.upper()} {i}" for i, name in enumerate(DURATIONS)),
                 f"#define HVO_CPUS {self.cpus}",
@@ -83,7 +95,7 @@ class Layout:
                 "struct hvo_duration { u64 bucket[HVO_BUCKETS]; u64 sum_ns; };",
                 "struct hvo_block {",
                 f"\tu64 diag[{len(DIAGNOSTICS)}];",
-                f"\tu64 total[HVO_KEYS][{len(SLOTS)}];",
+                f"\tu64 total[HVO_KEYS][{len(COUNTED)}];",
                 f"\tstruct hvo_duration duration[{len(DURATIONS)}][HVO_SIZES];",
                 f"\tu64 padding[{self.block_words - self._used_words}];",
                 "};",
@@ -103,10 +115,10 @@ class Layout:
         totals: dict[tuple[Slot, PageKey], int] = {}
         for size_index, order in enumerate(self.orders):
             for node in range(self.nodes):
-                row = len(DIAGNOSTICS) + (size_index * self.nodes + node) * len(SLOTS)
-                for i, slot in enumerate(SLOTS):
+                row = len(DIAGNOSTICS) + (size_index * self.nodes + node) * len(COUNTED)
+                for slot in SLOTS:
                     if slot in observed:
-                        totals[slot, PageKey(order, node)] = block[row + i]
+                        totals[slot, PageKey(order, node)] = block[row + _COUNTER_OF[slot]]
         return Counters(totals, self._durations(block, durations))
 
     def diagnostics(self, block: list[int]) -> Mapping[str, int]:

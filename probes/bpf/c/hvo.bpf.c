@@ -109,7 +109,7 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped, vo
 	order = order_of(hstate, typed);
 	size_index = hvo_size_index(order);
 	node = node_of(head, typed);
-	if (size_index >= HVO_SIZES || node >= HVO_NODES) {
+	if (unlikely(size_index >= HVO_SIZES || node >= HVO_NODES)) {
 		COUNT_DIAG(HVO_DIAG_MAP_ERRORS);
 		return;
 	}
@@ -126,10 +126,10 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped, vo
 	op->order = order;
 	op->size_index = size_index;
 	op->ret = 0;
-	op->hook = hook;
 	op->restoring = restoring;
+	op->depth = 0;
+	op->hook = hook;
 	op->dropped = dropped;
-	op->unused = 0;
 	/* Else the compiler makes one row of zeros of them all, in steps of two bytes. */
 	asm volatile("" : : : "memory");
 	op->no_ptes = op->progress = 0;
@@ -158,6 +158,13 @@ static __always_inline int has_no_result(struct operation *op, u8 restoring)
 #endif
 }
 
+static __always_inline void on_nested_exit(struct operation *op, int has_result, int ret)
+{
+	if (has_result)
+		op->ret = ret;
+	op->depth--;
+}
+
 /*
  * Return of a function of the step, which may be nested in another one. If
  * `has_result`, `ret` is the operation's result.
@@ -166,14 +173,15 @@ static __always_inline void on_exit(u8 restoring, int has_result, int ret)
 {
 	struct operation *op;
 
-	if (!has_operation(&op) || op->restoring != restoring)
+	if (!has_operation(&op))
 		return;
-	if (has_result)
-		op->ret = ret;
-	if (op->depth) {
-		op->depth--;
+	if (unlikely(op->nesting != OUTERMOST(restoring))) {
+		if (op->restoring == restoring)
+			on_nested_exit(op, has_result, ret);
 		return;
 	}
+	if (has_result)
+		op->ret = ret;
 	if (unlikely(has_no_result(op, restoring))) {
 		op->dropped = 1;
 		finish_without_return(op);

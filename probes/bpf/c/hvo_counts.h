@@ -173,7 +173,6 @@ finish_optimize(struct hvo_block *block, struct operation *op, u64 *totals, stru
 		r->frames_allocated = head_is_remapped(op);
 		ADD(totals[HVO_SLOT_HUGEPAGES_OPTIMIZED], 1);
 		ADD(totals[HVO_SLOT_PTES_REMAPPED], r->ptes);
-		ADD(totals[HVO_SLOT_FRAMES_FREED], r->frames_freed);
 		if (r->frames_allocated)
 			ADD(totals[HVO_SLOT_FRAMES_ALLOCATED_HEAD], r->frames_allocated);
 		add_to_batch(op);
@@ -207,7 +206,6 @@ finish_restore(struct hvo_block *block, struct operation *op, u64 *totals, struc
 		r->ptes = r->frames_allocated = ptes;
 		ADD(totals[HVO_SLOT_HUGEPAGES_RESTORED], 1);
 		ADD(totals[HVO_SLOT_PTES_RESTORED], r->ptes);
-		ADD(totals[HVO_SLOT_FRAMES_ALLOCATED_RESTORE], r->frames_allocated);
 	} else if (r->ret == -12)
 		ADD(totals[HVO_SLOT_RESTORE_FAILURES_ENOMEM], 1);
 	else

@@ -52,10 +52,15 @@ struct operation {
 	/* Set together. */
 	struct {
 		int ret;	/* of the range function, until a function with the result returns */
+		union {
+			struct {
+				u8 restoring;
+				u8 depth;	/* of nested functions it is in */
+			};
+			u16 nesting;
+		};
 		u8 hook;	/* number, within the step, of the function that began the operation */
-		u8 restoring;
 		u8 dropped;	/* the return that ends it was, or will be, dropped */
-		u8 unused;
 	};
 	union {
 		u32 ptes[2];	/* PTES(restoring) */
@@ -64,7 +69,6 @@ struct operation {
 	union {
 		struct {
 			u8 ranges;
-			u8 depth;
 			u8 rolled_back;
 			u8 walked;	/* the return of its range function was seen */
 			u8 result_missed;	/* the return that has the result was dropped */
@@ -90,6 +94,9 @@ struct operation {
  * a roll-back. A walk counts only its own.
  */
 #define PTES(restoring) (HVO_PTE_PROBES && (restoring))
+
+/* The nesting of an operation of this direction in the function that began it. */
+#define OUTERMOST(restoring_) ((struct operation){ .restoring = (restoring_) }.nesting)
 
 /* A running hugetlb_vmemmap_optimize_folios, which optimizes a list of huge pages. */
 struct batch {

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from probes.bpf.layout import DIAGNOSTICS, Layout, slot_name
+from probes.bpf.layout import COUNTED, DIAGNOSTICS, Layout, slot_name
 from probes.counters import BUCKETS_NS, DURATIONS, SLOTS, PageKey, Slot, bucket_of
 from tests.ctool import run_c
 
@@ -24,14 +24,14 @@ def test_the_block_layout_is_equal_in_c_and_python(tmp_path: Path) -> None:
         c_program(
             LAYOUT,
             'printf("%zu %zu %zu %d\\n", sizeof(struct hvo_block) / 8,'
-            " offsetof(struct hvo_block, total[3][HVO_SLOT_FRAMES_FREED]) / 8,"
+            " offsetof(struct hvo_block, total[3][HVO_SLOT_PTES_RESTORED]) / 8,"
             " offsetof(struct hvo_block, duration[1][0].sum_ns) / 8, HVO_KEYS);",
         ),
         tmp_path,
     )
-    total = len(DIAGNOSTICS) + 3 * len(SLOTS) + SLOTS.index(Slot("frames_freed"))
+    total = len(DIAGNOSTICS) + 3 * len(COUNTED) + COUNTED.index(Slot("ptes_restored"))
     buckets = len(BUCKETS_NS) + 1
-    restore_sum = len(DIAGNOSTICS) + 4 * len(SLOTS) + 2 * (buckets + 1) + buckets
+    restore_sum = len(DIAGNOSTICS) + 4 * len(COUNTED) + 2 * (buckets + 1) + buckets
     assert lines[0] == f"{LAYOUT.block_words} {total} {restore_sum} 4"
     assert LAYOUT.block_words % 8 == 0
     assert LAYOUT.size == 3 * 8 * LAYOUT.block_words
@@ -51,8 +51,8 @@ def test_blocks_of_all_cpus_are_summed_and_decoded() -> None:
     for cpu in range(3):
         base = cpu * LAYOUT.block_words
         words[base] = 1  # missed_optimize
-        words[base + len(DIAGNOSTICS) + 2 * len(SLOTS)] = 10 + cpu  # calls, 1GB, node 0
-        words[base + len(DIAGNOSTICS) + 4 * len(SLOTS)] = 5  # optimize, 2MB, first bucket
+        words[base + len(DIAGNOSTICS) + 2 * len(COUNTED)] = 10 + cpu  # calls, 1GB, node 0
+        words[base + len(DIAGNOSTICS) + 4 * len(COUNTED)] = 5  # optimize, 2MB, first bucket
     block = LAYOUT.sum_blocks(memory)
     counters = LAYOUT.counters(block, frozenset(SLOTS), frozenset(DURATIONS))
     assert LAYOUT.diagnostics(block)["missed_optimize"] == 3
@@ -60,6 +60,19 @@ def test_blocks_of_all_cpus_are_summed_and_decoded() -> None:
     assert nonzero == {(Slot("optimize_calls"), PageKey(18, 0)): 33}
     assert len(counters.totals) == len(SLOTS) * 4
     assert counters.durations["optimize", 9].counts[0] == 15
+
+
+def test_frames_are_counted_by_their_ptes() -> None:
+    block = [0] * LAYOUT.block_words
+    for slot, n in ((Slot("ptes_remapped"), 161), (Slot("ptes_restored"), 63)):
+        block[len(DIAGNOSTICS) + COUNTED.index(slot)] = n
+    counters = LAYOUT.counters(block, frozenset(SLOTS), frozenset())
+    assert {(*slot, key): n for (slot, key), n in counters.totals.items() if n} == {
+        ("ptes_remapped", "", PageKey(9, 0)): 161,
+        ("frames_freed", "", PageKey(9, 0)): 161,
+        ("ptes_restored", "", PageKey(9, 0)): 63,
+        ("frames_allocated", "restore", PageKey(9, 0)): 63,
+    }
 
 
 def test_unobserved_counters_are_absent() -> None:
