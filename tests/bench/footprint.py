@@ -16,7 +16,7 @@ from tests.bench.figures import Figure, Ratio, Section, Table, figure, table
 from tests.bench.in_guest import ROOT, run_module
 from tests.bench.scrape import PLAIN, Client
 from tests.exporter.web import hostile
-from tests.exporter.web.certificates import write_server
+from tests.exporter.web.certificates import client, write_server
 from tests.guests import kernel_matrix, tools
 from tests.guests.precompiled import with_programs
 from tests.guests.qemu import Host
@@ -76,11 +76,12 @@ def besieged(folder: Path) -> Taken:
     config = folder / "web.yml"
     config.write_text("tls_server_config: {cert_file: server.crt, key_file: server.key}\n")
     kinds = (hostile.a_hello, hostile.half_a_request_in_tls)
-    with (
-        servers.hvoscope(folder, NODES, "--web.config.file", str(config)) as server,
-        hostile.stalled(("127.0.0.1", server.port), kinds, STALLED),
-    ):
-        return taken(server.pid)
+    context = client()
+    with servers.hvoscope(folder, NODES, "--web.config.file", str(config)) as server:
+        servers.await_pools(server, NODES, context)
+        with hostile.stalled(("127.0.0.1", server.port), kinds, STALLED):
+            servers.metrics(server, context)  # answered after all that came before
+            return taken(server.pid)
 
 
 def start_seconds(folder: Path) -> float:

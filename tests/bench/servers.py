@@ -3,6 +3,7 @@
 
 import re
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -60,11 +61,16 @@ def hvoscope(folder: Path, nodes: int, *options: str) -> Iterator[Server]:
         yield Server("hvoscope", process.pid, int(url.rpartition(":")[2]))
 
 
-def await_pools(server: Server, nodes: int) -> None:
+def metrics(server: Server, context: ssl.SSLContext | None = None) -> str:
+    """What it answers to a scrape, by TLS with a ``context``."""
+    scheme = "https" if context else "http"
+    return get(f"{scheme}://127.0.0.1:{server.port}/metrics", context)
+
+
+def await_pools(server: Server, nodes: int, context: ssl.SSLContext | None = None) -> None:
     """Wait until pools of both sizes have grown on every node. Raises ``TimeoutError``."""
     grown = re.compile(r"^hvo_hugepages_optimized_total\{.*\} [1-9]", re.MULTILINE)
-    url = f"http://127.0.0.1:{server.port}/metrics"
-    wait_for(lambda: len(grown.findall(get(url))) == 2 * nodes, _START_S)
+    wait_for(lambda: len(grown.findall(metrics(server, context))) == 2 * nodes, _START_S)
 
 
 @contextmanager

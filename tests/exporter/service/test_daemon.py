@@ -4,6 +4,7 @@
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -51,8 +52,8 @@ def daemon(
             process.kill()
 
 
-def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=30) as answer:
+def get(url: str, context: ssl.SSLContext | None = None) -> str:
+    with urllib.request.urlopen(url, timeout=30, context=context) as answer:
         body: bytes = answer.read()
         return body.decode()
 
