@@ -16,7 +16,7 @@ from tests.bench.figures import Figure, Ratio, Section, Table, figure, table
 from tests.bench.in_guest import ROOT, run_module
 from tests.bench.scrape import PLAIN, Client
 from tests.exporter.web import hostile
-from tests.exporter.web.certificates import client, write_server
+from tests.exporter.web.certificates import WEB_CONFIG, client, write_server
 from tests.guests import kernel_matrix, tools
 from tests.guests.precompiled import with_programs
 from tests.guests.qemu import Host
@@ -74,7 +74,7 @@ def besieged(folder: Path) -> Taken:
     """A simulating daemon with TLS and ``STALLED`` clients, half of them in the handshake."""
     write_server(folder)
     config = folder / "web.yml"
-    config.write_text("tls_server_config: {cert_file: server.crt, key_file: server.key}\n")
+    config.write_text(WEB_CONFIG)
     kinds = (hostile.a_hello, hostile.half_a_request_in_tls)
     context = client()
     with servers.hvoscope(folder, NODES, "--web.config.file", str(config)) as server:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.exporter.service.test_daemon import daemon
 from tests.exporter.web import hostile
-from tests.exporter.web.certificates import client, write_server
+from tests.exporter.web.certificates import WEB_CONFIG, client, write_server
 from tests.process import taken
 from tests.soak.meter import Scraper, rss_kib
 
@@ -73,7 +73,7 @@ def test_three_million_events() -> None:
 def test_hostile_clients_do_not_block_scrapes(tmp_path: Path) -> None:
     write_server(tmp_path)
     config = tmp_path / "web.yml"
-    config.write_text("tls_server_config: {cert_file: server.crt, key_file: server.key}\n")
+    config.write_text(WEB_CONFIG)
     with daemon(*LEISURELY, "--web.config.file", str(config)) as (process, url, _):
         where = where_of(url)
         scrape(where, client())

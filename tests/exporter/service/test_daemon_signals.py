@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.exporter.service.test_daemon import REPOSITORY, SERVE, daemon, get
-from tests.exporter.web.certificates import client, write_server
+from tests.exporter.web.certificates import WEB_CONFIG, client, write_server
 
 SIM = ("--backend", "sim")
 
@@ -58,7 +58,7 @@ def test_sighup_without_a_configuration_is_harmless() -> None:
 def test_sigterm_with_clients_in_every_state_is_quick_and_clean(tmp_path: Path) -> None:
     write_server(tmp_path)
     path = tmp_path / "web.yml"
-    path.write_text("tls_server_config: {cert_file: server.crt, key_file: server.key}\n")
+    path.write_text(WEB_CONFIG)
     with (
         daemon(*SIM, "--web.config.file", str(path)) as (process, url, _),
         contextlib.ExitStack() as streams,

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import trustme
 
+WEB_CONFIG = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n"
+"""A web configuration, in the same folder, with what ``write_server`` writes."""
+
 CA = trustme.CA()
 OTHER_CA = trustme.CA()
 

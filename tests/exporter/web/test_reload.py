@@ -8,10 +8,9 @@ import pytest
 
 from exporter.web.reload import WebConfigFile
 from exporter.web.yaml_file import ConfigError
-from tests.exporter.web.certificates import CA, client, write_server
+from tests.exporter.web.certificates import CA, WEB_CONFIG, client, write_server
 from tests.exporter.web.site import Numbers, Served, ask
 
-TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n"
 LIMIT = "rate_limit: {interval: 1h, burst: 2}\n"
 
 
@@ -53,7 +52,7 @@ def test_an_unchanged_file_is_not_reloaded(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["web.yml", "server.crt", "server.key"])
 def test_every_file_that_is_named_is_watched(path: Path, name: str) -> None:
-    path.write_text(TLS)
+    path.write_text(WEB_CONFIG)
     rules = file_of(path)
     before = rules.current()
     replace(path.parent / name, (path.parent / name).read_text())
@@ -81,7 +80,7 @@ def test_a_certificate_and_its_key_that_change_one_after_the_other(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    path.write_text(TLS)
+    path.write_text(WEB_CONFIG)
     rules = file_of(path)
     before = rules.current()
     certificate = CA.issue_cert("127.0.0.1")
@@ -105,7 +104,7 @@ def test_a_reload_does_not_refill_the_bucket(path: Path) -> None:
 
 
 def test_a_renewed_certificate_is_served_to_the_next_client(path: Path) -> None:
-    path.write_text(TLS)
+    path.write_text(WEB_CONFIG)
     with Served(Numbers().site(), path) as served:
         assert served.ask("/numbers", context=client())[0] == 200
         write_server(path.parent, "renewed.example")
@@ -118,7 +117,7 @@ def test_a_renewed_certificate_is_served_to_the_next_client(path: Path) -> None:
 def test_a_connection_from_before_tls_serves_no_further_request(path: Path) -> None:
     with Served(Numbers().site(), path) as served, served.connection() as connection:
         assert ask(connection, "/numbers")[0] == 200
-        replace(path, TLS)
+        replace(path, WEB_CONFIG)
         with pytest.raises(OSError, match=r"without response|reset"):
             ask(connection, "/numbers")
         assert served.ask("/numbers", context=client())[0] == 200

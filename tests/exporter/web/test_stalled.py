@@ -12,11 +12,10 @@ import pytest
 
 from exporter.web.limits import DEFAULT
 from tests.exporter.web import hostile
-from tests.exporter.web.certificates import client, write_server
+from tests.exporter.web.certificates import WEB_CONFIG, client, write_server
 from tests.exporter.web.hostile import Where
 from tests.exporter.web.site import Numbers, Served, eventually
 
-TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n"
 BRIEF = DEFAULT._replace(handshake_seconds=0.2, header_seconds=0.2)
 
 
@@ -29,7 +28,7 @@ def wait_for_the_end(stream: socket.socket) -> None:
 
 Kinds = Sequence[Callable[[Where], socket.socket]]
 BOTH = pytest.mark.parametrize(
-    ("text", "kinds"), [("", hostile.PLAIN), (TLS, hostile.TLS)], ids=["plain", "tls"]
+    ("text", "kinds"), [("", hostile.PLAIN), (WEB_CONFIG, hostile.TLS)], ids=["plain", "tls"]
 )
 
 
@@ -81,7 +80,7 @@ def test_at_the_limit_the_longest_stalled_are_disconnected(path: Path) -> None:
 
 
 def test_a_client_that_does_not_read_delays_no_other(path: Path) -> None:
-    path.write_text(TLS)
+    path.write_text(WEB_CONFIG)
     with (
         Served(Numbers().site(), path, DEFAULT._replace(write_seconds=0.2)) as served,
         hostile.many_requests_and_no_reading(served.where),
