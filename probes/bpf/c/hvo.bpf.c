@@ -109,7 +109,7 @@ on_enter(u64 hstate, u64 head, u8 restoring, int typed, u8 hook, int dropped, vo
 	order = order_of(hstate, typed);
 	size_index = hvo_size_index(order);
 	node = node_of(head, typed);
-	if (unlikely(size_index >= HVO_SIZES || node >= HVO_NODES)) {
+	if (size_index >= HVO_SIZES || node >= HVO_NODES) {
 		COUNT_DIAG(HVO_DIAG_MAP_ERRORS);
 		return;
 	}
