@@ -14,7 +14,6 @@ import pytest
 
 from tests.guests.kernel_matrix import selected
 from tests.guests.kernels import Kernels
-from tests.guests.precompiled import with_programs
 from tests.guests.qemu import run_in_guest
 from tests.kernel.restore_leak import reproducer
 
@@ -61,7 +60,7 @@ def seen(
     kernel_name: str = request.param
     out = tmp_path_factory.mktemp(kernel_name)
     run = run_in_guest(
-        with_programs(kernels(kernel_name)),
+        kernels(kernel_name),
         (sys.executable, "-m", "tests.kernel.restore_leak", str(out)),
         out=out,
         memory_mib=MEMORY_MIB,
