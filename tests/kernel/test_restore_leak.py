@@ -87,7 +87,8 @@ def test_the_reproducer_shows_what_is_lost(seen: Seen) -> None:
 def test_verify_says_the_same(seen: Seen) -> None:
     outcome, details = seen.outcomes("grow-2MB")["memory given back"]
     assert outcome == ("not ok" if seen.losing else "ok")
-    assert any("46 MiB are not given back" in line for line in details) == seen.losing
+    # A page whose first frames were the kernel's own anyway can come back.
+    assert any("MiB are not given back, of 46 MiB" in line for line in details) == seen.losing
     assert seen.outcomes("grow-2MB")["pool files"][0] == "ok"
 
 
