@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from exporter.verify.accounts import Accounts
+from probes.observation import Absent
 from probes.operations import Operation
 
 USE, END_USE = "use", "end use"
@@ -60,7 +61,7 @@ class Machine(Protocol):
         """Whether HVO can be switched at run time (Linux 5.19)."""
 
     @property
-    def known_bugs(self) -> Mapping[str, str]:
+    def known_bugs(self) -> Mapping[str, str] | Absent:
         """Bugs of HVO that the kernel is recognized to have: name, and what happens."""
 
     @property

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the cases on a machine and judge every account. Whatever happens, pools are put back."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from time import sleep as real_sleep
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from exporter.verify.effect import Effect, Pools
 from exporter.verify.judge import Complaints, Moments
 from exporter.verify.machine import END_USE, ImpossibleError, Machine
 from exporter.verify.points import Outcome, Point
-from probes.observation import Absent
+from probes.observation import Absent, known
 from probes.operations import Operation
 
 KERNEL, KNOWN_BUGS, PUT_BACK = "kernel", "known bugs", "put back"
@@ -75,10 +75,10 @@ def run(
     The last point says whether everything could be put back.
     """
     bugs = machine.known_bugs
-    yield _known_bugs(machine)
+    yield _known_bugs(bugs)
     why_not = ""
-    if bugs and not options.known_bug:
-        why_not = f"the kernel has {', '.join(bugs)}; --known-bug runs it nevertheless"
+    if (names := ", ".join(known(bugs) or ())) and not options.known_bug:
+        why_not = f"the kernel has {names}; --known-bug runs it nevertheless"
     try:
         for case in cases:
             if stopped():
@@ -94,9 +94,11 @@ def run(
     yield Point(KERNEL, PUT_BACK, Outcome.NOT_OK if left else Outcome.OK, left)
 
 
-def _known_bugs(machine: Machine) -> Point:
-    bugs = tuple(f"{name}: {what}" for name, what in machine.known_bugs.items())
-    return Point(KERNEL, KNOWN_BUGS, Outcome.NOT_OK if bugs else Outcome.OK, bugs)
+def _known_bugs(bugs: Mapping[str, str] | Absent) -> Point:
+    if isinstance(bugs, Absent):
+        return Point(KERNEL, KNOWN_BUGS, Outcome.SKIP, (bugs.reason,))
+    lines = tuple(f"{name}: {what}" for name, what in bugs.items())
+    return Point(KERNEL, KNOWN_BUGS, Outcome.NOT_OK if bugs else Outcome.OK, lines)
 
 
 def _skipped(case: Case, reason: str) -> Iterator[Point]:

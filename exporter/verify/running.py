@@ -66,9 +66,10 @@ class RunningMachine:
         return self._facts.has_sysctl_file
 
     @property
-    def known_bugs(self) -> Mapping[str, str]:
+    def known_bugs(self) -> Mapping[str, str] | Absent:
         """By BTF."""
-        return described(self._facts.kernel_bugs)
+        bugs = self._facts.kernel_bugs
+        return bugs if isinstance(bugs, Absent) else described(bugs)
 
     @cached_property
     def sizes(self) -> tuple[HugePageSize, ...]:

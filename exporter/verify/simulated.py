@@ -82,7 +82,7 @@ class SimulatedMachine:
         return self._kernel.generation.sysctl
 
     @property
-    def known_bugs(self) -> Mapping[str, str]:
+    def known_bugs(self) -> Mapping[str, str] | Absent:
         """Those of the generation."""
         return described(self._kernel.kernel_bugs())
 

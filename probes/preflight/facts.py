@@ -22,6 +22,7 @@ from probes.kernel.btf import Btf
 from probes.kernel.host import Host, is_missing, read_or_error, read_text
 from probes.kernel.kallsyms import has_trampolines, read_symbols
 from probes.kernel.kernel_bugs import RESTORE_LEAK, kernel_bugs
+from probes.observation import Absent, known
 from probes.preflight import trial
 from probes.preflight.command_line import is_new_bool, parse_bool, values_of
 from probes.preflight.trial import Trial
@@ -322,12 +323,14 @@ class Facts:
     @property
     def may_leave_stale_heads(self) -> bool:
         """Whether restored struct pages may keep the contents of the huge page's head."""
-        return RESTORE_LEAK in self.kernel_bugs
+        return RESTORE_LEAK in (known(self.kernel_bugs) or ())
 
     @property
-    def kernel_bugs(self) -> tuple[str, ...]:
-        """Names of the bugs of HVO that the kernel is recognized to have; empty without BTF."""
-        return () if self.known_btf is None else kernel_bugs(self.known_btf.has)
+    def kernel_bugs(self) -> tuple[str, ...] | Absent:
+        """Names of the bugs of HVO that the kernel is recognized to have."""
+        if isinstance(self.btf, Btf):
+            return kernel_bugs(self.btf.has)
+        return Absent(f"a bug is recognized by BTF, which can't be read ({error_text(self.btf)})")
 
     @property
     def can_optimize(self) -> bool:

@@ -8,6 +8,7 @@ from exporter.verify.machine import ImpossibleError
 from exporter.verify.points import EXIT_FAILED, EXIT_OK, Outcome, Point, exit_code
 from exporter.verify.run import ACCOUNTS, MEMORY, Options, number_of_points, run
 from exporter.verify.simulated import SimulatedMachine
+from probes.observation import Absent
 from probes.operations import Operation
 from sim_backend.kernel.generation import GENERATIONS, HeadFrame
 
@@ -73,6 +74,19 @@ def test_a_known_bug_is_reported_and_not_run(generation: str) -> None:
     assert set(failed(points)) == {"kernel: known bugs"}
     assert {point.outcome for point in points[1:-1]} == {Outcome.SKIP}
     assert machine.free_bytes() == free
+
+
+def test_where_bugs_cannot_be_recognized_that_is_said_and_the_cases_run() -> None:
+    class Unreadable(SimulatedMachine):
+        @property
+        def known_bugs(self) -> Absent:
+            return Absent("a bug is recognized by BTF, which can't be read")
+
+    points = verify(Unreadable(BROKEN[0]), Options())
+    assert points[0] == Point(
+        "kernel", "known bugs", Outcome.SKIP, ("a bug is recognized by BTF, which can't be read",)
+    )
+    assert f"flip-2MB: {MEMORY}" in failed(points)
 
 
 @pytest.mark.parametrize("generation", BROKEN)

@@ -3,6 +3,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from probes.observation import Absent
 from probes.preflight import at_start, examine, problems
 from probes.preflight.facts import Facts
 from probes.preflight.finding import Finding, Verdict
@@ -34,6 +37,18 @@ def test_broken_btf_is_a_warning(tmp_path: Path) -> None:
     finding = findings_by_name(tmp_path, {BTF: btf(64)[:20]})["btf"]
     assert finding.verdict is Verdict.WARNING
     assert "(broken BTF" in finding.what
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(None, "No such file or directory"), (btf(64)[:20], "broken BTF")],
+)
+def test_without_readable_btf_the_kernels_bugs_are_unknown_and_not_none(
+    tmp_path: Path, content: bytes | None, why: str
+) -> None:
+    bugs = Facts(machine(tmp_path, {BTF: content}), tmp_path / "dist").kernel_bugs
+    assert isinstance(bugs, Absent)
+    assert bugs.reason.startswith(f"a bug is recognized by BTF, which can't be read ({why}")
 
 
 def test_neither_btf_nor_headers_is_a_problem_with_both_fixes(tmp_path: Path) -> None:
