@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from errno import ENOSYS
 
 from probes.bpf.bcc_import import bcc_version, find_bcc
 from probes.kernel.btf import Btf
@@ -17,6 +18,14 @@ _FENTRY, _KPROBE = "fentry programs", "kprobe programs"
 
 _NO_PRIVILEGE = Finding(
     "privileges", Verdict.PROBLEM, "no privilege to attach probes", "run as root"
+)
+
+_WITHOUT_THE_FILTER = (
+    "run without the seccomp filter, security module or sandbox that forbids bpf(2)"
+)
+_NO_BPF = (
+    "use a kernel with CONFIG_BPF_SYSCALL, or run without the seccomp filter that answers for "
+    "bpf(2)"
 )
 
 _BCC_WITH_RING_BUFFERS = (0, 16)
@@ -179,12 +188,14 @@ def _all_rejected(facts: Facts, errors: Mapping[str, OSError | None]) -> Finding
         return None
     if facts.capabilities is not None and not _may_attach(facts):
         return _NO_PRIVILEGE
-    reasons = ", ".join(f"{kind}: {error.strerror}" for kind, error in errors.items() if error)
+    refused = {kind: error for kind, error in errors.items() if error}
+    reasons = ", ".join(f"{kind}: {error.strerror}" for kind, error in refused.items())
+    not_implemented = {error.errno for error in refused.values()} == {ENOSYS}
     return Finding(
         "privileges",
         Verdict.PROBLEM,
         f"the kernel refuses a BPF program of two instructions ({reasons})",
-        "run without the seccomp filter, security module or sandbox that forbids bpf(2)",
+        _NO_BPF if not_implemented else _WITHOUT_THE_FILTER,
     )
 
 

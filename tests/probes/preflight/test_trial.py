@@ -216,6 +216,26 @@ def test_the_fix_of_refused_programs_is_whatever_forbids_them(tmp_path: Path) ->
     assert found.fix == f"run without the {forbids}"
 
 
+@pytest.mark.parametrize(
+    ("fentry", "kprobe", "by_a_kernel"),
+    [
+        (errno.ENOSYS, errno.ENOSYS, True),
+        (errno.ENOSYS, errno.EPERM, False),
+        (errno.EPERM, errno.ENOSYS, False),
+    ],
+)
+def test_a_system_call_that_is_not_there_is_the_kernels_or_a_filters(
+    tmp_path: Path, fentry: int, kprobe: int, by_a_kernel: bool
+) -> None:
+    found = finding_of(tmp_path, "privileges", FENTRY, refusing(fentry, kprobe))
+    assert found.fix == (
+        "use a kernel with CONFIG_BPF_SYSCALL, or run without the seccomp filter that answers for "
+        "bpf(2)"
+        if by_a_kernel
+        else "run without the seccomp filter, security module or sandbox that forbids bpf(2)"
+    )
+
+
 def test_the_fentry_trial_uses_a_function_to_hook(tmp_path: Path) -> None:
     functions: list[int | None] = []
     finding_of(tmp_path, "privileges", FENTRY, functions.append)
