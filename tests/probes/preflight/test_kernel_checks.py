@@ -9,7 +9,7 @@ import pytest
 
 from probes.census.census import NodeCensus, PoolCensus
 from probes.preflight import Finding, Verdict, examine
-from probes.preflight.facts import Facts
+from probes.preflight.facts import Facts, error_text
 from probes.preflight.hvo import pools
 from tests.probes.preflight_host import (
     BTF,
@@ -318,6 +318,32 @@ def test_pools_filled_with_hvo_possibly_off_are_unknown(tmp_path: Path) -> None:
         "(no census: only the running kernel's memory can be read)",
         "with HVO on, empty the pools and fill them again",
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({KALLSYMS: None}, "{root}/proc/kallsyms can't be read (No such file or directory)"),
+        ({BTF: None}, "the kernel has no BTF, which tells where huge pages are kept"),
+        ({}, "the kernel's symbol table lacks hstates (CONFIG_KALLSYMS_ALL)"),
+    ],
+)
+def test_why_there_is_no_census_of_the_running_kernel(
+    tmp_path: Path, changes: Changes, why: str
+) -> None:
+    ours = {"proc/sys/kernel/random/boot_id": Path("/proc/sys/kernel/random/boot_id").read_text()}
+    finding = finding_of(tmp_path, "pools", {POOL.format(2048): "23\n", **ours, **changes})
+    assert f"(no census: {why.format(root=tmp_path)}" in finding.what
+
+
+def test_bytes_of_a_configuration_that_are_no_ascii_are_passed_over(tmp_path: Path) -> None:
+    blob = gzip.compress(config("BPF_EVENTS").encode() + b"# caf\xe9\n")
+    finding = finding_of(tmp_path, "config", {"proc/config.gz": blob})
+    assert finding.what == f"{tmp_path}/proc/config.gz lacks CONFIG_BPF_EVENTS"
+
+
+def test_an_error_without_words_is_told_by_its_type() -> None:
+    assert error_text(EOFError()) == "EOFError"
 
 
 @pytest.mark.parametrize(

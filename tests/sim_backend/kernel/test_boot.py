@@ -104,6 +104,17 @@ def test_pages_smaller_than_a_section_are_not_pre_hvo(generation: str) -> None:
     assert all(page.vmemmap_optimized for page in traced.pages(32 * MIB))
 
 
+@pytest.mark.parametrize("generation", PRE_HVO)
+def test_memory_above_a_pre_hvo_page_is_mapped(generation: str) -> None:
+    booted = Traced(generation, sizes=(GIB,), memory=9 * GIB // 2, hugepages={GIB: 1})
+    machine = booted.kernel.machine
+    (page,) = booted.pages(GIB)
+    last = machine.memory.nodes[0].end - 1
+    assert last > page.pfn + GIB // 4096
+    assert machine.init_mm.translate(machine.page_to_vmemmap(last)).writable
+    booted.kernel.check_conservation()
+
+
 def test_more_pages_than_memory_are_refused() -> None:
     with pytest.raises(ValueError, match="does not fit"):
         big("7.3", hugepages={GIB: 4})

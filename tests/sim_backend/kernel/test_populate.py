@@ -50,6 +50,14 @@ def test_later_kernels_map_huge_pages() -> None:
     assert first.writable
 
 
+def test_tables_lie_next_to_each_other() -> None:
+    """Base pages alone: a table for each 128 MB, of one frame each."""
+    mm = Traced("v17-enabled").kernel.machine.init_mm
+    tables = [mm.pmd_off_k(START + n * 2 * MIB).get() for n in range(8)]
+    own = [table.frame for table in tables if isinstance(table, PteTable)]
+    assert sorted(own) == list(range(min(own), min(own) + 8))
+
+
 def test_a_table_has_as_many_entries_as_fit() -> None:
     table = PteTable(range(100, 103), 512, 7)
     assert list(table.mapped_runs()) == [range(100, 103)]

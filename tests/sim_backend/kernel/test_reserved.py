@@ -4,6 +4,8 @@
 Documentation/admin-guide/mm/hugetlbpage.rst, HugePages_Rsvd and HugePages_Surp.
 """
 
+from errno import EBUSY, ENOMEM
+
 import pytest
 
 from probes.events import Kind
@@ -12,6 +14,11 @@ from probes.operations import Operation
 from sim_backend.kernel.errors import OperationError
 from sim_backend.kernel.generation import GENERATIONS, Demotion
 from sim_backend.kernel.hstate import Hstate
+from sim_backend.kernel.hugetlb_reserve import (
+    dissolve_free_huge_page,
+    gather_surplus_pages,
+    hugetlb_unreserve_pages,
+)
 from sim_backend.kernel.hugetlb_surplus import exit_mmap, map_huge_pages
 from tests.sim_backend.harness import ALL, OPTIMIZING, Traced, big
 
@@ -137,6 +144,38 @@ def test_a_page_that_cannot_be_restored_is_not_dissolved() -> None:
         do(traced, "dissolve 2MB 1")
     traced.kernel.check_conservation()
     assert pool(h) == (2, 2, 0, 0)
+
+
+def test_the_errors_are_the_kernels() -> None:
+    traced, h = machine("grow 2MB 2", "reserve 2MB 2")
+    (page, _) = traced.pages()
+    assert dissolve_free_huge_page(traced.kernel.machine, h, page) == -EBUSY
+    traced.kernel.hold_memory(0, leave=0)
+    assert gather_surplus_pages(traced.kernel.machine, h, 1) == -ENOMEM
+
+
+def test_surplus_in_use_stays_when_a_reservation_goes() -> None:
+    """return_unused_surplus_pages: one node has the surplus, in use, the other the free page."""
+    traced = Traced(nodes=2).run("grow 2MB 4")
+    (h,) = traced.kernel.machine.hstates
+    traced.kernel.take(2 * MIB, 3)
+    (free,) = (page for pages in h.hugepage_freelists for page in pages)
+    do(traced, "reserve 2MB 1")
+    h.surplus_huge_pages_node[1 - free.nid] = 1
+    assert hugetlb_unreserve_pages(traced.kernel.machine, h, 1) == 1
+    assert pool(h) == (4, 1, 0, 1)
+
+
+def test_gigantic_surplus_stays_when_a_reservation_goes() -> None:
+    """return_unused_surplus_pages: "Cannot return gigantic pages currently"."""
+    traced = big("7.1").run("grow 1GB 2")
+    (h,) = (h for h in traced.kernel.machine.hstates if h.size == GIB)
+    do(traced, "reserve 1GB 2")
+    with pytest.raises(OperationError):
+        do(traced, "shrink 1GB 1")
+    assert pool(h) == (2, 2, 2, 1)
+    do(traced, "unreserve 1GB 2")
+    assert pool(h) == (2, 2, 0, 1)
 
 
 def test_surplus_that_goes_is_of_a_node_that_has_some() -> None:
