@@ -49,12 +49,11 @@ def boot(m: Machine, hugepages: Mapping[int, int]) -> None:
 def _hugetlb_pages_alloc_boot(m: Machine, h: Hstate, count: int) -> None:
     """Allocate pages of the command line, in parts where threads do it (padata_do_multithreaded).
 
-    Two threads for each node, and four parts for each thread (load_balance_factor), as long as a
-    part is no smaller than a thread's share.
+    A part is the share of each of two threads a node: job.min_chunk, which is more than the chunks
+    that would balance the load (load_balance_factor).
     """
-    least = max(count // h.nodes // 2, 1)
-    threads = min(count // least, 2 * h.nodes) if m.generation.parallel_boot else 1
-    part = max(count // (threads * 4), least) if threads > 1 else max(count, 1)
+    share = max(count // h.nodes // 2, 1)
+    part = share if m.generation.parallel_boot else max(count, 1)
     for start in range(0, count, part):
         h.next_nid_to_alloc = 0
         set_max_huge_pages(m, h, min(start + part, count))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A 1 GB page becomes 512 pages of 2 MB: restored once, optimised 512 times."""
 
+from errno import ENOMEM
+
 import pytest
 
 from probes.events import Kind
@@ -9,6 +11,7 @@ from probes.operations import parse_operation
 from sim_backend.kernel.durations import FLUSH_TLB
 from sim_backend.kernel.errors import OperationError
 from sim_backend.kernel.generation import GENERATIONS, Demotion, HeadFrame
+from sim_backend.kernel.hugetlb_demote import demote_store
 from tests.sim_backend.harness import (
     OPTIMIZING,
     CountingClock,
@@ -135,6 +138,17 @@ def test_a_failed_restore_is_followed_by_an_empty_batch(generation: str) -> None
     assert kinds == [Kind.RESTORE_ENTER, Kind.RESTORE_EXIT, Kind.BATCH_ENTER, Kind.BATCH_EXIT]
     assert len(traced.pages(GIB)) == 1
     traced.kernel.check_conservation()
+
+
+@pytest.mark.parametrize("generation", OPTIMIZING)
+def test_the_result_is_zero_or_the_errno_and_what_failed_is_no_surplus(generation: str) -> None:
+    traced = big(generation).run("grow 1GB 2")
+    machine = traced.kernel.machine
+    small, large = sorted(machine.hstates, key=lambda h: h.size)
+    assert demote_store(machine, large, small, 1) == 0
+    traced.kernel.hold_memory(0, leave=0)
+    assert demote_store(machine, large, small, 1) == -ENOMEM
+    assert (large.nr_huge_pages, large.free_huge_pages, large.surplus_huge_pages) == (1, 1, 0)
 
 
 @pytest.mark.parametrize(("generation", "flushes"), [("6.11", 2), ("7.1", 2), ("7.3", 0)])
