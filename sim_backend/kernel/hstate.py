@@ -16,10 +16,8 @@ class HugePage:
     """HPageVmemmapOptimized: its vmemmap shares a frame."""
     freed: bool = False
     """HPageFreed: on the free list of its pool."""
-    flag_copied: bool = False
-    """HPageVmemmapOptimized came with a copy of another head, and nothing is shared (6.12.114)."""
     head_copies: bool = False
-    """Each restored frame of its vmemmap begins with a copy of its head (6.12.114)."""
+    """Frames of its vmemmap begin with copies of a head, its own or a demoted page's (6.12.114)."""
 
 
 @dataclass(eq=False, slots=True)

@@ -104,12 +104,14 @@ def _parts(m: Machine, h: Hstate, target: Hstate, page: HugePage) -> Iterator[Hu
     """The pages that ``page`` falls into, by address.
 
     Where the frames of a restored page begin with copies of its head, those copies are the heads
-    of the parts, and have its flag: it is cleared in the first only (init_new_hugetlb_folio).
+    of the parts, and have its flag: it is cleared in the first only (init_new_hugetlb_folio). The
+    further frames of a part begin with copies, too, and keep their page type (prep_compound_page).
     """
-    frame_aligned = m.geometry.struct_bytes(target.size) >= m.geometry.page_size
+    frames = m.geometry.struct_bytes(target.size) // m.geometry.page_size
     for pfn in range(page.pfn, page.pfn + h.pages_per_huge_page, target.pages_per_huge_page):
-        copied = page.head_copies and frame_aligned and pfn != page.pfn
-        yield HugePage(pfn, page.nid, vmemmap_optimized=copied, flag_copied=copied)
+        flagged = page.head_copies and frames > 0 and pfn != page.pfn
+        copies = page.head_copies and frames > 1
+        yield HugePage(pfn, page.nid, vmemmap_optimized=flagged, head_copies=copies)
 
 
 _DEMOTE: Mapping[Demotion, Callable[[Machine, Hstate, Hstate, int], int]] = {

@@ -113,7 +113,7 @@ def _remap_alloc_without_reset(m: Machine, h: Hstate, head: HugePage, flush: boo
     """Restore as 6.12.114 does: what is copied is the head's frame, and it stays like that."""
     ret = _remap_alloc_to_src(m, h, head, flush)
     if ret == 0:
-        head.head_copies, head.flag_copied = not head.flag_copied, False
+        head.head_copies = True
     return ret
 
 

@@ -51,6 +51,8 @@ def test_a_kernel_that_keeps_copies_of_the_head_does_not_give_memory_back(genera
     assert "restore-leak" in found["kernel: known bugs"][0]
     assert found[f"grow-2MB: {MEMORY}"][0].startswith("46 MiB are not given back, of 46 MiB")
     assert found["demote-1GB: probes"][0] == ("demote 1GB 1: 2MB pages optimized: 1 (expected 512)")
+    # As on Debian's 6.12.118: all parts, and the frames of 511 restores that nothing needed.
+    assert found[f"demote-1GB: {MEMORY}"][0].startswith("1038 MiB are not given back, of 1024 MiB")
     # Pages that were never optimized are given back.
     assert f"off-2MB: {MEMORY}" not in found
     assert "kernel: put back" not in found

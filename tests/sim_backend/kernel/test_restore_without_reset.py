@@ -2,7 +2,7 @@
 """Stable 6.12.114 and later: restored frames begin with copies of the head.
 
 The kernel copies the shared page, which is the head's, and does not reset its first struct pages
-(Debian 6.12.118, vmemmap_restore_pte). What was seen on it: shared/reference kernels.md 3, and its
+(Debian 6.12.118, vmemmap_restore_pte). What was seen on it: docs/kernel-bugs, and its
 golden trace, which ends with a demotion and the shrinking after it.
 """
 
@@ -102,6 +102,16 @@ def test_parts_that_were_never_optimised_are_restored_and_their_frames_lost(
     assert after.memmap - accounts.memmap == 512 * 7
     assert len(traced.kernel.machine.lost_frames) == 511 * 7
     assert after.free - accounts.free == 512 * 512 - 512 * 7
+
+
+@pytest.mark.parametrize("generation", HYBRIDS)
+@pytest.mark.parametrize("switch", ["hvo on", "hvo off"])
+def test_with_init_on_alloc_all_parts_are_gone(generation: str, switch: str) -> None:
+    """Seen on 6.12.118: 1038 MiB by hvoscope verify, and as much with the switch off."""
+    traced = Traced(generation, sizes=(2 * MIB, GIB), memory=4 * GIB, init_on_alloc=True)
+    traced.run("grow 1GB 1", switch, "demote 1GB 1", "shrink 2MB 512")
+    assert traced.kernel.accounts().lost == 512 * 512
+    assert len(traced.kernel.machine.lost_frames) == 511 * 7
 
 
 @pytest.mark.parametrize("generation", HYBRIDS)
