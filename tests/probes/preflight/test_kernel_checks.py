@@ -321,6 +321,20 @@ def test_pools_filled_with_hvo_possibly_off_are_unknown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "enabled"),
+    [
+        (cmdline("hugetlb_free_vmemmap"), True),  # Linux 6.0 to 6.14
+        (cmdline("hugetlb_free_vmemmap=off"), False),
+        ({KALLSYMS: None, **cmdline("hugetlb_free_vmemmap")}, None),
+    ],
+)
+def test_whether_the_kernel_booted_with_hvo_on(
+    tmp_path: Path, changes: Changes, enabled: bool | None
+) -> None:
+    assert Facts(machine(tmp_path, changes)).enabled_at_boot is enabled
+
+
+@pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({KALLSYMS: None}, "{root}/proc/kallsyms can't be read (No such file or directory)"),
