@@ -145,3 +145,13 @@ def test_demotion_needs_memory_first() -> None:
     with pytest.raises(OperationError, match="memory to restore no more than 0"):
         traced.kernel.operate(parse_operation("demote 32MB 1"))
     assert [p.pages for p in traced.kernel.pools().by_node if p.size == 32 * MIB] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("generation", OPTIMIZING)
+def test_all_pages_that_cannot_be_restored_are_surplus(generation: str) -> None:
+    traced = Traced(generation).run("grow 2MB 5")
+    (h,) = traced.kernel.machine.hstates
+    traced.kernel.hold_memory(0, leave=0)
+    with pytest.raises(OperationError, match="memory to restore no more than 0"):
+        traced.kernel.operate(parse_operation("shrink 2MB 5"))
+    assert (h.nr_huge_pages, h.free_huge_pages, h.surplus_huge_pages) == (5, 5, 5)

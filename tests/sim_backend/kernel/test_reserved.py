@@ -92,6 +92,14 @@ def test_a_task_that_overcommits_leaves_reserved_pages_alone() -> None:
     assert pool(h) == (5, 5, 4, 0)
 
 
+def test_a_task_has_what_there_was_when_memory_ends() -> None:
+    traced, h = machine("grow 2MB 2")
+    traced.kernel.hold_memory(0, leave=512)
+    pages, surplus = map_huge_pages(traced.kernel.machine, h, 3)
+    assert (len(pages), surplus) == (3, 1)
+    assert pool(h) == (3, 0, 0, 1)
+
+
 @pytest.mark.parametrize("generation", ALL)
 def test_a_pool_does_not_shrink_below_what_is_reserved(generation: str) -> None:
     """set_max_huge_pages: the rest becomes surplus (h->resv_huge_pages + nr - free)."""
