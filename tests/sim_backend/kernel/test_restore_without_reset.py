@@ -11,7 +11,7 @@ import pytest
 from probes.events import Kind, Reason
 from probes.geometry import GIB, MIB
 from sim_backend.kernel.generation import GENERATIONS, HeadFrame
-from tests.sim_backend.harness import Traced, big
+from tests.sim_backend.harness import OPTIMIZING, Traced, big
 
 HYBRIDS = [n for n, g in GENERATIONS.items() if g.head is HeadFrame.REQUIRED_SHARED]
 
@@ -112,6 +112,13 @@ def test_with_init_on_alloc_all_parts_are_gone(generation: str, switch: str) -> 
     traced.run("grow 1GB 1", switch, "demote 1GB 1", "shrink 2MB 512")
     assert traced.kernel.accounts().lost == 512 * 512
     assert len(traced.kernel.machine.lost_frames) == 511 * 7
+
+
+@pytest.mark.parametrize("generation", [n for n in OPTIMIZING if n not in HYBRIDS])
+def test_other_kernels_lose_no_part(generation: str) -> None:
+    traced = Traced(generation, sizes=(2 * MIB, GIB), memory=4 * GIB, init_on_alloc=True)
+    traced.run("grow 1GB 1", "demote 1GB 1", "shrink 2MB 512")
+    assert traced.kernel.accounts().lost == 0
 
 
 @pytest.mark.parametrize("generation", HYBRIDS)
