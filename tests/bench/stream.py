@@ -50,17 +50,17 @@ class Ring:
         self._memory = mmap.mmap(self.descriptor, size)
         self._positions = memoryview(self._memory)[: 2 * PAGE].cast("Q")
         self._entry = record_batch()
+        self._length = _HEADER.size + len(self._entry)
         self.lost = 0
         """Records that found no room."""
 
     def has_room(self) -> bool:
         """For the records of one more page."""
-        length = _HEADER.size + len(self._entry)
-        return self._positions[_PRODUCER] + length - self._positions[0] <= RING
+        return self._positions[_PRODUCER] + self._length - self._positions[0] <= RING
 
     def write(self) -> bool:
         """Put the records of a page in, if there is room."""
-        at, length = self._positions[_PRODUCER], _HEADER.size + len(self._entry)
+        at, length = self._positions[_PRODUCER], self._length
         if not self.has_room():
             self.lost += len(KINDS)
             self._entry = record_batch(self.lost)
@@ -114,7 +114,7 @@ def write_at(ring: Ring, ptes_a_second: int, seconds: float, said: Connection, w
         time.sleep(TICK_S)  # the pace is what is measured: there is nothing to wait for
     # Records lost at the very end are a gap only before one more.
     while not ring.has_room():
-        time.sleep(TICK_S)
+        time.sleep(TICK_S)  # a reader of a ring makes room and tells nobody
     ring.write()
     said.send(((pages + 1) * len(KINDS), ring.lost))
 

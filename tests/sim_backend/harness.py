@@ -129,6 +129,7 @@ def big(
     seed: int = 0,
     clock: Clock | None = None,
     hugepages: Mapping[int, int] | None = None,
+    init_on_alloc: bool = False,
 ) -> Traced:
     """A machine that 1 GB pages fit into."""
     return Traced(
@@ -139,4 +140,5 @@ def big(
         seed=seed,
         clock=clock,
         hugepages=hugepages,
+        init_on_alloc=init_on_alloc,
     )

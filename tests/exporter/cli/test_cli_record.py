@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -310,6 +311,7 @@ def test_latencies_of_a_recording_are_those_of_its_counters(trace: Path) -> None
 def test_latency_prints_each_interval_until_a_signal() -> None:
     command = ["latency", "--backend", "sim", "--sim.time-scale", "100", "-i", "0.3"]
     times: list[str] = []
+    began = time.monotonic()
     with subprocess.Popen(
         [*HVOSCOPE, *command], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
     ) as process:
@@ -321,6 +323,7 @@ def test_latency_prints_each_interval_until_a_signal() -> None:
                     process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     assert len(times) >= 3
+    assert time.monotonic() - began >= 3 * 0.3
 
 
 def test_latency_ends_after_its_duration() -> None:

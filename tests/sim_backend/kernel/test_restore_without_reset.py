@@ -32,7 +32,7 @@ def test_with_init_on_alloc_all_64_pages_are_gone(generation: str) -> None:
 @pytest.mark.parametrize("generation", HYBRIDS)
 def test_with_init_on_alloc_a_gigantic_page_is_gone_too(generation: str) -> None:
     """6.12.118 with Debian's command line, by hvoscope verify: 1024 MiB are not given back."""
-    traced = Traced(generation, sizes=(2 * MIB, GIB), memory=4 * GIB, init_on_alloc=True)
+    traced = big(generation, init_on_alloc=True)
     traced.run("grow 1GB 1", "shrink 1GB 1")
     assert traced.kernel.accounts().lost == 512 * 512
 
@@ -108,7 +108,7 @@ def test_parts_that_were_never_optimised_are_restored_and_their_frames_lost(
 @pytest.mark.parametrize("switch", ["hvo on", "hvo off"])
 def test_with_init_on_alloc_all_parts_are_gone(generation: str, switch: str) -> None:
     """Seen on 6.12.118: 1038 MiB by hvoscope verify, and as much with the switch off."""
-    traced = Traced(generation, sizes=(2 * MIB, GIB), memory=4 * GIB, init_on_alloc=True)
+    traced = big(generation, init_on_alloc=True)
     traced.run("grow 1GB 1", switch, "demote 1GB 1", "shrink 2MB 512")
     assert traced.kernel.accounts().lost == 512 * 512
     assert len(traced.kernel.machine.lost_frames) == 511 * 7
@@ -116,7 +116,7 @@ def test_with_init_on_alloc_all_parts_are_gone(generation: str, switch: str) -> 
 
 @pytest.mark.parametrize("generation", [n for n in OPTIMIZING if n not in HYBRIDS])
 def test_other_kernels_lose_no_part(generation: str) -> None:
-    traced = Traced(generation, sizes=(2 * MIB, GIB), memory=4 * GIB, init_on_alloc=True)
+    traced = big(generation, init_on_alloc=True)
     traced.run("grow 1GB 1", "demote 1GB 1", "shrink 2MB 512")
     assert traced.kernel.accounts().lost == 0
 
