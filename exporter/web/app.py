@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from exporter.web import formats
 from exporter.web.compression import compressed
+from exporter.web.encoder import Encoder
 from exporter.web.messages import Request, Response
 from exporter.web.query import Parts, QueryError, read_query, selected
 
@@ -59,6 +60,7 @@ def make_site(
 
     Without ``parts``, collect[] and exclude[] are not supported.
     """
+    encoder = Encoder()
 
     def metrics(request: Request) -> Response:
         try:
@@ -67,7 +69,7 @@ def make_site(
             return Response(HTTPStatus.BAD_REQUEST, f"{error}\n".encode())
         chosen = formats.choose(request.headers.get("accept", ""))
         vary = (("Vary", "Accept"),)
-        return Response(HTTPStatus.OK, chosen.encode(wanted), chosen.content_type, vary)
+        return Response(HTTPStatus.OK, encoder.encode(wanted, chosen), chosen.content_type, vary)
 
     def ready(_: Request) -> Response:
         state = readiness()

@@ -20,6 +20,9 @@ class Format(NamedTuple):
     media_type: str
     parameters: Mapping[str, str]
     encode: Callable[[Collector], bytes]
+    """Of a whole registry."""
+    end: bytes = b""
+    """What follows the last family."""
 
     @property
     def content_type(self) -> str:
@@ -32,6 +35,7 @@ OPENMETRICS = Format(
     "application/openmetrics-text",
     {"version": "1.0.0", "charset": "utf-8"},
     openmetrics.generate_latest,
+    b"# EOF\n",
 )
 
 
