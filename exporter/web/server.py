@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The server: one event loop in its own thread, one task per client.
 
-A stalled client costs a socket and about 20 KiB, whether it stalls before, during or after the TLS
-handshake, in its request, or while it reads the response.
+A stalled client costs a socket and what BENCHMARKS.md says: least before its TLS handshake, most in
+it. None costs a thread.
 """
 
 import asyncio

@@ -3,11 +3,12 @@
 
 import http
 import json
+import socket
 import subprocess
 import tempfile
 import time
 import venv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,15 @@ BCC_PACKAGES = ("python3-bpfcc", "libbpfcc", "libclang-cpp14", "libllvm14")
 """Debian 12's BCC with its compiler: hvoscope's loader uses it, and ends."""
 OTHER_PACKAGES = ("bpftrace", "prometheus-node-exporter")
 
+Kinds = Sequence[Callable[[hostile.Where], socket.socket]]
+HALF_IN_HANDSHAKE: Kinds = (hostile.a_hello, hostile.half_a_request_in_tls)
+STALLS = {
+    "silent since it connected": hostile.silent,
+    "after half a ClientHello": hostile.half_a_hello,
+    "after a ClientHello": hostile.a_hello,
+    "after the handshake, in its request": hostile.half_a_request_in_tls,
+}
+
 Looks = Mapping[int, Taken]
 """By scrapes before; 0 is the start."""
 
@@ -46,12 +56,13 @@ def measure(quick: bool) -> Section:
     with tempfile.TemporaryDirectory() as folder:
         simulated = watched(Path(folder), QUICK_SCRAPES if quick else SCRAPES)
         starts = figure(start_seconds(Path(folder)) for _ in range(2 if quick else STARTS))
-        stalled = besieged(Path(folder))
+        _, stalled = besieged(Path(folder))
         if quick:
             return section(simulated, stalled, starts, None, [])
-        installed = [_sizes(Path(folder))]
+        each = {stall: besieged(Path(folder), (kind,)) for stall, kind in STALLS.items()}
+        more = [_stalled(each), _sizes(Path(folder))]
     with tempfile.TemporaryDirectory(prefix="hvo-bench-") as folder:
-        return section(simulated, stalled, starts, guest_notes(Path(folder)), installed)
+        return section(simulated, stalled, starts, guest_notes(Path(folder)), more)
 
 
 def watched(folder: Path, counts: tuple[int, ...]) -> Looks:
@@ -70,18 +81,18 @@ def watched(folder: Path, counts: tuple[int, ...]) -> Looks:
     return looks
 
 
-def besieged(folder: Path) -> Taken:
-    """A simulating daemon with TLS and ``STALLED`` clients, half of them in the handshake."""
+def besieged(folder: Path, kinds: Kinds = HALF_IN_HANDSHAKE) -> tuple[Taken, Taken]:
+    """A simulating daemon with TLS, without clients and with ``STALLED`` of these kinds."""
     write_server(folder)
     config = folder / "web.yml"
     config.write_text(WEB_CONFIG)
-    kinds = (hostile.a_hello, hostile.half_a_request_in_tls)
     context = client()
     with servers.hvoscope(folder, NODES, "--web.config.file", str(config)) as server:
         servers.await_pools(server, NODES, context)
+        alone = taken(server.pid)
         with hostile.stalled(("127.0.0.1", server.port), kinds, STALLED):
             servers.metrics(server, context)  # answered after all that came before
-            return taken(server.pid)
+            return alone, taken(server.pid)
 
 
 def start_seconds(folder: Path) -> float:
@@ -177,6 +188,19 @@ def _beside(live: Looks, plain: Taken) -> Table:
         ("a plain BCC tool, just ready", _mib(plain.rss_kib), *plain[1:]),
     ]
     return table("Memory while probes are attached", ("", "RSS", "threads", "descriptors"), rows)
+
+
+def _stalled(each: Mapping[str, tuple[Taken, Taken]]) -> Table:
+    rows = [
+        (stall, _mib(alone.rss_kib), _mib(beset.rss_kib), figure([kib], "KiB"), beset.threads)
+        for stall, (alone, beset) in each.items()
+        for kib in [(beset.rss_kib - alone.rss_kib) / STALLED]
+    ]
+    return table(
+        f"{STALLED} stalled clients with TLS, simulated, on this machine",
+        ("each stalls", "RSS before", "RSS with them", "each takes", "threads"),
+        rows,
+    )
 
 
 def _sizes(folder: Path) -> Table:
