@@ -78,6 +78,19 @@ def test_pre_hvo_maps_tails_read_only_to_one_frame(generation: str) -> None:
 
 
 @pytest.mark.parametrize("generation", PRE_HVO)
+def test_a_frame_for_tails_is_shared_within_a_node_only(generation: str) -> None:
+    booted = big(generation, nodes=2, hugepages={GIB: 4})
+    memory = booted.kernel.machine.memory
+    frames: list[set[int]] = [set(), set()]
+    for page in booted.pages(GIB):
+        frames[page.nid] |= {mapping.pfn for mapping in booted.vmemmap(page, 4096)}
+    shared = GENERATIONS[generation].head is HeadFrame.REQUIRED
+    for nid, pfns in enumerate(frames):
+        assert len(pfns) == (2 + 1 if shared else 2)
+        assert {memory.node_of(pfn).nid for pfn in pfns} == {nid}
+
+
+@pytest.mark.parametrize("generation", PRE_HVO)
 def test_a_pre_hvo_page_that_is_given_back_gets_4095_frames(generation: str) -> None:
     traced = big(generation, hugepages={GIB: 2}).run("shrink 1GB 1")
     assert traced.total("hugepages_restored") == 1

@@ -6,6 +6,7 @@ import pytest
 from probes.events import Event, Kind
 from probes.geometry import MIB
 from sim_backend.kernel.hugetlb import free_hpage_workfn
+from sim_backend.kernel.hugetlb_resize import set_max_huge_pages
 from sim_backend.kernel.hugetlb_surplus import alloc_surplus_huge_page, exit_mmap, map_huge_pages
 from tests.sim_backend.harness import ALL, LISTS, OPTIMIZING, Traced, big
 
@@ -177,3 +178,28 @@ def test_a_pool_that_grows_by_its_surplus_only_has_no_batch(generation: str) -> 
     traced.run("grow 2MB 3")
     assert surplus_of(traced) == [2]
     assert traced.of(Kind.BATCH_ENTER) == []
+
+
+def test_the_size_that_the_pool_has_moves_no_page_into_or_out_of_surplus() -> None:
+    """Of two pages on node 0 one is surplus, while the one on node 1 is free."""
+    traced = Traced(nodes=2).run("grow 2MB 2")
+    traced.kernel.pin(0)
+    traced.kernel.take(2 * MIB, 1)
+    machine = traced.kernel.machine
+    (h,) = machine.hstates
+    h.nr_overcommit_huge_pages = 1
+    assert alloc_surplus_huge_page(machine, h)
+    set_max_huge_pages(machine, h, 2)
+    assert (surplus_of(traced), h.nr_huge_pages_node) == ([1, 0], [2, 1])
+
+
+@pytest.mark.parametrize("generation", LISTS)
+def test_a_page_that_cannot_be_restored_is_surplus_of_its_own_node(generation: str) -> None:
+    traced = Traced(generation, nodes=2).run("grow 2MB 2")
+    traced.kernel.pin(0)
+    traced.kernel.take(2 * MIB, 1)
+    traced.kernel.hold_memory(0, leave=0)
+    traced.kernel.hold_memory(1, leave=0)
+    with pytest.raises(ValueError, match="no more than 0"):
+        traced.run("shrink 2MB 1")
+    assert surplus_of(traced) == [0, 1]
