@@ -101,7 +101,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench $(foreach name,$(ONLY),--only $(name))
 
 bench-quick: $(VENV)/.dev
-	$(BIN)/python -m tests.bench --quick $(foreach name,$(ONLY),--only $(name))
+	$(BIN)/python -m tests.bench --quick $(foreach name,$(ONLY),--only $(name)) $(foreach name,$(BUT),--but $(name))
 
 clean:
 	rm -rf $(VENV) build dist mutants *.egg-info

@@ -96,11 +96,13 @@ def merged(before: report.Results, now: report.Results) -> report.Results:
 @click.command()
 @click.option("--quick", is_flag=True, help="Measure less, and only compare with what is saved.")
 @click.option("--only", type=click.Choice(SUBJECTS), multiple=True, help="Measure nothing else.")
+@click.option("--but", type=click.Choice(SUBJECTS), multiple=True, help="Do not measure this.")
 @click.option("--print", "reprint", is_flag=True, help="Measure nothing: write the texts again.")
-def main(quick: bool, only: tuple[str, ...], reprint: bool) -> None:
+def main(quick: bool, only: tuple[str, ...], but: tuple[str, ...], reprint: bool) -> None:
     """Measure, save, and write BENCHMARKS.md and the tables of docs/overhead.md."""
     saved = report.results_of(json.loads(SAVED.read_text()))
-    names = only or tuple(name for name in SUBJECTS if not quick or name not in THOROUGH_ONLY)
+    chosen = only or (name for name in SUBJECTS if not quick or name not in THOROUGH_ONLY)
+    names = tuple(name for name in chosen if name not in but)
     date = f"{datetime.now(UTC):%Y-%m-%d}"
     if reprint:
         publish(saved)
@@ -108,7 +110,7 @@ def main(quick: bool, only: tuple[str, ...], reprint: bool) -> None:
         sections = dict(measured(names, quick))
         sys.exit(compare(report.Results(date, machine.facts(), sections), saved) > 0)
     else:
-        if not only:
+        if not (only or but):
             saved = replace(saved, sections={})
         for name, section in measured(names, quick):
             # Only now: measuring installs what it measures beside.
