@@ -18,7 +18,7 @@ from probes.geometry import GIB, MIB
 from tests.bench import kernel_limit
 from tests.bench.figures import MORE, Figure, Ratio, Section, Table, figure, table
 from tests.bench.in_guest import run_module
-from tests.bench.kernel_cost_guest import BCC, BPFTRACE, COLUMNS, EMPTY, NONE, VERBS, Job
+from tests.bench.kernel_cost_guest import BCC, BPFTRACE, COLUMNS, NONE, VERBS, Job
 from tests.guests import kernel_matrix, tools
 from tests.guests.kernels import Kernel
 from tests.guests.precompiled import with_programs
@@ -43,10 +43,9 @@ AT_ONCE = 2
 MEASURE_S = 1800
 
 QUICK = Job((FULL_FENTRY, RANGE_FENTRY), (PAGES,), False, 2)
-THOROUGH = Job((NONE, *OWN, *map(kernel_limit.empty, OWN), *STREAMED, *PEERS), GROWTH, True, 3)
-SHORT = replace(
-    THOROUGH, ways=(NONE, *OWN, *map(kernel_limit.empty, OWN), SHIPPED_STREAM, *PEERS[:2])
-)
+LIMITS = (*map(kernel_limit.empty, OWN), *map(kernel_limit.timing, (FULL_FENTRY, RANGE_FENTRY)))
+THOROUGH = Job((NONE, *OWN, *LIMITS, *STREAMED, *PEERS), GROWTH, True, 3)
+SHORT = replace(THOROUGH, ways=(NONE, *OWN, *LIMITS, SHIPPED_STREAM, *PEERS[:2]))
 """Of the kernels between the oldest and the newest."""
 
 GOALS = {FULL_FENTRY: 1.08, RANGE_FENTRY: 1.03}
@@ -231,7 +230,7 @@ def _ratios(kernel_name: str, notes: Notes) -> Iterator[tuple[str, Ratio]]:
     kernel = kernel_name.removeprefix("debian-").replace(".", "_").replace("-", "_")
     yield from kernel_limit.ratios(kernel_name, kernel, notes, OWN, PAGES)
     for way in notes:
-        if way == NONE or way in STREAMED or EMPTY in way:
+        if way == NONE or way in STREAMED or way in LIMITS:
             continue
         about = f"{kernel_name}: `{way}` over no probes, the worse of grow and shrink"
         yield (

@@ -30,8 +30,9 @@ from tests.kernel.workload import SWITCH, hooks, wait_for
 
 NONE, BPFTRACE, BCC = "none", "bpftrace", "plain BCC"
 """The first word of ways that are not hvoscope's own ("full fentry stream")."""
-EMPTY = "empty"
-"""The last word of ways whose programs only return 0 ("full fentry empty")."""
+EMPTY, CLOCK = "empty", "clock"
+"""The last word of ways whose programs only return 0 ("full fentry empty"), or read the clock where
+an operation begins and ends."""
 PEERS = Path(__file__).with_name("peers")
 TRIES = 5
 GIGABYTES_NODE = 1
@@ -152,8 +153,8 @@ def attached(way: str) -> Iterator[Notes]:
     elif way == BCC:
         with perf_per_pte() as notes:
             yield notes
-    elif rest[-1] == EMPTY:
-        with empty_probes(first, rest[0]):
+    elif rest[-1] in (EMPTY, CLOCK):
+        with empty_probes(first, rest[0], clock=rest[-1] == CLOCK):
             yield {}
     else:
         with hvoscope(way) as notes:

@@ -10,7 +10,7 @@ from typing import Any
 from probes.backend import FULL, RANGE
 from probes.geometry import MIB
 from tests.bench.figures import Figure, Ratio, Table, figure, table
-from tests.bench.kernel_cost_guest import EMPTY, VERBS, Job
+from tests.bench.kernel_cost_guest import CLOCK, EMPTY, VERBS, Job
 
 GOALS = {FULL: 1.3, RANGE: 1.6}
 """By the first word of a way: at most so many times what the empty programs add."""
@@ -24,6 +24,11 @@ Notes = Mapping[str, Any]
 def empty(way: str) -> str:
     """The same hooks with programs that only return 0."""
     return f"{way} {EMPTY}"
+
+
+def timing(way: str) -> str:
+    """The same, but for the clock, read where an operation begins and ends."""
+    return f"{way} {CLOCK}"
 
 
 def job_of_zeroed(ways: tuple[str, ...]) -> Job:
@@ -78,7 +83,7 @@ def limits(kernel_name: str, notes: Notes, ways: tuple[str, ...], pages: int) ->
     known = [way for way in ways if way in notes and empty(way) in notes]
     if not known:
         return
-    heads = [f"{verb}{what}" for verb in VERBS for what in ("", ", empty", ", times")]
+    heads = [f"{verb}{what}" for verb in VERBS for what in ("", ", empty", ", times", ", clock")]
     yield table(
         f"{kernel_name}: the limit, instructions of the caller that the probes add for each page of"
         " 2 MB",
@@ -88,13 +93,16 @@ def limits(kernel_name: str, notes: Notes, ways: tuple[str, ...], pages: int) ->
             for way in known
         ),
         "`empty`: programs that only return 0 on the same functions, attached the same way, in the"
-        " same boot. No program can add less.",
+        " same boot. No program can add less. `clock`: those that also read the clock where an"
+        " operation begins and ends; none that times it can add less.",
     )
 
 
-def _cells(notes: Notes, way: str, pages: int, verb: str) -> tuple[str, str, str]:
+def _cells(notes: Notes, way: str, pages: int, verb: str) -> tuple[str, str, str, str]:
     own, least = (added(notes, one, pages, f"{verb}_cpu") for one in (way, empty(way)))
-    return f"{own:,.0f}", f"{least:,.0f}", f"{own / least:.2f}"
+    timed = timing(way)
+    clock = f"{added(notes, timed, pages, f'{verb}_cpu'):,.0f}" if timed in notes else "-"
+    return f"{own:,.0f}", f"{least:,.0f}", f"{own / least:.2f}", clock
 
 
 def zeroed(plain: Mapping[str, Notes], zeroing: Mapping[str, Notes]) -> Iterator[Table]:

@@ -20,7 +20,7 @@ from tests.bench.kernel_cost import (
     section,
 )
 from tests.bench.kernel_cost_guest import BCC, CLOCKS, NONE, Job
-from tests.bench.kernel_limit import ZEROED_PAGES, empty, job_of_zeroed
+from tests.bench.kernel_limit import ZEROED_PAGES, empty, job_of_zeroed, timing
 
 COSTS = {
     FULL_FENTRY: 1.1,
@@ -30,6 +30,7 @@ COSTS = {
     empty(RANGE_FENTRY): 1.01,
     empty("full kprobe"): 1.2,
     empty("range kprobe"): 1.1,
+    timing(FULL_FENTRY): 1.09,
 }
 
 
@@ -110,7 +111,9 @@ def test_the_limit_is_what_empty_programs_add() -> None:
     assert walks.value == pytest.approx(20 / 10)
     assert walks.met is False
     (limit,) = (one for one in made.tables if "the limit" in one.title)
-    assert limit.rows[0] == (FULL_FENTRY, "100", "80", "1.25", "200", "160", "1.25")
+    rows = {row[0]: row[1:] for row in limit.rows}
+    assert rows[FULL_FENTRY] == ("100", "80", "1.25", "90", "200", "160", "1.25", "180")
+    assert rows["full kprobe"][3::4] == ("-", "-")  # its clock is not measured
 
 
 def test_a_kernel_that_zeroes_is_told_beside_one_that_does_not() -> None:
