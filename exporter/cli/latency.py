@@ -14,7 +14,7 @@ from exporter.cli.options import STANDARD_INPUT, Finite, dash_is, source_options
 from exporter.cli.selection_options import selection_options
 from exporter.cli.sources import SourceOptions, make_backend
 from exporter.cli.stopping import exit_on_output_error, stop_on_signals
-from exporter.cli.stream_notes import about, end_condition, stop_and_report
+from exporter.cli.stream_notes import about, end_condition, stop_and_report, until
 from exporter.trace.latency import Latencies
 from exporter.trace.possible import ImpossibleError, check_possible
 from exporter.trace.selection import Selection
@@ -101,11 +101,9 @@ def _intervals(
     page_size = backend.info.page_size
     found = Latencies(page_size)
     due = float("inf") if interval is None else time.monotonic() + interval
-    for block in backend.records():
+    for block in until(backend.records(), is_over):
         found.add(event for _, event in selection.of(block, page_size))
-        if is_over():
-            break
-        if interval is not None and time.monotonic() >= due:
+        if interval is not None and time.monotonic() >= due and not is_over():
             yield found
             found, due = Latencies(page_size), due + interval
     yield found

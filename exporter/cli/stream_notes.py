@@ -3,7 +3,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from probes.backend import Backend
 from probes.observation import PROBES
@@ -34,6 +34,16 @@ def _missing(backend: Backend, lost: Mapping[str, int]) -> Iterator[str]:
             yield f"{events} events lost ({where})"
     if isinstance(backend, ReplayBackend) and backend.missing:
         yield backend.missing
+
+
+def until(blocks: Iterable[bytes], is_over: Callable[[], bool]) -> Iterator[bytes]:
+    """Yield blocks of records, and one more after ``is_over``: it has what came before the end."""
+    over = False
+    for block in blocks:
+        yield block
+        if over:
+            return
+        over = is_over()
 
 
 def end_condition(stop: threading.Event, seconds: float | None) -> Callable[[], bool]:

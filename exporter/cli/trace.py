@@ -12,7 +12,7 @@ from exporter.cli.options import STANDARD_INPUT, Finite, dash_is, source_options
 from exporter.cli.selection_options import selection_options
 from exporter.cli.sources import SourceOptions, make_backend
 from exporter.cli.stopping import exit_on_output_error, stop_on_signals
-from exporter.cli.stream_notes import about, end_condition, stop_and_report
+from exporter.cli.stream_notes import about, end_condition, stop_and_report, until
 from exporter.cli.trace_output import Format, format_options, make_output
 from exporter.trace.output import Output, events_and_gaps
 from exporter.trace.possible import ImpossibleError, check_possible
@@ -119,14 +119,14 @@ def _lines(
     yield from output.head()
     finder, left = GapFinder(), count
     observed_ns = -_OBSERVE_NS
-    for block in backend.records():
+    for block in until(backend.records(), is_over):
         for what in events_and_gaps(block, backend.info.page_size, selection, finder):
             if isinstance(what, Event):
                 yield from output.event(what)
                 left = None if left is None else left - 1
             else:
                 yield from output.gap(what)
-            if left == 0 or is_over():
+            if left == 0:
                 break
         if output.observes:
             seen = backend.observe((POOLS, MEMMAP))
@@ -134,7 +134,7 @@ def _lines(
                 observed_ns = seen.time_ns
                 yield from output.observed(seen)
         yield None
-        if left == 0 or is_over():
+        if left == 0:
             break
     if output.observes:
         yield from output.observed(backend.observe((POOLS, MEMMAP)))

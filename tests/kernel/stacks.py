@@ -8,7 +8,6 @@ import contextlib
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from exporter.verify.hugetlb_files import map_huge_pages
@@ -62,7 +61,6 @@ def main() -> None:
     subprocess.run(["sh", "-c", f"echo {PAGES} > /proc/sys/vm/nr_hugepages"], check=True)
     perform(parse_operation(f"shrink 2MB {PAGES}"))
     fault_in(FAULTED)
-    time.sleep(2)  # the reader polls
     for watcher in watchers:
         watcher.send_signal(signal.SIGINT)
         assert watcher.wait(60) == 0
