@@ -296,15 +296,15 @@ def _cpu_cells(seconds: float, series: int) -> tuple[Figure, Figure]:
 
 
 ABOUT = (
-    "`hvoscope serve` on a simulated machine of 8 nodes whose 2 MB and 1 GB pools keep moving,"
-    " beside Debian's node_exporter with its default collectors and the least that an exporter in"
+    "`hvoscope serve` on a simulated machine of 8 nodes whose 2 MB and 1 GB pools move every ten"
+    " seconds, beside Debian's node_exporter with its default collectors and the least that an exporter in"
     " Python can be: prometheus_client's own server with a gauge at rest for each of hvoscope's"
     " series. Client and servers share the machine's cores."
 )
 BOUNDS = (
-    "prometheus_client's text encoder, the same in the bare exporter; the rest is making the"
-    " samples for each scrape and parsing HTTP strictly. Scrapes at once are answered one after the"
-    " other: the counters are read once for each."
+    "Making the samples for each scrape, prometheus_client's text encoder for the families that"
+    " have changed since the last one (the bare exporter encodes all), and parsing HTTP strictly."
+    " Scrapes at once are answered one after the other: the counters are read once for each."
 )
 
 
