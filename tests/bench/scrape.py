@@ -297,9 +297,9 @@ def _cpu_cells(seconds: float, series: int) -> tuple[Figure, Figure]:
 
 ABOUT = (
     "`hvoscope serve` on a simulated machine of 8 nodes whose 2 MB and 1 GB pools move every ten"
-    " seconds, beside Debian's node_exporter with its default collectors and the least that an exporter in"
-    " Python can be: prometheus_client's own server with a gauge at rest for each of hvoscope's"
-    " series. Client and servers share the machine's cores."
+    " seconds, beside Debian's node_exporter with its default collectors and the least that an"
+    " exporter in Python can be: prometheus_client's own server with a gauge at rest for each of"
+    " hvoscope's series. Client and servers share the machine's cores."
 )
 BOUNDS = (
     "Making the samples for each scrape, prometheus_client's text encoder for the families that"
