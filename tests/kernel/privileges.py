@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in the guest: what each capability is good for, and what the daemon does without any.
 
-``python -m tests.kernel.privileges FOLDER`` writes privileges.json; ``... try`` is what it runs
-under each set. It judges nothing.
+``python -m tests.kernel.privileges FOLDER`` writes privileges.json. It judges nothing.
 """
 
 import json
@@ -10,9 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from probes.backend import RANGE, BackendError
-from probes.bpf.handover import FENTRY, KPROBE
-from probes.live.backend import LiveBackend
 from probes.operations import parse_operation
 from tests.kernel.secured import ask_secured
 from tests.kernel.workload import Notes, perform
@@ -26,31 +22,12 @@ PARANOID = "bpf perfmon"
 _LEVEL = Path("/proc/sys/kernel/perf_event_paranoid")
 
 
-def attempt(attach: str) -> Notes:
-    """Attach, and have a page skipped while HVO is off: the reason tells if the switch is seen."""
-    backend = LiveBackend(mode=RANGE, attach=attach)
-    try:
-        backend.start()
-        perform(parse_operation("grow 2MB 1"))
-        perform(parse_operation("shrink 2MB 1"))
-        seen = backend.observe()
-    except BackendError as error:
-        return {"problem": str(error)}
-    finally:
-        backend.stop()
-    return {
-        "problem": seen.status.problem,
-        "off": seen.counters.total("hugepages_skipped", "off"),
-        "unknown": seen.counters.total("hugepages_skipped", "unknown"),
-    }
-
-
 def under(capabilities: str) -> Notes:
     """Attempts of every kind, by root with only ``capabilities``."""
     bounding = ",".join(["-all", *(f"+{name}" for name in capabilities.split())])
     limited = ("setpriv", f"--bounding-set={bounding}")
     done = subprocess.run(
-        [*limited, sys.executable, "-m", __spec__.name, "try"],
+        [*limited, sys.executable, "-m", "tests.kernel.attempts"],
         capture_output=True,
         text=True,
         check=True,
@@ -60,10 +37,7 @@ def under(capabilities: str) -> Notes:
 
 
 def main() -> None:
-    """Try what this process may do, or start a process for each set."""
-    if sys.argv[1] == "try":
-        sys.stdout.write(json.dumps({attach: attempt(attach) for attach in (KPROBE, FENTRY)}))
-        return
+    """Start a process for each set."""
     perform(parse_operation("hvo off"))
     out = Path(sys.argv[1])
     notes: Notes = {"secured": ask_secured(out)}
