@@ -85,12 +85,14 @@ def show(work: Path, stop: threading.Event, *, render: bool) -> None:
 
 
 @contextmanager
-def exporter(name: str, work: Path, stop: threading.Event) -> Iterator[int]:
+def exporter(
+    name: str, work: Path, stop: threading.Event, scenario: Path | None = None
+) -> Iterator[int]:
     """Run an exporter of a simulated machine; yield its port when it is ready."""
-    port = free_port()
+    port, scenario = free_port(), scenario or _scenario(name)
     command = [
         *(str(Path(sys.executable).with_name("hvoscope")), "serve", "--backend", "sim"),
-        *("--sim.scenario", str(_scenario(name)), "--sim.time-scale", str(TIME_SCALE)),
+        *("--sim.scenario", str(scenario), "--sim.time-scale", str(TIME_SCALE)),
         *("--web.listen-address", f"127.0.0.1:{port}"),
     ]
     with (work / f"{name}.log").open("w") as log:

@@ -4,6 +4,7 @@
 The configurations are those of ``dashboards/provisioning/``, with other addresses and intervals.
 """
 
+import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from dashboards.boards.build import dashboards
-from dashboards.demo import FLEET, exporter
+from dashboards.demo import exporter
 from dashboards.lint.model import Board
 from dashboards.prove.prometheus import Labels, Prometheus, running, wait_until
 from dashboards.prove.queries import Window, filled_in
@@ -26,6 +27,27 @@ pytestmark = pytest.mark.dashboards
 
 PROVISIONING = Path(__file__).parents[2] / "dashboards/provisioning"
 EVERY = "2s"
+SCENARIO = """
+description = "at rest, so that servers that scrape at different moments see the same"
+duration = "1d"
+
+[machine]
+kernel = "{kernel}"
+nodes = 2
+memory-per-node = "16GB"
+
+[[step]]
+at = "1s"
+do = {operations}
+may-fail = true
+"""
+MACHINES = {
+    "vm-host-1": ("7.1", ["grow 1GB 3", "grow 2MB 509"]),
+    "database-1": ("6.7", ["grow 2MB 1009", "take 2MB 997"]),
+    "build-1": ("6.0", ["grow 2MB 23", "hvo off", "grow 2MB 11"]),
+    "trouble-1": ("7.1", ["grow 2MB 229", "pressure 4KB", "shrink 2MB 3", "pressure off"]),
+}
+"""Kernel and what was done. Free ports hash as they like; these names give each shard two hosts."""
 WINDOW = Window(rate=60, shown=3600)
 
 
@@ -35,13 +57,23 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Prometheu
     need("prometheus", "prometheus")
     work, stop = tmp_path_factory.mktemp("shards"), threading.Event()
     with ExitStack() as stack:
-        ports = {n: stack.enter_context(exporter(n, work, stop)) for n in FLEET}
+        ports = {
+            name: stack.enter_context(exporter(name, work, stop, _at_rest(work, name)))
+            for name in MACHINES
+        }
         shards = [
             stack.enter_context(running(work / f"shard-{n}", _shard(ports, str(n)))) for n in (0, 1)
         ]
         above = stack.enter_context(running(work / "global", _global(shards)))
         single = stack.enter_context(running(work / "single", _shard(ports, "")))
         yield [*shards, above, single]
+
+
+def _at_rest(work: Path, name: str) -> Path:
+    kernel, operations = MACHINES[name]
+    path = work / f"{name}.toml"
+    path.write_text(SCENARIO.format(kernel=kernel, operations=json.dumps(operations)))
+    return path
 
 
 def _shard(ports: Mapping[str, int], shard: str) -> str:
@@ -57,7 +89,6 @@ def _shard(ports: Mapping[str, int], shard: str) -> str:
         for name, port in ports.items()
     ]
     hashed, kept = job["relabel_configs"]
-    # Free ports hash as they like; names give each shard two of the four hosts.
     hashed["source_labels"] = ["instance"]
     if not shard:
         job["relabel_configs"] = []
@@ -81,11 +112,11 @@ def _now(server: Prometheus, query: str) -> dict[Labels, float]:
 def test_shards_share_the_exporters(servers: list[Prometheus]) -> None:
     *shards, _, single = servers
     count = "sum(job:hvo_up:sum)"
-    wait_until(lambda: _now(single, count) == {frozenset(): len(FLEET)}, threading.Event())
+    wait_until(lambda: _now(single, count) == {frozenset(): len(MACHINES)}, threading.Event())
 
     def shared() -> bool:
         found = [sum(_now(shard, count).values()) for shard in shards]
-        return sum(found) == len(FLEET) and min(found) > 0
+        return sum(found) == len(MACHINES) and min(found) > 0
 
     wait_until(shared, threading.Event())
 
@@ -96,6 +127,7 @@ def test_shards_share_the_exporters(servers: list[Prometheus]) -> None:
         "sum(job:hvo_up:sum)",
         "sum(job:hvo_enabled:sum)",
         "sum(job:hvo_possible_bytes:sum) > 0",
+        "sum(job:hvo_saved_bytes:sum) > 0",
         "count(instance:hvo_up:max)",
         "sum by (kernel) (job_kernel:hvo_backend_info:count)",
     ],
