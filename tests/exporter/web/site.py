@@ -46,7 +46,8 @@ class Served:
     ) -> None:
         (listener,) = sockets.listen([address])
         self.address = sockets.address_of(listener)
-        self.server = Server([listener], site, WebConfigFile(config, lambda: 0.0), limits)
+        self.config = WebConfigFile(config, lambda: 0.0)
+        self.server = Server([listener], site, self.config, limits)
 
     def __enter__(self) -> Self:
         self.server.start()

@@ -65,6 +65,19 @@ def test_each_kind_of_stalled_client_is_disconnected(path: Path, text: str, kind
         eventually(lambda: served.server.clients == 0)
 
 
+def test_a_silent_client_begins_no_handshake(path: Path) -> None:
+    path.write_text(WEB_CONFIG)
+    with Served(Numbers().site(), path) as served:
+        context = served.config.current().context
+        assert context
+        before = context.session_stats()["accept"]
+        with hostile.stalled(served.where, [hostile.silent], 23):
+            eventually(lambda: served.server.clients == 23)
+            assert context.session_stats()["accept"] == before
+            with hostile.stalled(served.where, [hostile.half_a_hello], 5):
+                eventually(lambda: context.session_stats()["accept"] == before + 5)
+
+
 def test_at_the_limit_the_longest_stalled_are_disconnected(path: Path) -> None:
     path.write_text("")
     limits = DEFAULT._replace(connections=5, header_seconds=600)
