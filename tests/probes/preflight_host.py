@@ -82,7 +82,11 @@ def btf(struct_page_size: int, name: str = "page") -> bytes:
     return trees.btf({name: struct_page_size})
 
 
-def machine(root: Path, changes: Mapping[str, str | bytes | None], kind: str = "x86_64") -> Host:
+Changes = Mapping[str, str | bytes | None]
+"""Contents by file; None for no such file."""
+
+
+def machine(root: Path, changes: Changes, kind: str = "x86_64") -> Host:
     """Write a working machine with ``changes``: other contents, or None for no such file."""
     files = {**WORKING, CONFIG: config(), BTF: btf(64), **changes}
     host = make_host(root, {name: text for name, text in files.items() if isinstance(text, str)})
@@ -93,7 +97,7 @@ def machine(root: Path, changes: Mapping[str, str | bytes | None], kind: str = "
     return dataclasses.replace(host, machine=kind, boot=root / "boot")
 
 
-def finding_of(root: Path, name: str, changes: Mapping[str, str | bytes | None]) -> Finding:
+def finding_of(root: Path, name: str, changes: Changes) -> Finding:
     """Return the finding of this name, on a working machine with ``changes``."""
     findings = examine(machine(root, changes), root / "dist")
     (finding,) = (finding for finding in findings if finding.name == name)

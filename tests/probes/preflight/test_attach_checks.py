@@ -15,13 +15,12 @@ from tests.probes.preflight_host import (
     SYMBOLS_5_15,
     SYMBOLS_6_1,
     SYSCTL,
+    Changes,
     config,
     finding_of,
     kallsyms,
     machine,
 )
-
-Changes = dict[str, str | bytes | None]
 
 OK, WARNING, PROBLEM, UNKNOWN = Verdict.OK, Verdict.WARNING, Verdict.PROBLEM, Verdict.UNKNOWN
 OLD: Changes = {KALLSYMS: kallsyms(*SYMBOLS_5_15), SYSCTL: None}

@@ -18,14 +18,13 @@ from tests.probes.preflight_host import (
     SYMBOLS_5_15,
     SYMBOLS_6_1,
     SYSCTL,
+    Changes,
     btf,
     config,
     finding_of,
     kallsyms,
     machine,
 )
-
-Changes = dict[str, str | bytes | None]
 
 OK, WARNING, PROBLEM, UNKNOWN = Verdict.OK, Verdict.WARNING, Verdict.PROBLEM, Verdict.UNKNOWN
 OLD: Changes = {KALLSYMS: kallsyms(*SYMBOLS_5_15), SYSCTL: None}

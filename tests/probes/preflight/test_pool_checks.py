@@ -9,9 +9,7 @@ from probes.census.census import NodeCensus, PoolCensus
 from probes.preflight import Finding, Verdict
 from probes.preflight.facts import Facts
 from probes.preflight.hvo import pools
-from tests.probes.preflight_host import BTF, KALLSYMS, SYSCTL, btf, finding_of, machine
-
-Changes = dict[str, str | bytes | None]
+from tests.probes.preflight_host import BTF, KALLSYMS, SYSCTL, Changes, btf, finding_of, machine
 
 OK, WARNING, PROBLEM, UNKNOWN = Verdict.OK, Verdict.WARNING, Verdict.PROBLEM, Verdict.UNKNOWN
 POOL = "sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages"

@@ -17,14 +17,13 @@ from tests.probes.preflight_host import (
     SYMBOLS_5_15,
     SYMBOLS_6_1,
     SYSCTL,
+    Changes,
     btf,
     config,
     kallsyms,
     machine,
 )
 from tests.probes.trees import make_host
-
-Changes = dict[str, str | bytes | None]
 
 NO_HVO: Changes = {
     KALLSYMS: kallsyms("vmemmap_populate", "vmemmap_verify"),

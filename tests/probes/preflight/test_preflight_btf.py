@@ -9,9 +9,7 @@ from probes.observation import Absent
 from probes.preflight import at_start, examine, problems
 from probes.preflight.facts import Facts
 from probes.preflight.finding import Finding, Verdict
-from tests.probes.preflight_host import BTF, KALLSYMS, btf, kallsyms, machine
-
-Changes = dict[str, str | bytes | None]
+from tests.probes.preflight_host import BTF, KALLSYMS, Changes, btf, kallsyms, machine
 
 HEADERS = "modules/6.1.0-test/build/include/linux/kconfig.h"
 

@@ -21,14 +21,13 @@ from tests.probes.preflight_host import (
     KALLSYMS,
     KPROBE_PMU,
     SYMBOLS_6_1,
+    Changes,
     config,
     kallsyms,
     machine,
 )
 
 OK, WARNING, PROBLEM, UNKNOWN = Verdict.OK, Verdict.WARNING, Verdict.PROBLEM, Verdict.UNKNOWN
-Changes = Mapping[str, str | bytes | None]
-
 ENABLED = "sys/kernel/debug/kprobes/enabled"
 STATUS = "proc/self/status"
 FUNCTIONS = SYMBOLS_6_1[1:]  # the first is the switch
