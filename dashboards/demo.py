@@ -67,7 +67,7 @@ def show(work: Path, stop: threading.Event, *, render: bool) -> None:
     """
     with ExitStack() as stack:
         print("Starting four simulated machines and a Prometheus ...", flush=True)
-        ports = {name: stack.enter_context(exporter(name, work, stop)) for name in FLEET}
+        ports = {n: stack.enter_context(exporter(n, _scenario(n), work, stop)) for n in FLEET}
         prometheus = stack.enter_context(running(work / "prometheus", _config(ports), stop=stop))
         for name, port in ports.items():
             print(f"  {name:<11} http://127.0.0.1:{port}/")
@@ -85,11 +85,9 @@ def show(work: Path, stop: threading.Event, *, render: bool) -> None:
 
 
 @contextmanager
-def exporter(
-    name: str, work: Path, stop: threading.Event, scenario: Path | None = None
-) -> Iterator[int]:
+def exporter(name: str, scenario: Path, work: Path, stop: threading.Event) -> Iterator[int]:
     """Run an exporter of a simulated machine; yield its port when it is ready."""
-    port, scenario = free_port(), scenario or _scenario(name)
+    port = free_port()
     command = [
         *(str(Path(sys.executable).with_name("hvoscope")), "serve", "--backend", "sim"),
         *("--sim.scenario", str(scenario), "--sim.time-scale", str(TIME_SCALE)),

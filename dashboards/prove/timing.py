@@ -67,10 +67,7 @@ def fleet(prometheus: Prometheus) -> Iterator[Timing]:
 
 def rules_seconds(prometheus: Prometheus) -> dict[str, float]:
     """Return the seconds of one evaluation of each rule; its result is counted, not transferred."""
-    return {
-        query.title: _run(prometheus, f"count({query.expr})", instant=True)[0]
-        for query in of_rules()
-    }
+    return {query.title: _run(prometheus, f"count({query.expr})", True)[0] for query in of_rules()}
 
 
 def over_budget(timings: Timings, factor: float = 2.0, *, timed: bool = True) -> list[str]:
@@ -92,21 +89,22 @@ def over_budget(timings: Timings, factor: float = 2.0, *, timed: bool = True) ->
 
 
 def _timed(prometheus: Prometheus, title: str, targets: Sequence[dict[str, Any]]) -> Timing:
+    queries = [(target["expr"], bool(target.get("instant"))) for target in targets]
     rounds = []
     for _ in range(3):
-        runs = [_run(prometheus, t["expr"], instant=bool(t.get("instant"))) for t in targets]
+        runs = [_run(prometheus, *query) for query in queries]
         rounds.append((sum(run[0] for run in runs), sum(len(run[1]) for run in runs)))
     seconds = statistics.median(of[0] for of in rounds)
-    samples = sum(_samples(prometheus, t["expr"], bool(t.get("instant"))) for t in targets)
-    return Timing(title, len(targets), seconds, rounds[0][1], samples)
+    samples = sum(_samples(prometheus, *query) for query in queries)
+    return Timing(title, len(queries), seconds, rounds[0][1], samples)
 
 
 def _samples(prometheus: Prometheus, expr: str, instant: bool) -> int:
-    _, answer = _run(prometheus, expr, instant=instant, stats="all")
+    _, answer = _run(prometheus, expr, instant, stats="all")
     return int(json.loads(answer)["data"]["stats"]["samples"]["totalQueryableSamples"])
 
 
-def _run(prometheus: Prometheus, expr: str, *, instant: bool, **more: str) -> tuple[float, bytes]:
+def _run(prometheus: Prometheus, expr: str, instant: bool, **more: str) -> tuple[float, bytes]:
     """Return seconds and the answer."""
     asked = {"query": filled_in(expr, _WINDOW), **more}
     if instant:

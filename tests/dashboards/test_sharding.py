@@ -58,7 +58,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Prometheu
     work, stop = tmp_path_factory.mktemp("shards"), threading.Event()
     with ExitStack() as stack:
         ports = {
-            name: stack.enter_context(exporter(name, work, stop, _at_rest(work, name)))
+            name: stack.enter_context(exporter(name, _at_rest(work, name), work, stop))
             for name in MACHINES
         }
         shards = [
