@@ -34,7 +34,7 @@ class Stream:
     async def handshake(self) -> None:
         """Perform the TLS handshake, if TLS is configured.
 
-        It begins when the client does: OpenSSL takes 40 KiB for one, a silent client none of it.
+        It begins when the client does: a silent one has no TLS state, which takes the most memory.
         """
         if not self._context:
             return

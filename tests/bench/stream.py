@@ -114,7 +114,7 @@ def write_at(ring: Ring, ptes_a_second: int, seconds: float, said: Connection, w
         time.sleep(TICK_S)  # the pace is what is measured: there is nothing to wait for
     # Records lost at the very end are a gap only before one more.
     while not ring.has_room():
-        time.sleep(TICK_S)  # a reader of a ring makes room and tells nobody
+        time.sleep(TICK_S)  # poll: nothing signals that the reader has freed space
     ring.write()
     said.send(((pages + 1) * len(KINDS), ring.lost))
 
